@@ -1,0 +1,6 @@
+//! fnhost runs WebAssembly components on Kafka records and HTTP requests.
+//!
+//! `ARCHITECTURE.md` is the map. The short form: [`manifest`] reads `spin.toml`, [`engine`] loads components,
+//! [`capabilities`] are what a component may import, [`kafka`] and [`http`] trigger calls, [`dispatch`] turns a batch of
+//! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
+//! addresses are given.
