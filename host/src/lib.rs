@@ -5,4 +5,6 @@
 //! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
 //! addresses are given.
 
+pub mod capabilities;
+pub mod engine;
 pub mod manifest;

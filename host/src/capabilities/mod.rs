@@ -1,0 +1,20 @@
+//! What a component may import: one folder for each interface that fnhost itself offers, beside WASI.
+
+pub mod outbound_http;
+pub mod variables;
+
+use wasmtime::component::Linker;
+
+use crate::engine::CallState;
+
+/// What every component can import, as said to the author of one that imports something else.
+pub(crate) const OFFERED: &str = "WASI 0.2 and 0.3, wasi:http/client@0.3 and spin:variables@3.0.0";
+
+/// Links everything a component can import; one linker serves all components.
+pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    variables::add_to_linker(linker)?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! Precompiled images on disk, so that only the first start compiles.
+//!
+//! An image is found by the SHA-256 of its component and by what Wasmtime says its compiled form depends on
+//! (version, settings, processor). Beside it lies its own SHA-256: an image that a crash cut short, or that
+//! the disk damaged, is compiled again instead of run.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use super::error::LoadError;
+
+/// Permissions of the directory: who can write an image can run code as us.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Permission bits that would let others in.
+const OTHERS_MASK: u32 = 0o077;
+
+/// A directory of images for one engine.
+pub(super) struct Cache {
+    directory: PathBuf,
+    compatibility: u64,
+}
+
+impl Cache {
+    /// Creates the directory where missing, and refuses one that others could write to.
+    pub fn open(directory: PathBuf, engine: &wasmtime::Engine) -> Result<Self, LoadError> {
+        let fault = |reason: String| LoadError::Cache { directory: directory.clone(), reason };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(&directory)
+            .map_err(|error| fault(error.to_string()))?;
+        let metadata = fs::metadata(&directory).map_err(|error| fault(error.to_string()))?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() {
+            return Err(fault("it belongs to another user; give another directory".to_owned()));
+        }
+        if metadata.mode() & OTHERS_MASK != 0 {
+            return Err(fault(format!("others have access to it; run: chmod 700 {}", directory.display())));
+        }
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self { directory, compatibility: hasher.finish() })
+    }
+
+    /// The image of a component whose bytes have this digest; `None` where it must be compiled.
+    pub fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
+        let image = self.image(digest);
+        let expected = fs::read_to_string(checksum_of(&image)).ok()?;
+        let bytes = fs::read(&image).ok()?;
+        if expected != hex(&Sha256::digest(&bytes)) {
+            tracing::warn!(image = %image.display(), "a precompiled image is damaged; compiling anew");
+            return None;
+        }
+        drop(bytes);
+        match deserialize(engine, &image) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(image = %image.display(), "a precompiled image does not load: {error:#}; compiling anew");
+                None
+            }
+        }
+    }
+
+    /// Keeps the image of a component. A failure costs a compilation at the next start, nothing else.
+    pub fn store(&self, digest: &str, component: &Component) {
+        let image = self.image(digest);
+        let stored = component.serialize().map_err(io::Error::other).and_then(|bytes| {
+            // The checksum first goes away and comes last: without it the image is not there.
+            match fs::remove_file(checksum_of(&image)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            write_atomically(&image, &bytes)?;
+            write_atomically(&checksum_of(&image), hex(&Sha256::digest(&bytes)).as_bytes())
+        });
+        if let Err(error) = stored {
+            tracing::warn!(image = %image.display(), %error, "cannot keep a precompiled image");
+        }
+    }
+
+    fn image(&self, digest: &str) -> PathBuf {
+        self.directory.join(format!("{digest}-{:016x}.cwasm", self.compatibility))
+    }
+}
+
+fn checksum_of(image: &Path) -> PathBuf {
+    image.with_extension("sha256")
+}
+
+/// Writes a file under another name and renames it, so that a reader sees all of it or none.
+fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let temporary = path.with_extension(format!("{}-{serial}.tmp", std::process::id()));
+    let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    if renamed.is_err() {
+        // What could not be written whole is of no use; that it may stay is no reason for another error.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// Maps an image into memory.
+#[allow(unsafe_code)]
+fn deserialize(engine: &wasmtime::Engine, image: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file must be what `Component::serialize` wrote and must not change while it is mapped.
+    // It lies in a directory that only this user can write to, its checksum was just compared with the one
+    // written after it, and this module replaces images by renaming over them, never in place.
+    unsafe { Component::deserialize_file(engine, image) }
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

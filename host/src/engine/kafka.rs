@@ -1,0 +1,55 @@
+//! Calls of the Kafka handler: `wit/kafka` is the contract, these are its types in the host.
+
+use std::time::Instant;
+
+use super::call::{CallReport, CallState};
+use super::{CallError, LoadedComponent};
+
+#[allow(missing_docs)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit/kafka",
+        world: "kafka-function",
+        exports: { default: async | store },
+    });
+}
+
+pub(super) use bindings::KafkaFunctionPre;
+pub use bindings::exports::fnhost::kafka::handler::{Batch, Error as HandlerError, Reply};
+pub use bindings::fnhost::kafka::types::{Emit, Header, Message, Outcome};
+
+impl LoadedComponent {
+    /// Hands a batch to the component in a fresh instance and waits for its reply.
+    ///
+    /// Waits for a place where the pool is full. The instance is gone when this returns; the report gives
+    /// the state back, whatever the outcome. The reply is what the function said: it is not checked here.
+    pub async fn call_kafka(
+        &self,
+        state: CallState,
+        batch: Batch,
+    ) -> (Result<Result<Reply, HandlerError>, CallError>, CallReport) {
+        let _place = self.engine.place().await;
+        let started = Instant::now();
+        let mut store = self.store(state);
+        let call = async {
+            let Some(pre) = &self.kafka else {
+                return Err(CallError::Instantiate("it does not export the Kafka handler".to_owned()));
+            };
+            let instance = pre
+                .instantiate_async(&mut store)
+                .await
+                .map_err(|error| store.data().instantiation_failure(&error))?;
+            let handler = instance.fnhost_kafka_handler();
+            store
+                .run_concurrent(async |accessor| handler.call_handle(accessor, batch).await)
+                .await
+                .and_then(|reply| reply)
+                .map_err(|error| store.data().failure(&error))
+        };
+        let outcome = match tokio::time::timeout(self.shared.limits.deadline, call).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(store.data().deadline_exceeded()),
+        };
+        (outcome, store.into_data().into_report(started.elapsed()))
+    }
+}

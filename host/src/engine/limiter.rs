@@ -1,0 +1,86 @@
+//! Holds all memories and tables of one call to one limit in bytes.
+
+use wasmtime::ResourceLimiter;
+
+/// Bytes that one table element takes in the host.
+const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// Counts what a call's memories and tables hold together.
+#[derive(Debug)]
+pub(super) struct MemoryLimiter {
+    limit_bytes: usize,
+    used_bytes: usize,
+    peak_bytes: usize,
+}
+
+/// The guest asked for more memory than the call may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("asked for {wanted_bytes} bytes of memory; the limit is {limit_bytes}")]
+pub(super) struct OverLimit {
+    pub limit_bytes: usize,
+    pub wanted_bytes: usize,
+}
+
+impl MemoryLimiter {
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, used_bytes: 0, peak_bytes: 0 }
+    }
+
+    /// The most bytes held at a time.
+    pub fn peak_bytes(&self) -> usize {
+        self.peak_bytes
+    }
+
+    /// Grows by the difference of two sizes. Going over is a trap and not a failed `memory.grow`: the trap
+    /// carries the reason and the place, where a guest's allocator would only abort.
+    fn grow(&mut self, current_bytes: usize, desired_bytes: usize) -> wasmtime::Result<bool> {
+        let grown = desired_bytes.saturating_sub(current_bytes);
+        let wanted_bytes = self.used_bytes.saturating_add(grown);
+        if wanted_bytes > self.limit_bytes {
+            return Err(OverLimit { limit_bytes: self.limit_bytes, wanted_bytes }.into());
+        }
+        self.used_bytes = wanted_bytes;
+        self.peak_bytes = self.peak_bytes.max(wanted_bytes);
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for MemoryLimiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(current, desired)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_and_tables_share_one_limit() {
+        let mut limiter = MemoryLimiter::new(1000);
+        assert!(limiter.memory_growing(0, 400, None).unwrap());
+        assert!(limiter.memory_growing(0, 200, None).unwrap(), "a second memory");
+        assert!(limiter.table_growing(0, 50, None).unwrap());
+        assert_eq!(limiter.peak_bytes(), 1000);
+        let error = limiter.memory_growing(400, 401, None).unwrap_err();
+        assert_eq!(
+            error.downcast_ref::<OverLimit>(),
+            Some(&OverLimit { limit_bytes: 1000, wanted_bytes: 1001 })
+        );
+        assert_eq!(limiter.peak_bytes(), 1000, "what was refused is not counted");
+    }
+}

@@ -1,0 +1,217 @@
+//! Loading a component: compile it, see what it exports, and refuse what could not serve its triggers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
+
+use super::call::CallState;
+use super::error::LoadError;
+use super::kafka::KafkaFunctionPre;
+use super::{Engine, cache};
+use crate::capabilities::variables::Variables;
+use crate::manifest::hosts::AllowedHosts;
+use crate::manifest::{Limits, Manifest, Values};
+
+const HTTP_HANDLER: &str = "wasi:http/handler@0.3.0";
+const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
+/// What every WebAssembly file begins with.
+const WASM_MAGIC: &[u8] = b"\0asm";
+/// What follows the magic in a core module: version 1 of layer 0.
+const CORE_MODULE_VERSION: &[u8] = &[1, 0, 0, 0];
+
+/// What an [`Engine`] needs to load and call a component.
+#[derive(Debug, Clone)]
+pub struct ComponentSpec {
+    /// The component's id.
+    pub id: String,
+    /// Its WebAssembly file.
+    pub source: PathBuf,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Its WASI environment.
+    pub environment: BTreeMap<String, String>,
+    /// What `spin:variables` answers.
+    pub variables: Variables,
+    /// Where it may connect to.
+    pub allowed_hosts: AllowedHosts,
+    /// Whether an HTTP trigger calls it.
+    pub http: bool,
+    /// Whether a Kafka trigger calls it.
+    pub kafka: bool,
+}
+
+impl ComponentSpec {
+    /// The specs of a manifest's components that have a trigger, in the order of their ids.
+    pub fn all(manifest: &Manifest, values: &Values) -> Vec<Self> {
+        let mut specs = Vec::new();
+        for (id, component) in &manifest.components {
+            let http = manifest.http.iter().any(|trigger| trigger.component == *id);
+            let kafka = manifest.kafka.iter().any(|trigger| trigger.component == *id);
+            let Some(resolved) = values.components.get(id).filter(|_| http || kafka) else {
+                continue;
+            };
+            specs.push(Self {
+                id: id.clone(),
+                source: component.source.clone(),
+                limits: component.limits,
+                environment: component.environment.clone(),
+                variables: resolved.variables.clone(),
+                allowed_hosts: resolved.allowed_hosts.clone(),
+                http,
+                kafka,
+            });
+        }
+        specs
+    }
+}
+
+/// A component that is ready to be called. Cheap to clone.
+#[derive(Clone)]
+pub struct LoadedComponent {
+    pub(super) engine: Engine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) http: Option<ServicePre<CallState>>,
+    pub(super) kafka: Option<KafkaFunctionPre<CallState>>,
+    /// HTTP calls at a time, where the manifest bounds them.
+    pub(super) http_places: Option<Arc<Semaphore>>,
+}
+
+/// What all calls of a component share.
+pub(super) struct Shared {
+    pub id: Arc<str>,
+    pub digest: String,
+    pub limits: Limits,
+    pub environment: Vec<(String, String)>,
+    pub variables: Variables,
+    pub allowed_hosts: Arc<AllowedHosts>,
+}
+
+impl LoadedComponent {
+    /// The component's id.
+    pub fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    /// SHA-256 of its file, in hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.shared.digest
+    }
+
+    /// What one call may use.
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Whether it can answer HTTP requests.
+    pub fn handles_http(&self) -> bool {
+        self.http.is_some()
+    }
+
+    /// Whether it can handle Kafka records.
+    pub fn handles_kafka(&self) -> bool {
+        self.kafka.is_some()
+    }
+}
+
+impl Engine {
+    /// Loads a component; blocks for a second or so where it must be compiled first.
+    pub fn load(&self, spec: &ComponentSpec) -> Result<LoadedComponent, LoadError> {
+        let id = spec.id.clone();
+        let bytes = std::fs::read(&spec.source).map_err(|source| LoadError::Read {
+            component: id.clone(),
+            path: spec.source.clone(),
+            source,
+        })?;
+        if let Some(what) = not_a_component(&bytes) {
+            return Err(LoadError::NotAComponent { component: id, path: spec.source.clone(), what });
+        }
+        let digest = cache::hex(&Sha256::digest(&bytes));
+        let component = self.compile(&id, &digest, &bytes)?;
+        let exports = self.exports(&component);
+        let has = |export: &str| exports.iter().any(|name| name == export);
+        let (http, kafka) = (has(HTTP_HANDLER), has(KAFKA_HANDLER));
+        if !http && !kafka {
+            let exports = if exports.is_empty() { "none".to_owned() } else { exports.join(", ") };
+            return Err(LoadError::NoHandler { component: id, exports });
+        }
+        for (needed, offered, trigger, export) in
+            [(spec.http, http, "an HTTP", HTTP_HANDLER), (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER)]
+        {
+            if needed && !offered {
+                return Err(LoadError::MissingHandler { component: id, trigger, export });
+            }
+        }
+        let pre = self.link(&id, &component)?;
+        let wrong = |export: &'static str, error: wasmtime::Error| LoadError::WrongHandler {
+            component: id.clone(),
+            export,
+            reason: format!("{error:#}"),
+        };
+        let http = if http {
+            Some(ServicePre::new(pre.clone()).map_err(|error| wrong(HTTP_HANDLER, error))?)
+        } else {
+            None
+        };
+        let kafka = if kafka {
+            Some(KafkaFunctionPre::new(pre).map_err(|error| wrong(KAFKA_HANDLER, error))?)
+        } else {
+            None
+        };
+        Ok(LoadedComponent {
+            engine: self.clone(),
+            http,
+            kafka,
+            http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
+            shared: Arc::new(Shared {
+                id: id.into(),
+                digest,
+                limits: spec.limits,
+                environment: spec.environment.clone().into_iter().collect(),
+                variables: spec.variables.clone(),
+                allowed_hosts: Arc::new(spec.allowed_hosts.clone()),
+            }),
+        })
+    }
+
+    fn compile(&self, id: &str, digest: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        let cache = self.shared.cache.as_ref();
+        if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.shared.wasm, bytes).map_err(|error| {
+            LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") }
+        })?;
+        if let Some(cache) = cache {
+            cache.store(digest, &component);
+        }
+        Ok(component)
+    }
+
+    fn exports(&self, component: &Component) -> Vec<String> {
+        let ty = component.component_type();
+        ty.exports(&self.shared.wasm).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    fn link(&self, id: &str, component: &Component) -> Result<InstancePre<CallState>, LoadError> {
+        self.shared.linker.instantiate_pre(component).map_err(|error| {
+            let reason = error.root_cause().to_string();
+            let chain = format!("{error:#}");
+            // Wasmtime quotes the import that it did not find or that has another type.
+            let import = chain.split('`').nth(1).unwrap_or("something").to_owned();
+            LoadError::UnknownImport { component: id.to_owned(), import, reason }
+        })
+    }
+}
+
+fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
+    match bytes.strip_prefix(WASM_MAGIC) {
+        None => Some("no WebAssembly file"),
+        Some(rest) if rest.starts_with(CORE_MODULE_VERSION) => Some("a core module, not a component"),
+        Some(_) => None,
+    }
+}

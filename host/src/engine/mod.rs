@@ -1,0 +1,141 @@
+//! Loads components and calls them: each call in a fresh instance, with a memory limit and a deadline.
+//!
+//! [`Engine::load`] compiles a component (or takes its precompiled image), finds out what it exports and
+//! refuses one that cannot serve its triggers. [`LoadedComponent`] then makes the calls: the Kafka trigger
+//! through [`LoadedComponent::call_kafka`], the HTTP trigger through [`LoadedComponent::call_http`].
+
+mod cache;
+mod call;
+mod error;
+mod http;
+pub mod kafka;
+mod limiter;
+mod load;
+mod output;
+mod ticker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+pub use call::{CallReport, CallState};
+pub use error::{CallError, LoadError};
+pub use http::{BodyError, ResponseBody};
+pub use load::{ComponentSpec, LoadedComponent};
+
+use crate::manifest::MAX_MEMORY_LIMIT_MB;
+use cache::Cache;
+use ticker::Ticker;
+
+/// Calls at a time over all components; a call beyond waits for a place.
+pub const DEFAULT_MAX_CALLS: u32 = 256;
+/// Core instances of one component: its own modules, the adapters that componentizing adds, and shims.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Linear memories of one component; Rust makes one.
+const MEMORIES_PER_COMPONENT: u32 = 2;
+/// Tables of one component: its own and those of the shims.
+const TABLES_PER_COMPONENT: u32 = 4;
+/// Stacks of one call: its own and those of the tasks it started and that wait.
+const STACKS_PER_CALL: u32 = 4;
+/// Elements of one table.
+const TABLE_ELEMENTS: usize = 20_000;
+/// Bytes of a freed memory that stay resident for the next call, so that a call need not fault them in anew.
+const MEMORY_KEEP_RESIDENT_BYTES: usize = 512 << 10;
+/// Bytes of a freed table that stay resident for the next call.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 16 << 10;
+/// Freed instances of other components that are kept warm rather than reused.
+const MAX_UNUSED_WARM_SLOTS: u32 = 16;
+/// Frames of a guest's backtrace in an error.
+const MAX_BACKTRACE_FRAMES: usize = 32;
+
+/// How an [`Engine`] is set up.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Directory of precompiled images, created where missing; `None` compiles at every start.
+    pub cache_dir: Option<PathBuf>,
+    /// Calls at a time over all components.
+    pub max_calls: u32,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { cache_dir: None, max_calls: DEFAULT_MAX_CALLS }
+    }
+}
+
+/// Compiles, loads and runs components. Cheap to clone; the last clone stops its ticker.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    wasm: wasmtime::Engine,
+    linker: Linker<CallState>,
+    cache: Option<Cache>,
+    /// One permit for each call that the pool has room for.
+    places: Arc<Semaphore>,
+    max_calls: u32,
+    _ticker: Ticker,
+}
+
+impl Engine {
+    /// Sets up Wasmtime with its pool; reserves address space, not memory.
+    pub fn new(options: EngineOptions) -> Result<Self, LoadError> {
+        let wasm = wasmtime::Engine::new(&config(options.max_calls)).map_err(LoadError::Engine)?;
+        let mut linker = Linker::new(&wasm);
+        crate::capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
+        let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
+        let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
+        let places = Arc::new(Semaphore::new(options.max_calls as usize));
+        let max_calls = options.max_calls;
+        Ok(Self { shared: Arc::new(Shared { wasm, linker, cache, places, max_calls, _ticker: ticker }) })
+    }
+
+    /// Waits until no call is running, as when everything that makes calls has stopped.
+    pub async fn idle(&self) {
+        // The semaphore is never closed.
+        let _all = self.shared.places.acquire_many(self.shared.max_calls).await;
+    }
+
+    /// A place in the pool, waited for in order of arrival.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so there always is one.
+        self.shared.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Calls that could start now without waiting.
+    pub fn free_places(&self) -> usize {
+        self.shared.places.available_permits()
+    }
+}
+
+fn config(max_calls: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(max_calls)
+        .total_core_instances(max_calls * CORE_INSTANCES_PER_COMPONENT)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .total_memories(max_calls * MEMORIES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .total_tables(max_calls * TABLES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .total_stacks(max_calls * STACKS_PER_CALL)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size((MAX_MEMORY_LIMIT_MB as usize) << 20)
+        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(MAX_UNUSED_WARM_SLOTS);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_BACKTRACE_FRAMES))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}

@@ -1,0 +1,165 @@
+//! What a guest prints: each line of its stdout and stderr becomes one log event of its call.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Bytes of a line after which it is cut into several events.
+const MAX_LINE_BYTES: usize = 8 << 10;
+/// Bytes at the end of stderr that an error report quotes: a panic's message.
+const TAIL_BYTES: usize = 2 << 10;
+/// Bytes a guest may write at once.
+const WRITE_PERMIT_BYTES: usize = 64 << 10;
+
+/// Which of the two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// One stream of one call. Clones are the same stream.
+#[derive(Clone)]
+pub(super) struct Output {
+    stream: Stream,
+    component: Arc<str>,
+    call: u64,
+    buffer: Arc<Mutex<Buffer>>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    /// What was written since the last line end.
+    line: Vec<u8>,
+    /// The last lines, for a report.
+    tail: String,
+}
+
+impl Output {
+    pub fn new(stream: Stream, component: Arc<str>, call: u64) -> Self {
+        Self { stream, component, call, buffer: Arc::default() }
+    }
+
+    /// The end of what was printed, an unfinished line included.
+    pub fn tail(&self) -> String {
+        let mut buffer = self.lock();
+        self.end_line(&mut buffer);
+        buffer.tail.trim_end().to_owned()
+    }
+
+    /// Logs a line that was not ended.
+    pub fn flush_line(&self) {
+        self.end_line(&mut self.lock());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn print(&self, bytes: &[u8]) {
+        let mut buffer = self.lock();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for piece in part.chunks(MAX_LINE_BYTES) {
+                buffer.line.extend_from_slice(piece);
+                if piece.ends_with(b"\n") || buffer.line.len() >= MAX_LINE_BYTES {
+                    self.end_line(&mut buffer);
+                }
+            }
+        }
+    }
+
+    fn end_line(&self, buffer: &mut Buffer) {
+        if buffer.line.is_empty() {
+            return;
+        }
+        let line = std::mem::take(&mut buffer.line);
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        let (component, call) = (&*self.component, self.call);
+        match self.stream {
+            Stream::Stdout => tracing::info!(target: "fnhost::guest", component, call, "{text}"),
+            Stream::Stderr => tracing::warn!(target: "fnhost::guest", component, call, "{text}"),
+        }
+        if self.stream == Stream::Stderr {
+            buffer.tail.push_str(text);
+            buffer.tail.push('\n');
+            let excess = buffer.tail.len().saturating_sub(TAIL_BYTES);
+            let cut = buffer.tail.ceil_char_boundary(excess);
+            buffer.tail.drain(..cut);
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    // The default would start a task for each stream; a log line is never waited for.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.print(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.print(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_PERMIT_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_end_of_stderr() {
+        let output = Output::new(Stream::Stderr, "x".into(), 1);
+        output.print(b"first\nsec");
+        output.print("ond \u{fc}\nthird".as_bytes());
+        assert_eq!(output.tail(), "first\nsecond \u{fc}\nthird");
+        output.print(&[b'a'; 3 * MAX_LINE_BYTES]);
+        assert!(output.tail().len() <= TAIL_BYTES);
+        assert!(output.lock().line.is_empty(), "an endless line is cut");
+    }
+}
