@@ -4,3 +4,10 @@
 //! [`capabilities`] are what a component may import, [`kafka`] and [`http`] trigger calls, [`dispatch`] turns a batch of
 //! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
 //! addresses are given.
+
+pub mod capabilities;
+pub mod db;
+
+#[cfg(test)]
+#[path = "../tests/support/postgres.rs"]
+mod test_postgres;
