@@ -6,5 +6,10 @@
 //! addresses are given.
 
 pub mod capabilities;
+pub mod db;
 pub mod engine;
 pub mod manifest;
+
+#[cfg(test)]
+#[path = "../tests/support/postgres.rs"]
+mod test_postgres;

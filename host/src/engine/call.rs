@@ -15,6 +15,7 @@ use super::limiter::MemoryLimiter;
 use super::load::Shared;
 use super::output::{Output, Stream};
 use crate::capabilities::outbound_http::OutboundHttp;
+use crate::capabilities::postgres::{Access, CallPostgres, PostgresCtx, PostgresView};
 use crate::capabilities::variables::Variables;
 
 /// Ticks of the epoch after which a running guest yields to the other tasks of its thread.
@@ -28,6 +29,7 @@ pub struct CallState {
     table: ResourceTable,
     http: WasiHttpCtx,
     outbound_http: OutboundHttp,
+    postgres: CallPostgres,
     limiter: MemoryLimiter,
     stdout: Output,
     stderr: Output,
@@ -44,8 +46,19 @@ pub struct CallReport {
 }
 
 impl LoadedComponent {
-    /// The state of a new call.
+    /// The state of a new call whose SQL statements are each a transaction of their own.
     pub fn call_state(&self) -> CallState {
+        let hosts = self.shared.allowed_hosts.clone();
+        let allowed = move |host: &str, port: u16| hosts.allows("postgres", host, port);
+        self.call_state_with(CallPostgres::new(Access::Autocommit {
+            own: self.database.clone(),
+            foreign: self.shared.address_pools.clone(),
+            allowed: Arc::new(allowed),
+        }))
+    }
+
+    /// The state of a new call with that use of Postgres.
+    pub fn call_state_with(&self, postgres: CallPostgres) -> CallState {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
@@ -65,6 +78,7 @@ impl LoadedComponent {
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
             outbound_http: OutboundHttp::new(component.allowed_hosts.clone()),
+            postgres,
             limiter: MemoryLimiter::new(component.limits.memory_bytes),
             stdout,
             stderr,
@@ -129,5 +143,11 @@ impl WasiView for CallState {
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.outbound_http, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+impl PostgresView for CallState {
+    fn postgres(&mut self) -> PostgresCtx<'_> {
+        PostgresCtx { call: &mut self.postgres, table: &mut self.table }
     }
 }

@@ -13,7 +13,9 @@ use super::call::CallState;
 use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
+use crate::capabilities::postgres::AddressPools;
 use crate::capabilities::variables::Variables;
+use crate::db::session::RolePool;
 use crate::manifest::hosts::AllowedHosts;
 use crate::manifest::{Limits, Manifest, Values};
 
@@ -79,6 +81,8 @@ pub struct LoadedComponent {
     pub(super) kafka: Option<KafkaFunctionPre<CallState>>,
     /// HTTP calls at a time, where the manifest bounds them.
     pub(super) http_places: Option<Arc<Semaphore>>,
+    /// The component's own database, as its role.
+    pub(super) database: Option<RolePool>,
 }
 
 /// What all calls of a component share.
@@ -89,9 +93,16 @@ pub(super) struct Shared {
     pub environment: Vec<(String, String)>,
     pub variables: Variables,
     pub allowed_hosts: Arc<AllowedHosts>,
+    pub address_pools: Arc<AddressPools>,
 }
 
 impl LoadedComponent {
+    /// The component with its own database, which it reaches as its role.
+    pub fn with_database(mut self, own: RolePool) -> Self {
+        self.database = Some(own);
+        self
+    }
+
     /// The component's id.
     pub fn id(&self) -> &str {
         &self.shared.id
@@ -166,6 +177,7 @@ impl Engine {
             engine: self.clone(),
             http,
             kafka,
+            database: None,
             http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
             shared: Arc::new(Shared {
                 id: id.into(),
@@ -174,6 +186,7 @@ impl Engine {
                 environment: spec.environment.clone().into_iter().collect(),
                 variables: spec.variables.clone(),
                 allowed_hosts: Arc::new(spec.allowed_hosts.clone()),
+                address_pools: Arc::new(AddressPools::new(spec.limits.deadline)),
             }),
         })
     }

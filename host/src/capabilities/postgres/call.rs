@@ -1,0 +1,326 @@
+//! What one call of a component may do with Postgres.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::address::Address;
+use super::error::{Error, SqlFailure};
+use super::guard::is_row_statement;
+use super::statement::{self, Answer, RowBudget};
+use super::wit::ParameterValue;
+use crate::db::session::{RolePool, Session, SessionLimits, SharedTransaction};
+
+/// How many connections and builders one call may hold open.
+const HANDLES_MAX: usize = 64;
+/// Connections to one address that is not a function's own database.
+const FOREIGN_CONNECTIONS_MAX: usize = 4;
+/// Foreign addresses whose connections are kept; beyond that the one unused for longest is closed.
+const FOREIGN_ADDRESSES_MAX: usize = 16;
+
+/// Which database a call reaches, and how.
+#[derive(Clone)]
+pub enum Access {
+    /// A Kafka dispatch: every connection is its transaction.
+    Transaction {
+        /// The transaction that the dispatcher takes back after the call.
+        transaction: SharedTransaction,
+        /// The trigger's own database: only an address that means the same login can be opened.
+        own: RolePool,
+    },
+    /// An HTTP request: every statement is a transaction of its own.
+    Autocommit {
+        /// The component's own role, where it has one.
+        own: Option<RolePool>,
+        /// Connections to any other address.
+        foreign: Arc<AddressPools>,
+        /// Whether the component's `allowed_outbound_hosts` name this host and port.
+        allowed: Arc<dyn Fn(&str, u16) -> bool + Send + Sync>,
+    },
+}
+
+/// Small pools for the addresses that components open beside their own database.
+pub struct AddressPools {
+    deadline: Duration,
+    /// The most recently used last.
+    pools: Mutex<Vec<(AddressKey, RolePool)>>,
+}
+
+/// An address and the certificate authority that is trusted for it.
+type AddressKey = (Address, Option<Arc<str>>);
+
+impl AddressPools {
+    /// Pools whose statements end after `deadline`.
+    pub fn new(deadline: Duration) -> Self {
+        Self { deadline, pools: Mutex::new(Vec::new()) }
+    }
+
+    fn pool(&self, key: AddressKey) -> RolePool {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = match pools.iter().position(|(known, _)| *known == key) {
+            Some(at) => pools.remove(at).1,
+            None => {
+                let limits =
+                    SessionLimits { max_connections: FOREIGN_CONNECTIONS_MAX, deadline: self.deadline };
+                RolePool::new("outbound", key.0.options(key.1.as_deref()), limits)
+            }
+        };
+        if pools.len() == FOREIGN_ADDRESSES_MAX {
+            pools.remove(0);
+        }
+        pools.push((key, pool.clone()));
+        pool
+    }
+}
+
+/// One call's use of Postgres. Cheap to clone: the guest's side and the host's share it.
+#[derive(Clone)]
+pub struct CallPostgres {
+    state: Arc<CallState>,
+}
+
+struct CallState {
+    access: Access,
+    closed: AtomicBool,
+    /// Statements that run or wait for a connection.
+    in_flight: AtomicUsize,
+    handles: Arc<AtomicUsize>,
+    rows: RowBudget,
+    failure: Mutex<Option<SqlFailure>>,
+}
+
+/// Counts something for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::AcqRel);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A guest's right to one open connection or builder, given back when dropped.
+pub(super) struct Handle(Arc<AtomicUsize>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection that the guest has opened.
+#[derive(Clone)]
+pub struct GuestConnection {
+    inner: Arc<Opened>,
+}
+
+struct Opened {
+    target: Target,
+    /// The session that has run something other than statements on rows, `BEGIN` or `SET` say: it serves this
+    /// connection alone from then on and is closed with it. The lock also keeps the statements of one connection
+    /// in order.
+    pinned: AsyncMutex<Option<Session>>,
+    _handle: Handle,
+}
+
+enum Target {
+    Transaction(SharedTransaction),
+    Pool(RolePool),
+}
+
+impl CallPostgres {
+    /// The use of Postgres for one call.
+    pub fn new(access: Access) -> Self {
+        Self {
+            state: Arc::new(CallState {
+                access,
+                closed: AtomicBool::new(false),
+                in_flight: AtomicUsize::new(0),
+                handles: Arc::default(),
+                rows: RowBudget::default(),
+                failure: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Ends the call's use of the database: every statement after this fails. For right after the reply.
+    pub fn close(&self) {
+        self.state.closed.store(true, Ordering::Release);
+    }
+
+    /// True while a statement runs or waits for a connection.
+    pub fn in_flight(&self) -> bool {
+        self.state.in_flight.load(Ordering::Acquire) > 0
+    }
+
+    /// The first thing that went wrong, also where the guest made nothing of it.
+    pub fn failure(&self) -> Option<SqlFailure> {
+        self.recorded().clone()
+    }
+
+    /// Opens a connection: checks that the call may use the address, and connects to nothing yet.
+    pub(super) fn open(&self, address: &str, ca_root: Option<Arc<str>>) -> Result<GuestConnection, Error> {
+        let opened = self.target(address, ca_root).and_then(|target| {
+            let opened = Opened { target, pinned: AsyncMutex::new(None), _handle: self.handle()? };
+            Ok(GuestConnection { inner: Arc::new(opened) })
+        });
+        opened.inspect_err(|error| self.record(error))
+    }
+
+    fn target(&self, address: &str, ca_root: Option<Arc<str>>) -> Result<Target, Error> {
+        let address = Address::parse(address).map_err(Error::Address)?;
+        match &self.state.access {
+            Access::Transaction { transaction, own } => {
+                if !address.is_login_of(own.options()) {
+                    return Err(Error::Refused(
+                        "a Kafka handler reaches its trigger's own database alone: \
+                         open the address that the host gave as the component's variable",
+                    ));
+                }
+                Ok(Target::Transaction(transaction.clone()))
+            }
+            Access::Autocommit { own, foreign, allowed } => {
+                let Address { host, port, .. } = &address;
+                if !allowed(host, *port) {
+                    return Err(Error::Address(format!(
+                        "{host}:{port} is not permitted: add \"postgres://{host}:{port}\" to the component's \
+                         allowed_outbound_hosts"
+                    )));
+                }
+                Ok(Target::Pool(match own {
+                    Some(own) if address.is_login_of(own.options()) => own.clone(),
+                    _ => foreign.pool((address, ca_root)),
+                }))
+            }
+        }
+    }
+
+    /// Counts a connection or builder against the limit of the call.
+    pub(super) fn handle(&self) -> Result<Handle, Error> {
+        let handles = &self.state.handles;
+        let handle = Handle(Arc::clone(handles));
+        if handles.fetch_add(1, Ordering::AcqRel) >= HANDLES_MAX {
+            return Err(Error::Refused("the call holds too many open connections"));
+        }
+        Ok(handle)
+    }
+
+    /// Runs a statement on a connection of this call.
+    ///
+    /// # Errors
+    /// Where it could not run to its end; the first such error is the call's failure. An error that the guest is
+    /// told after the rows is in the answer, and recorded all the same.
+    pub(super) async fn run(
+        &self,
+        connection: &GuestConnection,
+        sql: &str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, Error> {
+        let _running = Counted::new(&self.state.in_flight);
+        let result = match &connection.inner.target {
+            Target::Transaction(transaction) => self.run_in(transaction, sql, parameters).await,
+            Target::Pool(pool) => self.run_alone(connection, pool, sql, parameters).await,
+        };
+        match &result {
+            Ok(Answer { error: Some(error), .. }) | Err(error) => self.record(error),
+            Ok(_) => {}
+        }
+        result
+    }
+
+    /// As [`CallPostgres::run`], for a guest that waits without letting the rest of its instance go on. Were it to
+    /// wait for another of its own statements, neither would ever continue.
+    pub(super) async fn run_blocking(
+        &self,
+        connection: &GuestConnection,
+        sql: &str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, Error> {
+        if self.in_flight() {
+            let error = Error::Refused("another statement of this call is running: use the async functions");
+            self.record(&error);
+            return Err(error);
+        }
+        self.run(connection, sql, parameters).await
+    }
+
+    async fn run_in(
+        &self,
+        transaction: &SharedTransaction,
+        sql: &str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, Error> {
+        if !is_row_statement(sql) {
+            return Err(Error::Refused(
+                "a statement in a Kafka handler begins with SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES: \
+                 the host itself begins and commits",
+            ));
+        }
+        let mut shared = transaction.lock().await;
+        self.check_open()?;
+        let transaction = shared.as_mut().ok_or(CLOSED)?;
+        transaction.connection().await?;
+        transaction.statement_started();
+        let connection = transaction.connection_in_flight().ok_or(CLOSED)?;
+        let result = statement::run(connection, sql, parameters, &self.state.rows).await;
+        transaction.statement_ended(spoils_connection(&result));
+        result
+    }
+
+    async fn run_alone(
+        &self,
+        connection: &GuestConnection,
+        pool: &RolePool,
+        sql: &str,
+        parameters: &[ParameterValue],
+    ) -> Result<Answer, Error> {
+        let mut pinned = connection.inner.pinned.lock().await;
+        self.check_open()?;
+        let was_pinned = pinned.is_some();
+        let mut session = match pinned.take() {
+            Some(session) => session,
+            None => pool.acquire().await?,
+        };
+        // Should this be cancelled while the statement runs, the session is dropped and thereby closed.
+        let result = statement::run(session.connection(), sql, parameters, &self.state.rows).await;
+        if spoils_connection(&result) {
+            if matches!(&result, Ok(Answer { error: Some(error), .. }) | Err(error) if error.is_connection_lost()) {
+                session.pool().close_idle();
+            }
+        } else if was_pinned || !is_row_statement(sql) {
+            *pinned = Some(session);
+        } else {
+            session.reset_and_release().await;
+        }
+        result
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.state.closed.load(Ordering::Acquire) { Err(CLOSED) } else { Ok(()) }
+    }
+
+    fn record(&self, error: &Error) {
+        self.recorded().get_or_insert_with(|| error.failure());
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Option<SqlFailure>> {
+        self.state.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const CLOSED: Error = Error::Refused("the call has replied: its use of the database is over");
+
+fn spoils_connection(result: &Result<Answer, Error>) -> bool {
+    match result {
+        Ok(Answer { error: Some(error), .. }) | Err(error) => error.spoils_connection(),
+        Ok(_) => false,
+    }
+}

@@ -1,0 +1,49 @@
+//! Database sessions of one function: a pool of connections as its login role, and the one transaction of a call.
+//!
+//! What holds here: a connection goes back to its pool only by an explicit release, in a known state, with the
+//! session reset; dropped in any other state it is closed. So nothing that a call did to its session, and no
+//! transaction that it left, can reach the next call.
+
+mod pool;
+mod transaction;
+
+pub use pool::{RolePool, Session, SessionLimits};
+pub use transaction::{CommitError, SharedTransaction, Transaction};
+
+/// Ends what a call may have left in its session without dropping the prepared statements: settings, advisory
+/// locks, temporary tables, and the memory of `currval`. (`DISCARD ALL` would drop the prepared statements and
+/// is refused inside a message of several statements.)
+pub(crate) const RESET_SESSION: &str =
+    "RESET ALL; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// Why there is no usable session.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The server could not be reached or refused the login.
+    #[error("cannot connect to the database")]
+    Connect(#[source] sqlx::Error),
+    /// The server accepted the connection but the login did not end in time.
+    #[error("the database did not complete the login within {0:?}")]
+    ConnectTimeout(std::time::Duration),
+    /// `BEGIN` failed.
+    #[error("cannot begin a transaction")]
+    Begin(#[source] sqlx::Error),
+    /// A statement on this connection was cancelled half-way: only closing it is safe.
+    #[error("a statement of this transaction was cancelled, so its state is unknown")]
+    UnknownState,
+}
+
+/// True where the connection itself is lost or cannot be trusted any more, rather than one statement refused.
+pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            // After FATAL and PANIC the server hangs up.
+            !matches!(
+                error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|e| e.severity()),
+                Some(sqlx::postgres::PgSeverity::Error)
+            )
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}

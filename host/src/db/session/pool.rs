@@ -1,0 +1,196 @@
+//! A pool of connections that log in as one role.
+//!
+//! Not sqlx's own pool, because that one sends a ping at every release, a round trip per call, and returns a
+//! connection by default, whereas here the default must be to close it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{RESET_SESSION, SessionError};
+
+/// How long a login may take, from the first packet to the first ready message.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much later than the call's own deadline the server ends a transaction that sits idle: the host ends the
+/// call first, unless the host itself is stopped, which is the case this is for.
+const IDLE_IN_TRANSACTION_MARGIN: Duration = Duration::from_secs(1);
+/// How often the server looks, while it runs a statement, whether the client is still there.
+const CLIENT_CONNECTION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many prepared statements a connection keeps; beyond that the least recently used one is closed.
+const STATEMENT_CACHE_CAPACITY: usize = 256;
+/// A connection that nobody needed for so long is closed, which gives the server its memory back.
+const IDLE_LIFETIME: Duration = Duration::from_secs(300);
+
+/// The bounds of a role's sessions.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Connections that may be open at once: this function's part of the host's budget. A caller beyond it waits.
+    pub max_connections: usize,
+    /// The longest a call of the function may take; a statement is ended by the server after the same time.
+    pub deadline: Duration,
+}
+
+/// The connections of one function, which log in as its role. Cheap to clone.
+#[derive(Clone)]
+pub struct RolePool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    /// The most recently used last, so that the few connections a quiet function needs stay warm.
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: PgConnection,
+    since: Instant,
+}
+
+impl RolePool {
+    /// A pool of sessions that log in with `options`; `name` is shown by the server as part of the application
+    /// name. Connects to nothing yet.
+    pub fn new(name: &str, options: PgConnectOptions, limits: SessionLimits) -> Self {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        // Settings given at the start of a session are its defaults, so `RESET ALL` returns to them.
+        let options = options
+            .application_name(&format!("fnhost {name}"))
+            .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
+            .disable_statement_logging()
+            .options([
+                ("statement_timeout", millis(limits.deadline)),
+                (
+                    "idle_in_transaction_session_timeout",
+                    millis(limits.deadline + IDLE_IN_TRANSACTION_MARGIN),
+                ),
+                ("client_connection_check_interval", millis(CLIENT_CONNECTION_CHECK_INTERVAL)),
+            ]);
+        Self {
+            inner: Arc::new(Inner {
+                options,
+                permits: Arc::new(Semaphore::new(limits.max_connections)),
+                idle: Mutex::new(Vec::new()),
+            }),
+        }
+    }
+
+    /// Where and as whom the sessions log in.
+    pub fn options(&self) -> &PgConnectOptions {
+        &self.inner.options
+    }
+
+    /// A session for one use. Waits while the budget is used up.
+    ///
+    /// # Errors
+    /// Where a new connection is needed and the server cannot be reached or refuses the login.
+    pub async fn acquire(&self) -> Result<Session, SessionError> {
+        let permit = self.permit().await;
+        let reused = self.inner.idle().pop();
+        match reused {
+            Some(idle) => Ok(self.session(idle.connection, permit, true)),
+            None => self.connect(permit).await,
+        }
+    }
+
+    /// As [`RolePool::acquire`], but never a connection that was used before. For after one of those turned out
+    /// to be dead.
+    pub(crate) async fn acquire_new(&self) -> Result<Session, SessionError> {
+        let permit = self.permit().await;
+        self.connect(permit).await
+    }
+
+    /// Closes the idle connections: where one has died, the server was probably restarted and they all have.
+    pub(crate) fn close_idle(&self) {
+        // Taken out first, so that the sockets are closed outside the lock.
+        let idle = std::mem::take(&mut *self.inner.idle());
+        drop(idle);
+    }
+
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        let permits = Arc::clone(&self.inner.permits);
+        permits.acquire_owned().await.expect("the semaphore of a pool is never closed")
+    }
+
+    async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Session, SessionError> {
+        let login = PgConnection::connect_with(&self.inner.options);
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, login)
+            .await
+            .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
+            .map_err(SessionError::Connect)?;
+        Ok(self.session(connection, permit, false))
+    }
+
+    fn session(&self, connection: PgConnection, permit: OwnedSemaphorePermit, reused: bool) -> Session {
+        Session { connection, reused, pool: self.clone(), _permit: permit }
+    }
+}
+
+impl Inner {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        // Nothing panics while it is held; a poisoned list would still be a list of connections.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
+pub struct Session {
+    connection: PgConnection,
+    reused: bool,
+    pool: RolePool,
+    /// Last, so that the connection is gone before another may take its place.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Session {
+    /// The connection itself.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// The pool it came from.
+    pub(crate) fn pool(&self) -> &RolePool {
+        &self.pool
+    }
+
+    /// True where it has served an earlier use, so that it may have died since.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Gives the connection back as it is: the caller has reset the session.
+    pub fn release(self) {
+        let now = Instant::now();
+        let Self { connection, pool, _permit: permit, .. } = self;
+        let expired = {
+            let mut idle = pool.inner.idle();
+            idle.push(Idle { connection, since: now });
+            let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
+            oldest_expired.then(|| idle.remove(0))
+        };
+        drop(expired);
+        drop(permit);
+    }
+
+    /// Sends the reset of the session and gives the connection back without waiting for the answer, which the
+    /// next use reads before its own: the caller pays one write and no round trip.
+    pub(crate) async fn reset_and_release(mut self) {
+        let sent = {
+            let mut replies = pin!(sqlx::raw_sql(RESET_SESSION).fetch_many(&mut self.connection));
+            // Unconstrained, because the runtime's own budget could otherwise end the poll before the write.
+            let mut first = pin!(tokio::task::unconstrained(replies.next()));
+            std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await
+        };
+        if let Poll::Ready(Some(Err(_)) | None) = sent {
+            return;
+        }
+        self.release();
+    }
+}
