@@ -4,3 +4,5 @@
 //! [`capabilities`] are what a component may import, [`kafka`] and [`http`] trigger calls, [`dispatch`] turns a batch of
 //! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
 //! addresses are given.
+
+pub mod embedded;
