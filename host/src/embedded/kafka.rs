@@ -24,7 +24,7 @@ const CONTROLLER_PORT: u16 = 9_093;
 /// Starts tried when another process takes a chosen port at the same moment.
 const STARTS_MAX: u32 = 3;
 
-/// A small heap and the quick compiler: the broker moves bytes, and starts in one second instead of three.
+/// A small heap and the quick compiler: the broker moves bytes.
 const JVM: [&str; 4] = [
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
@@ -270,6 +270,7 @@ impl Broker<'_> {
 
     async fn serve(&self, flag: OsString, deadline: Duration) -> Result<Server, Error> {
         let files = ["kafka.port", "kafka-controller.port"].map(|name| self.directory.run().join(name));
+        self.service(flag.clone()).stop_leftover().await?;
         let mut starts = 0;
         loop {
             let port = ports::choose(&files[0], PORT)?;

@@ -153,6 +153,7 @@ pub(super) async fn start(
         tracing::info!(folder = %cluster.home.display(), "creating the private Postgres cluster");
         cluster.create(&password).await?;
     }
+    cluster.service().stop_leftover().await?;
     let mut starts = 0;
     loop {
         let port = cluster.choose_port()?;

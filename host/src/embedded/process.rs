@@ -148,7 +148,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts the server, after whatever an earlier run has left, and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     pub(super) async fn start(service: Service, address: String, deadline: Duration) -> Result<Self, Error> {
         let child = service.start(deadline).await?;
         Ok(Self {
@@ -215,15 +215,27 @@ impl Server {
 }
 
 impl Service {
-    async fn start(&self, deadline: Duration) -> Result<Child, Error> {
-        let program = &self.program;
+    /// Stops what an earlier run has left running. Comes before ports are chosen, since the left server holds them.
+    pub(super) async fn stop_leftover(&self) -> Result<(), Error> {
+        let Self {
+            program,
+            pid_file,
+            argument,
+            ..
+        } = self;
         leftover::stop(Trace {
             name: program.name,
-            pid_file: &self.pid_file,
-            argument: &self.argument,
+            pid_file,
+            argument,
             stop: program.stop,
         })
-        .await?;
+        .await
+    }
+
+    async fn start(&self, deadline: Duration) -> Result<Child, Error> {
+        let program = &self.program;
+        // A start that was given up at its deadline may still be on its way out.
+        self.stop_leftover().await?;
         let (mut child, mut output) = program.spawn(Stdio::null(), self.ready_line)?;
         if let (false, Some(pid)) = (self.writes_pid_file, child.id()) {
             write_file(&self.pid_file, &format!("{pid}\n"), 0o644)?;
