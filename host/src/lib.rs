@@ -7,6 +7,7 @@
 
 pub mod capabilities;
 pub mod db;
+pub mod embedded;
 pub mod engine;
 pub mod manifest;
 
