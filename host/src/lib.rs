@@ -5,11 +5,15 @@
 //! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
 //! addresses are given.
 
+pub mod admin;
 pub mod capabilities;
 pub mod db;
+pub mod dispatch;
 pub mod embedded;
 pub mod engine;
+pub mod kafka;
 pub mod manifest;
+pub mod relay;
 
 #[cfg(test)]
 #[path = "../tests/support/postgres.rs"]

@@ -289,6 +289,7 @@ impl Builder<'_> {
             schema: written.schema.into_inner(),
             url_variable: self.known_variable("url_variable", written.url_variable)?,
             migrations: written.migrations.map(|path| self.root.join(path.into_inner())),
+            demo: written.demo.map(|path| self.root.join(path.into_inner())),
             events: written.events.map(Spanned::into_inner),
             event_topics: self.topics(written.event_topics)?,
         })

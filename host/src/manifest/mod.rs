@@ -145,6 +145,8 @@ pub struct Database {
     pub url_variable: String,
     /// Directory of its migrations.
     pub migrations: Option<PathBuf>,
+    /// SQL with its demo data, put in once where fnhost runs a private Postgres.
+    pub demo: Option<PathBuf>,
     /// The table that takes its events from HTTP.
     pub events: Option<String>,
     /// Topics that rows of that table may name.

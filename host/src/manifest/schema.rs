@@ -192,6 +192,7 @@ pub struct ComponentDatabase {
     pub schema: Spanned<String>,
     pub url_variable: Spanned<String>,
     pub migrations: Option<Spanned<String>>,
+    pub demo: Option<Spanned<String>>,
     pub events: Option<Spanned<String>>,
     #[serde(default)]
     pub event_topics: Vec<Spanned<String>>,

@@ -1,0 +1,150 @@
+//! The admin address: health, readiness and what waits or died. Never the public one.
+
+use crate::db::{OwnerPool, views};
+use crate::dispatch::status::{PartitionStatus, Registry};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Records that a list shows where the caller names no limit.
+const LIST_DEFAULT: i64 = 100;
+/// Records that a list shows at most.
+const LIST_MAX: i64 = 1_000;
+
+/// What the admin address needs.
+#[derive(Clone)]
+pub struct Admin {
+    /// Deployment name.
+    pub deployment: String,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// Triggers and their partitions.
+    pub registry: Registry,
+    /// Components.
+    pub components: Arc<Vec<ComponentView>>,
+    /// Set once everything has started.
+    pub started: Arc<AtomicBool>,
+}
+
+/// A component, for people.
+#[derive(Clone, Debug, Serialize)]
+pub struct ComponentView {
+    /// Component id.
+    pub id: String,
+    /// SHA-256 of its file, hex.
+    pub digest: String,
+    /// Serves HTTP.
+    pub http: bool,
+    /// Handles Kafka records.
+    pub kafka: bool,
+}
+
+/// The routes.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/components", get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }))
+        .route("/partitions", get(partitions))
+        .route("/totals", get(totals))
+        .route("/dead-letters", get(dead_letters))
+        .route("/parked", get(parked))
+        .with_state(admin)
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let mut waiting = admin.registry.not_ready();
+    if !admin.started.load(Ordering::Acquire) {
+        waiting.push("starting".into());
+    }
+    if waiting.is_empty() { "ready\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, waiting.join("\n") + "\n").into_response() }
+}
+
+#[derive(Serialize)]
+struct PartitionView {
+    trigger: String,
+    component: String,
+    group: String,
+    topic: String,
+    partition: i32,
+    #[serde(flatten)]
+    state: crate::dispatch::status::State,
+    position: i64,
+    records: u64,
+    batches: u64,
+    duplicates_refused: u64,
+    failed_attempts: u64,
+    parked: u64,
+    dead: u64,
+}
+
+async fn partitions(State(admin): State<Admin>) -> Json<Vec<PartitionView>> {
+    let mut views = Vec::new();
+    for trigger in admin.registry.triggers() {
+        for status in trigger.partitions() {
+            views.push(partition_view(&trigger, &status));
+        }
+    }
+    Json(views)
+}
+
+fn partition_view(trigger: &crate::dispatch::status::TriggerStatus, status: &PartitionStatus) -> PartitionView {
+    PartitionView {
+        trigger: trigger.id.clone(),
+        component: trigger.component.clone(),
+        group: trigger.group.clone(),
+        topic: status.tp.topic.clone(),
+        partition: status.tp.partition,
+        state: status.state(),
+        position: status.position.load(Ordering::Relaxed),
+        records: status.records.load(Ordering::Relaxed),
+        batches: status.batches.load(Ordering::Relaxed),
+        duplicates_refused: status.duplicates.load(Ordering::Relaxed),
+        failed_attempts: status.failed_attempts.load(Ordering::Relaxed),
+        parked: status.parked.load(Ordering::Relaxed),
+        dead: status.dead.load(Ordering::Relaxed),
+    }
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    limit: Option<i64>,
+}
+
+impl ListQuery {
+    fn limit(&self) -> i64 {
+        self.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX)
+    }
+}
+
+async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failure> {
+    Ok(Json(views::totals(&admin.owner, &admin.deployment).await?))
+}
+
+async fn dead_letters(State(admin): State<Admin>, query: Query<ListQuery>) -> Result<Json<Vec<views::RecordView>>, Failure> {
+    Ok(Json(views::dead_letters(&admin.owner, &admin.deployment, query.limit()).await?))
+}
+
+async fn parked(State(admin): State<Admin>, query: Query<ListQuery>) -> Result<Json<Vec<views::RecordView>>, Failure> {
+    Ok(Json(views::parked(&admin.owner, &admin.deployment, query.limit()).await?))
+}
+
+struct Failure(crate::db::Error);
+
+impl From<crate::db::Error> for Failure {
+    fn from(error: crate::db::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        tracing::warn!(error = crate::dispatch::worker::chain(&self.0), "the admin address cannot read the database");
+        (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
+    }
+}

@@ -1,0 +1,332 @@
+//! Who owns a partition: take-over, what an owner loads, and the judgement of a COMMIT without an answer.
+//!
+//! These statements run as the host's own role, outside of any function's session.
+
+use super::{Error, OwnerPool};
+use crate::dispatch::outbox;
+use crate::kafka::TopicPartition;
+use sqlx::Row as _;
+use std::collections::HashMap;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a take-over waits for a lock before it terminates the sessions that hold it.
+const TAKE_OVER_LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// How often a take-over terminates blockers before it reports failure.
+const TAKE_OVER_TRIES_MAX: u32 = 25;
+/// Records parked on one partition that an owner loads. While as many are parked, the partition fetches no new records.
+pub const PARKED_MAX: usize = 10_000;
+
+/// The row of a partition as its owner knows it. Every field is part of what `fnhost.store` checks.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    /// Row of `fnhost.trigger`.
+    pub trigger: i64,
+    /// Topic and partition.
+    pub tp: TopicPartition,
+    /// Secret of this take-over.
+    pub token: Uuid,
+    /// Number of this take-over.
+    pub epoch: i64,
+    /// Raised by changes from outside.
+    pub version: i64,
+    /// Stores so far.
+    pub stores: i64,
+    /// Next offset to process.
+    pub position: i64,
+    /// Messages numbered so far.
+    pub emitted: i64,
+}
+
+/// What an owner continues from.
+pub struct Loaded {
+    /// The row.
+    pub ownership: Ownership,
+    /// Highest number accepted from each stream.
+    pub watermarks: HashMap<String, i64>,
+    /// Outbox rows that Kafka may not have: first number and encoded messages, in order.
+    pub unsent: Vec<(i64, Vec<u8>)>,
+    /// Parked records in offset order.
+    pub parked: Vec<Parked>,
+    /// The previous owner, another process, did not release the partition.
+    pub unclean: bool,
+    /// The record that was announced and never finished, and how often that happened.
+    pub announced: Option<(i64, i32)>,
+}
+
+/// A row of `fnhost.parked`.
+pub struct Parked {
+    /// The record, with its headers decoded.
+    pub record: crate::kafka::Record,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Milliseconds since its first attempt; none before it.
+    pub age_ms: Option<i64>,
+    /// Milliseconds until it is due.
+    pub due_in_ms: i64,
+}
+
+/// What became of a COMMIT that got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It happened.
+    Committed,
+    /// It did not.
+    NotCommitted,
+    /// Another owner has the partition: nothing may be concluded, and nothing must be sent.
+    Fenced,
+}
+
+/// Raises the epoch of a partition and makes `owner` its owner. Sessions that hold the row are given
+/// [`TAKE_OVER_LOCK_TIMEOUT`], then terminated: they are a fenced owner's.
+///
+/// The caller has proved its membership before, and calls [`load`] only after this returned: a read in the same
+/// statement would miss what the old owner was just committing.
+///
+/// # Errors
+/// The database did not answer, or the row stayed locked.
+pub async fn raise_epoch(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, owner: Uuid) -> Result<TakenOver, Error> {
+    for _ in 0..TAKE_OVER_TRIES_MAX {
+        match try_raise_epoch(pool, trigger, tp, owner).await {
+            Err(Error::Sql(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
+                terminate_blockers(pool, trigger, tp).await?;
+            }
+            other => return other,
+        }
+    }
+    Err(Error::Locked { partition: tp.to_string() })
+}
+
+/// The answer of [`raise_epoch`].
+pub struct TakenOver {
+    token: Uuid,
+    epoch: i64,
+    unclean: bool,
+}
+
+async fn try_raise_epoch(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, owner: Uuid) -> Result<TakenOver, Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        .bind(format!("{}ms", TAKE_OVER_LOCK_TIMEOUT.as_millis()))
+        .execute(&mut *tx)
+        .await?;
+    let row = sqlx::query(
+        "WITH before AS MATERIALIZED (
+             SELECT COALESCE(p.owner <> $4, false) AS unclean FROM fnhost.partition p
+              WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE)
+         UPDATE fnhost.partition p
+            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid()
+           FROM before
+          WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3
+         RETURNING p.token, p.epoch, before.unclean",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .bind(owner)
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(TakenOver { token: row.try_get(0)?, epoch: row.try_get(1)?, unclean: row.try_get(2)? })
+}
+
+/// Terminates the sessions that block a take-over of this row. Advisory views of locks are enough here: the epoch and the
+/// token are what protects the data, this only shortens the wait.
+async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<(), Error> {
+    let mut probe = pool.acquire().await?;
+    let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *probe).await?;
+    let wait = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE")
+        .bind(trigger)
+        .bind(&tp.topic)
+        .bind(tp.partition);
+    let look = async {
+        loop {
+            let ended: Vec<i32> = sqlx::query_scalar(
+                "SELECT b FROM unnest(pg_blocking_pids($1)) b WHERE pg_terminate_backend(b)",
+            )
+            .bind(pid)
+            .fetch_all(pool.pool())
+            .await?;
+            if !ended.is_empty() {
+                tracing::warn!(partition = %tp, sessions = ?ended, "terminated sessions of a former owner that held the partition");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        #[expect(unreachable_code, reason = "gives the block its type")]
+        Ok::<(), Error>(())
+    };
+    tokio::select! {
+        locked = wait.execute(&mut *probe) => locked.map(drop).map_err(Error::from),
+        failed = look => failed,
+        () = tokio::time::sleep(Duration::from_secs(2)) => {
+            // The lock request is abandoned with its session, or it would be the next blocker.
+            Ok(())
+        }
+    }?;
+    super::discard(probe).await;
+    Ok(())
+}
+
+/// Reads what the new owner continues from, in statements that began after the epoch was raised.
+///
+/// # Errors
+/// The database did not answer; an outbox row or parked headers cannot be read.
+pub async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, taken: &TakenOver) -> Result<Loaded, Error> {
+    let row = sqlx::query(
+        "SELECT epoch, version, stores, position, emitted, announced, announcements
+           FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .fetch_one(pool.pool())
+    .await?;
+    if row.try_get::<i64, _>(0)? != taken.epoch {
+        return Err(Error::Fenced { partition: tp.to_string() });
+    }
+    let ownership = Ownership {
+        trigger,
+        tp: tp.clone(),
+        token: taken.token,
+        epoch: taken.epoch,
+        version: row.try_get(1)?,
+        stores: row.try_get(2)?,
+        position: row.try_get(3)?,
+        emitted: row.try_get(4)?,
+    };
+    let announced: Option<i64> = row.try_get(5)?;
+    let announcements: i32 = row.try_get(6)?;
+    Ok(Loaded {
+        watermarks: load_watermarks(pool, trigger, tp).await?,
+        unsent: load_unsent(pool, trigger, tp).await?,
+        parked: load_parked(pool, trigger, tp).await?,
+        unclean: taken.unclean,
+        announced: announced.map(|offset| (offset, announcements)),
+        ownership,
+    })
+}
+
+async fn load_watermarks(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<HashMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT stream, seq FROM fnhost.watermark WHERE trigger = $1 AND topic = $2 AND partition = $3")
+            .bind(trigger)
+            .bind(&tp.topic)
+            .bind(tp.partition)
+            .fetch_all(pool.pool())
+            .await?;
+    Ok(rows.into_iter().collect())
+}
+
+pub(super) async fn load_unsent(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+    let rows = sqlx::query_as(
+        "SELECT first_seq, messages FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY first_seq",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .fetch_all(pool.pool())
+    .await?;
+    Ok(rows)
+}
+
+async fn load_parked(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Vec<Parked>, Error> {
+    let rows = sqlx::query(
+        "SELECT \"offset\", timestamp_ms, key, value, headers, attempts,
+                (extract(epoch FROM clock_timestamp() - first_attempt_at) * 1000)::bigint,
+                (extract(epoch FROM next_attempt_at - clock_timestamp()) * 1000)::bigint
+           FROM fnhost.parked WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY \"offset\"",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .fetch_all(pool.pool())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let headers: Vec<u8> = row.try_get(4)?;
+            Ok(Parked {
+                record: crate::kafka::Record {
+                    offset: row.try_get(0)?,
+                    timestamp_ms: row.try_get(1)?,
+                    key: row.try_get(2)?,
+                    value: row.try_get(3)?,
+                    headers: outbox::decode_headers(&headers)?,
+                },
+                attempts: row.try_get::<i32, _>(5)?.max(0) as u32,
+                age_ms: row.try_get(6)?,
+                due_in_ms: row.try_get(7)?,
+            })
+        })
+        .collect()
+}
+
+/// Looks at the row from a new connection after a COMMIT of `before` got no answer.
+///
+/// A COMMIT may still be under way when this says [`Judgement::NotCommitted`]; running the batch again is safe all the
+/// same, because its store waits for that row and then finds it changed.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn judge_commit(pool: &OwnerPool, before: &Ownership) -> Result<Judgement, Error> {
+    let (epoch, stores): (i64, i64) = sqlx::query_as(
+        "SELECT epoch, stores FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(before.trigger)
+    .bind(&before.tp.topic)
+    .bind(before.tp.partition)
+    .fetch_one(pool.pool())
+    .await?;
+    Ok(if epoch != before.epoch {
+        Judgement::Fenced
+    } else if stores == before.stores + 1 {
+        Judgement::Committed
+    } else if stores == before.stores {
+        Judgement::NotCommitted
+    } else {
+        Judgement::Fenced
+    })
+}
+
+/// Writes down that the record at `offset` is about to be handed to the function, so that one that kills the host is found.
+/// Answers how often this record was announced in a row.
+///
+/// # Errors
+/// The database did not answer, or the partition has another owner.
+pub async fn announce(pool: &OwnerPool, ownership: &Ownership, offset: i64) -> Result<i32, Error> {
+    sqlx::query_scalar(
+        "UPDATE fnhost.partition
+            SET announcements = CASE WHEN announced = $5 THEN announcements + 1 ELSE 1 END, announced = $5
+          WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 RETURNING announcements",
+    )
+    .bind(ownership.trigger)
+    .bind(&ownership.tp.topic)
+    .bind(ownership.tp.partition)
+    .bind(ownership.epoch)
+    .bind(offset)
+    .fetch_optional(pool.pool())
+    .await?
+    .ok_or_else(|| Error::Fenced { partition: ownership.tp.to_string() })
+}
+
+/// Gives a partition up cleanly. Does nothing where somebody else owns it already.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn release(pool: &OwnerPool, ownership: &Ownership) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE fnhost.partition SET owner = NULL, token = NULL, lease_until = NULL
+          WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4",
+    )
+    .bind(ownership.trigger)
+    .bind(&ownership.tp.topic)
+    .bind(ownership.tp.partition)
+    .bind(ownership.epoch)
+    .execute(pool.pool())
+    .await?;
+    Ok(())
+}
+
+/// SQLSTATE of a database error.
+pub fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|e| e.code()).map(|c| c.to_string())
+}

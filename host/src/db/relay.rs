@@ -1,0 +1,149 @@
+//! The relay's SQL: its lease, the events it takes, and its sleep.
+
+use super::ownership::Ownership;
+use super::{Error, OwnerPool, ident};
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Channel on which inserts of events notify a sleeping relay; the payload is the schema.
+pub const WAKE_CHANNEL: &str = "fnhost_relay";
+
+/// An event that a function inserted.
+pub struct Event {
+    /// Its number, in insert order.
+    pub id: i64,
+    /// Target topic.
+    pub topic: String,
+    /// Key bytes.
+    pub key: Option<Vec<u8>>,
+    /// Value bytes.
+    pub value: Option<Vec<u8>>,
+    /// Header names and text values.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Takes the lease of a relay, if nobody holds it, and raises its epoch. The row is made where it is missing.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Duration) -> Result<bool, Error> {
+    sqlx::query("INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, '', 0, 0) ON CONFLICT DO NOTHING")
+        .bind(trigger)
+        .execute(pool.pool())
+        .await?;
+    let taken = sqlx::query(
+        "UPDATE fnhost.partition
+            SET epoch = epoch + 1, owner = $2, token = gen_random_uuid(), lease_until = clock_timestamp() + $3 * interval '1 millisecond'
+          WHERE trigger = $1 AND topic = '' AND partition = 0
+            AND (owner IS NULL OR owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp())",
+    )
+    .bind(trigger)
+    .bind(owner)
+    .bind(lease.as_millis() as i64)
+    .execute(pool.pool())
+    .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// Reads the ownership that [`take_lease`] won, and the outbox rows to send first. A statement of its own: it sees what a former
+/// leader committed.
+///
+/// # Errors
+/// The database did not answer, or another leader took over meanwhile.
+pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Ownership, Vec<(i64, Vec<u8>)>), Error> {
+    let row = sqlx::query(
+        "SELECT token, epoch, version, stores, position, emitted FROM fnhost.partition
+          WHERE trigger = $1 AND topic = '' AND partition = 0 AND owner = $2",
+    )
+    .bind(trigger)
+    .bind(owner)
+    .fetch_optional(pool.pool())
+    .await?
+    .ok_or_else(|| Error::Fenced { partition: "the relay".into() })?;
+    let ownership = Ownership {
+        trigger,
+        tp: crate::kafka::TopicPartition::new("", 0),
+        token: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        version: row.try_get(2)?,
+        stores: row.try_get(3)?,
+        position: row.try_get(4)?,
+        emitted: row.try_get(5)?,
+    };
+    let unsent = super::ownership::load_unsent(pool, trigger, &ownership.tp).await?;
+    Ok((ownership, unsent))
+}
+
+/// Renews the lease, in the relay's transaction or alone.
+///
+/// # Errors
+/// The database did not answer, or the lease is another's.
+pub async fn renew_lease(connection: &mut PgConnection, ownership: &Ownership, lease: Duration) -> Result<(), Error> {
+    let renewed = sqlx::query(
+        "UPDATE fnhost.partition SET lease_until = clock_timestamp() + $3 * interval '1 millisecond'
+          WHERE trigger = $1 AND topic = '' AND partition = 0 AND epoch = $2",
+    )
+    .bind(ownership.trigger)
+    .bind(ownership.epoch)
+    .bind(lease.as_millis() as i64)
+    .execute(connection)
+    .await?;
+    if renewed.rows_affected() == 1 { Ok(()) } else { Err(Error::Fenced { partition: "the relay".into() }) }
+}
+
+/// Takes the oldest visible events out of a function's table, at most `max`, in insert order.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn take_events(
+    connection: &mut PgConnection,
+    schema: &str,
+    table: &str,
+    max: i64,
+) -> Result<Vec<Event>, Error> {
+    let (schema, table) = (ident(schema), ident(table));
+    let sql = format!(
+        "DELETE FROM {schema}.{table} WHERE id = ANY (ARRAY(SELECT id FROM {schema}.{table} ORDER BY id LIMIT $1))
+         RETURNING id, topic, key, value, headers"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(max).fetch_all(connection).await?;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let headers: sqlx::types::Json<serde_json::Map<String, serde_json::Value>> = row.try_get(4)?;
+        events.push(Event {
+            id: row.try_get(0)?,
+            topic: row.try_get(1)?,
+            key: row.try_get(2)?,
+            value: row.try_get(3)?,
+            headers: headers.0.into_iter().map(|(name, value)| (name, header_text(value))).collect(),
+        });
+    }
+    // RETURNING promises no order.
+    events.sort_by_key(|e| e.id);
+    Ok(events)
+}
+
+fn header_text(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// Raises or lowers the flag that makes inserts notify.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn set_sleeping(pool: &OwnerPool, schema: &str, sleeping: bool) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO fnhost.relay_sleep AS s (schema_name, sleeping) VALUES ($1::text::name, $2)
+         ON CONFLICT (schema_name) DO UPDATE SET sleeping = EXCLUDED.sleeping WHERE s.sleeping <> EXCLUDED.sleeping",
+    )
+    .bind(schema)
+    .bind(sleeping)
+    .execute(pool.pool())
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! Schemas, roles and the host's rows for triggers: everything `fnhost migrate` prepares.
+
+use super::{Error, OwnerPool, batch, ident, literal};
+use crate::kafka::TopicPartition;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use sqlx::SqlSafeStr as _;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use std::path::Path;
+
+/// The host's schema.
+pub const HOST_SCHEMA: &str = "fnhost";
+/// Key of the advisory lock that lets one host at a time migrate.
+const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
+
+/// The host's own migrations, oldest first.
+const HOST_MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "dispatch", include_str!("../../../migrations/fnhost/0001_dispatch.sql"))];
+
+/// A function's place in the database.
+#[derive(Clone, Debug)]
+pub struct FunctionSchema<'a> {
+    /// Schema name.
+    pub schema: &'a str,
+    /// Login role.
+    pub role: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// Folder with the function's migrations.
+    pub migrations: Option<&'a Path>,
+    /// Its table for events from HTTP, where it has one.
+    pub events: Option<&'a str>,
+}
+
+/// Password of a function's role, derived so that every host of a deployment knows it: HMAC-SHA-256 (RFC 2104) of the role's
+/// name under the deployment's secret, in hex.
+pub fn role_password(secret: &str, role: &str) -> String {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
+        unreachable!("HMAC takes a key of any length")
+    };
+    mac.update(b"fnhost role ");
+    mac.update(role.as_bytes());
+    mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Brings the host's schema and the functions' schemas up to date and makes the roles. Safe to run from several hosts.
+///
+/// # Errors
+/// A migration failed, or the owner role may not create schemas or roles.
+pub async fn migrate(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Result<(), Error> {
+    let mut lock = pool.acquire().await?;
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
+    let done = migrate_locked(pool, functions).await;
+    sqlx::query("SELECT pg_advisory_unlock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
+    done
+}
+
+async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Result<(), Error> {
+    let host = HOST_MIGRATIONS
+        .iter()
+        .map(|(version, name, sql)| Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false))
+        .collect();
+    run(pool, HOST_SCHEMA, Migrator::with_migrations(host)).await?;
+    for function in functions {
+        prepare_function(pool, function).await?;
+    }
+    Ok(())
+}
+
+async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(), Error> {
+    let failed = |source| Error::Migrate { schema: schema.to_string(), source };
+    let mut connection = pool.acquire().await?;
+    batch(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}", ident(schema))).await?;
+    // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
+    let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
+    batch(&mut connection, "RESET search_path".into()).await?;
+    result
+}
+
+async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Result<(), Error> {
+    let (schema, role) = (ident(function.schema), ident(function.role));
+    let mut connection = pool.acquire().await?;
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+        .bind(function.role)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        batch(&mut connection, format!("CREATE ROLE {role} NOINHERIT")).await?;
+    }
+    // Default privileges come before the migrations, so that every table they make is covered; a function owns nothing,
+    // so it can neither change its tables nor switch a trigger off.
+    let owner: String = sqlx::query_scalar("SELECT current_user").fetch_one(&mut *connection).await?;
+    let owner = ident(&owner);
+    batch(
+        &mut connection,
+        format!(
+            "ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {password};
+             ALTER ROLE {role} SET search_path = {schema};
+             GRANT {role} TO {owner};
+             CREATE SCHEMA IF NOT EXISTS {schema};
+             GRANT USAGE ON SCHEMA {schema} TO {role};
+             ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
+             ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
+             GRANT USAGE ON SCHEMA {HOST_SCHEMA} TO {role};
+             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.bury TO {role};",
+            password = literal(function.password),
+        ),
+    )
+    .await?;
+    drop(connection);
+    if let Some(folder) = function.migrations {
+        let migrator = Migrator::new(folder)
+            .await
+            .map_err(|source| Error::Migrate { schema: function.schema.to_string(), source })?;
+        run(pool, function.schema, migrator).await?;
+    }
+    let mut connection = pool.acquire().await?;
+    batch(&mut connection, format!("REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC")).await?;
+    batch(
+        &mut connection,
+        format!("DO $$ BEGIN IF to_regclass({0}) IS NOT NULL THEN REVOKE ALL ON {schema}._sqlx_migrations FROM {role}; END IF; END $$",
+            literal(&format!("{schema}._sqlx_migrations"))),
+    )
+    .await?;
+    if let Some(table) = function.events {
+        prepare_events(&mut connection, &format!("{schema}.{}", ident(table)), &role).await?;
+    }
+    Ok(())
+}
+
+/// The table for events from HTTP: insert-only for the function, emptied by the relay.
+async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: &str) -> Result<(), Error> {
+    batch(
+        connection,
+        format!(
+            "CREATE TABLE IF NOT EXISTS {table} (
+                 id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+                 topic text NOT NULL,
+                 key bytea,
+                 value bytea,
+                 headers jsonb NOT NULL DEFAULT '{{}}' CHECK (jsonb_typeof(headers) = 'object'),
+                 created_at timestamptz NOT NULL DEFAULT clock_timestamp());
+             ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+             REVOKE ALL ON {table} FROM {role};
+             GRANT INSERT ON {table} TO {role};
+             CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON {table}
+                 FOR EACH STATEMENT EXECUTE FUNCTION fnhost.wake_relay();"
+        ),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Puts a function's demo data in, once in the life of a database.
+///
+/// # Errors
+/// The SQL failed; nothing of it stays.
+pub async fn seed(pool: &OwnerPool, schema: &str, sql: &str) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let first = sqlx::query("INSERT INTO fnhost.seeded (schema_name) VALUES ($1::text::name) ON CONFLICT DO NOTHING")
+        .bind(schema)
+        .execute(&mut *tx)
+        .await?;
+    if first.rows_affected() == 1 {
+        batch(&mut tx, format!("SET LOCAL search_path = {}", ident(schema))).await?;
+        batch(&mut tx, sql.to_string()).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Registers a trigger and answers its row number.
+///
+/// # Errors
+/// A trigger of that id has another group: its positions are that group's.
+pub async fn register_trigger(
+    pool: &OwnerPool,
+    deployment: &str,
+    id: &str,
+    kind: &str,
+    group: &str,
+    role: &str,
+) -> Result<i64, Error> {
+    let (trigger, stored): (i64, String) = sqlx::query_as(
+        "INSERT INTO fnhost.trigger AS t (deployment, id, kind, group_id, role) VALUES ($1, $2, $3, $4, $5::text::name)
+         ON CONFLICT (deployment, id) DO UPDATE SET role = EXCLUDED.role, kind = t.kind
+         RETURNING trigger, group_id",
+    )
+    .bind(deployment)
+    .bind(id)
+    .bind(kind)
+    .bind(group)
+    .bind(role)
+    .fetch_one(pool.pool())
+    .await?;
+    if stored != group {
+        return Err(Error::Unfit(format!(
+            "trigger {id} of deployment {deployment} belongs to consumer group {stored}, not {group}: its positions are that \
+             group's; give a trigger with a new group a new id"
+        )));
+    }
+    Ok(trigger)
+}
+
+/// The name of the owner role, which the relays' triggers store as.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn owner_role(pool: &OwnerPool) -> Result<String, Error> {
+    Ok(sqlx::query_scalar("SELECT session_user::text").fetch_one(pool.pool()).await?)
+}
+
+/// The stored positions of a trigger.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicPartition, i64)>, Error> {
+    let rows: Vec<(String, i32, i64)> =
+        sqlx::query_as("SELECT topic, partition, position FROM fnhost.partition WHERE trigger = $1")
+            .bind(trigger)
+            .fetch_all(pool.pool())
+            .await?;
+    Ok(rows.into_iter().map(|(topic, partition, position)| (TopicPartition { topic, partition }, position)).collect())
+}
+
+/// Stores the start position of a partition, unless it has one, and answers the one it has.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn store_start(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, position: i64) -> Result<i64, Error> {
+    sqlx::query(
+        "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .bind(position)
+    .execute(pool.pool())
+    .await?;
+    Ok(sqlx::query_scalar("SELECT position FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3")
+        .bind(trigger)
+        .bind(&tp.topic)
+        .bind(tp.partition)
+        .fetch_one(pool.pool())
+        .await?)
+}

@@ -1,0 +1,145 @@
+//! What the admin address shows of the database.
+
+use super::{Error, OwnerPool};
+use crate::dispatch::outbox;
+use crate::kafka::TopicPartition;
+use serde::Serialize;
+use sqlx::Row as _;
+
+/// A record that waits or died, for people. Keys, values and headers are text; bytes that are not UTF-8 are replaced.
+#[derive(Debug, Serialize)]
+pub struct RecordView {
+    /// Trigger id.
+    pub trigger: String,
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+    /// Key.
+    pub key: Option<String>,
+    /// Value; none for a tombstone.
+    pub value: Option<String>,
+    /// Headers.
+    pub headers: Vec<(String, String)>,
+    /// Attempts made.
+    pub attempts: i32,
+    /// What the last attempt said.
+    pub reason: String,
+    /// When it died, or when its next attempt is due; RFC 3339.
+    pub at: String,
+}
+
+/// Dead letters of a deployment, newest first, at most `limit`.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn dead_letters(pool: &OwnerPool, deployment: &str, limit: i64) -> Result<Vec<RecordView>, Error> {
+    let rows = sqlx::query(
+        "SELECT t.id, d.topic, d.partition, d.\"offset\", d.key, d.value, d.headers, d.attempts, d.reason,
+                to_char(d.died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+           FROM fnhost.dead d JOIN fnhost.trigger t USING (trigger)
+          WHERE t.deployment = $1 ORDER BY d.id DESC LIMIT $2",
+    )
+    .bind(deployment)
+    .bind(limit)
+    .fetch_all(pool.pool())
+    .await?;
+    rows.iter().map(view).collect()
+}
+
+/// Parked records of a deployment, the next due first, at most `limit`.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn parked(pool: &OwnerPool, deployment: &str, limit: i64) -> Result<Vec<RecordView>, Error> {
+    let rows = sqlx::query(
+        "SELECT t.id, k.topic, k.partition, k.\"offset\", k.key, k.value, k.headers, k.attempts, k.reason,
+                to_char(k.next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+           FROM fnhost.parked k JOIN fnhost.trigger t USING (trigger)
+          WHERE t.deployment = $1 ORDER BY k.next_attempt_at LIMIT $2",
+    )
+    .bind(deployment)
+    .bind(limit)
+    .fetch_all(pool.pool())
+    .await?;
+    rows.iter().map(view).collect()
+}
+
+fn view(row: &sqlx::postgres::PgRow) -> Result<RecordView, Error> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let headers: Vec<u8> = row.try_get(6)?;
+    Ok(RecordView {
+        trigger: row.try_get(0)?,
+        topic: row.try_get(1)?,
+        partition: row.try_get(2)?,
+        offset: row.try_get(3)?,
+        key: row.try_get::<Option<Vec<u8>>, _>(4)?.map(text),
+        value: row.try_get::<Option<Vec<u8>>, _>(5)?.map(text),
+        headers: outbox::decode_headers(&headers)?.into_iter().map(|h| (h.name, text(h.value))).collect(),
+        attempts: row.try_get(7)?,
+        reason: row.try_get(8)?,
+        at: row.try_get(9)?,
+    })
+}
+
+/// Counts over a deployment.
+#[derive(Debug, Serialize)]
+pub struct Totals {
+    /// Parked records.
+    pub parked: i64,
+    /// Dead letters.
+    pub dead: i64,
+    /// Outbox rows that Kafka has not acknowledged, or that a later store will clear.
+    pub outbox_rows: i64,
+    /// Age of the oldest of them, milliseconds; 0 where there is none.
+    pub outbox_age_ms: i64,
+}
+
+/// Counts of a deployment.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn totals(pool: &OwnerPool, deployment: &str) -> Result<Totals, Error> {
+    let row: (i64, i64, i64, i64) = sqlx::query_as(
+        "WITH own AS (SELECT trigger FROM fnhost.trigger WHERE deployment = $1)
+         SELECT (SELECT count(*) FROM fnhost.parked WHERE trigger IN (SELECT trigger FROM own)),
+                (SELECT count(*) FROM fnhost.dead WHERE trigger IN (SELECT trigger FROM own)),
+                count(*), COALESCE((extract(epoch FROM clock_timestamp() - min(created_at)) * 1000)::bigint, 0)
+           FROM fnhost.outbox WHERE trigger IN (SELECT trigger FROM own)",
+    )
+    .bind(deployment)
+    .fetch_one(pool.pool())
+    .await?;
+    Ok(Totals { parked: row.0, dead: row.1, outbox_rows: row.2, outbox_age_ms: row.3 })
+}
+
+/// Moves a trigger's position of a partition and raises its version, so that a present owner notices before its next store.
+/// Answers the former position; none where the trigger has no such partition.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn set_position(
+    pool: &OwnerPool,
+    deployment: &str,
+    trigger: &str,
+    tp: &TopicPartition,
+    position: i64,
+) -> Result<Option<i64>, Error> {
+    Ok(sqlx::query_scalar(
+        "WITH former AS (
+             SELECT p.trigger, p.position FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
+              WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p)
+         UPDATE fnhost.partition p SET position = $5, version = p.version + 1
+           FROM former WHERE p.trigger = former.trigger AND p.topic = $3 AND p.partition = $4
+         RETURNING former.position",
+    )
+    .bind(deployment)
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .bind(position)
+    .fetch_optional(pool.pool())
+    .await?)
+}

@@ -1,0 +1,58 @@
+//! Turns a batch of records into one Postgres transaction: effects exactly once.
+//!
+//! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
+//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers, and
+//! [`status`] is what the admin address shows of them.
+
+pub mod outbox;
+pub mod parking;
+pub mod plan;
+pub mod status;
+pub mod subscription;
+pub mod wasm;
+pub mod worker;
+
+pub use crate::capabilities::postgres::FailureClass;
+use crate::db::session::SharedTransaction;
+use crate::engine::kafka::{Batch, Reply};
+use futures::future::BoxFuture;
+use std::time::Duration;
+
+/// Reruns of a batch that Postgres asked for (SQLSTATE 40001, 40P01) before its partition backs off.
+pub const CONFLICT_RERUNS_MAX: u32 = 10;
+/// First pause of a partition after a failure that is not the function's; doubles to [`BACK_OFF_MAX`].
+pub const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause of a partition after a failure that is not the function's.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// How often a record may be in hand while the host or its database session ends before it is a dead letter.
+pub const KILLS_MAX: i32 = 5;
+/// Bytes of keys, values and headers after which a batch takes no further record.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What a trigger runs on a batch: a component, or native code in a benchmark.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles `batch` with SQL on `transaction` alone. Neither commits it nor keeps it.
+    fn call(&self, batch: Batch, transaction: SharedTransaction) -> BoxFuture<'_, Result<Reply, CallFailure>>;
+}
+
+/// Why a call gave no reply; all it wrote is to be rolled back.
+#[derive(Clone, Debug)]
+pub struct CallFailure {
+    /// Who is to blame.
+    pub class: FailureClass,
+    /// For people.
+    pub reason: String,
+    /// Index in the batch of the message at fault, where known.
+    pub message: Option<u32>,
+}
+
+/// What a trigger's limits are.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Records of a batch.
+    pub max_batch: usize,
+    /// Attempts of a record before it is a dead letter.
+    pub max_attempts: u32,
+    /// Time from a record's first attempt until it is a dead letter.
+    pub max_age: Duration,
+}

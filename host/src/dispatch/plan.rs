@@ -1,0 +1,265 @@
+//! What follows from a reply. Pure: items and a reply in, a plan or a breach of the contract out.
+
+use super::{CallFailure, Limits};
+use crate::engine::kafka::{Emit, Outcome, Reply};
+use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Pause before the second attempt of a record; doubles to [`RETRY_DELAY_MAX`].
+pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
+/// Longest pause between two attempts of a record.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
+
+/// A record in hand.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The record.
+    pub record: Record,
+    /// Attempts made before this one.
+    pub attempts: u32,
+    /// Time since its first attempt; zero before it.
+    pub age: Duration,
+}
+
+impl Item {
+    /// True where failing the coming attempt makes the record a dead letter.
+    pub fn is_last_attempt(&self, limits: &Limits) -> bool {
+        let attempt = self.attempts + 1;
+        attempt >= limits.max_attempts || self.age + retry_delay(attempt) > limits.max_age
+    }
+}
+
+/// What becomes of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its effects are in the transaction.
+    Done,
+    /// Waits for another attempt.
+    Retry {
+        /// Attempts made, this one included.
+        attempts: u32,
+        /// What the attempt said.
+        reason: String,
+    },
+    /// Waits behind an earlier record of its key.
+    Behind,
+    /// Dead letter.
+    Dead {
+        /// Attempts made, this one included.
+        attempts: u32,
+        /// What the attempt said.
+        reason: String,
+    },
+}
+
+/// How a reply breaks the contract.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// These items (indices of the call) were done although an earlier one of their key was not: rerun with them parked.
+    OutOfOrder(Vec<usize>),
+    /// The reply makes no sense, as said.
+    Malformed(String),
+}
+
+/// What a topic takes: the largest message in bytes, or nothing where the trigger may not emit to it.
+pub type TopicLimit<'a> = &'a dyn Fn(&str) -> Option<usize>;
+
+/// Judges a reply for `items`, in their order. On success the verdicts are in the items' order and every emit is of a done item.
+///
+/// # Errors
+/// The reply breaks the contract.
+pub fn judge(items: &[Item], reply: &Reply, limits: &Limits, topic: TopicLimit<'_>) -> Result<Vec<Verdict>, Breach> {
+    if reply.outcomes.len() != items.len() {
+        return Err(Breach::Malformed(format!(
+            "the reply has {} outcomes for {} messages",
+            reply.outcomes.len(),
+            items.len()
+        )));
+    }
+    let mut waiting: HashSet<&[u8]> = HashSet::new();
+    let mut early = Vec::new();
+    let mut verdicts = Vec::with_capacity(items.len());
+    for (i, (item, outcome)) in items.iter().zip(&reply.outcomes).enumerate() {
+        let key = item.record.key.as_deref();
+        let blocked = key.is_some_and(|k| waiting.contains(k));
+        let verdict = match outcome {
+            Outcome::Done if blocked => {
+                early.push(i);
+                Verdict::Behind
+            }
+            Outcome::Done => Verdict::Done,
+            _ if blocked => Verdict::Behind,
+            Outcome::Retry(reason) => failed(item, reason, limits),
+            Outcome::Reject(reason) => Verdict::Dead { attempts: item.attempts + 1, reason: reason.clone() },
+        };
+        if let (Verdict::Retry { .. }, Some(key)) = (&verdict, key) {
+            waiting.insert(key);
+        }
+        verdicts.push(verdict);
+    }
+    if !early.is_empty() {
+        return Err(Breach::OutOfOrder(early));
+    }
+    for emit in &reply.emits {
+        check_emit(emit, &verdicts, topic).map_err(Breach::Malformed)?;
+    }
+    Ok(verdicts)
+}
+
+/// The verdict on an item whose attempt failed.
+pub fn failed(item: &Item, reason: &str, limits: &Limits) -> Verdict {
+    let attempts = item.attempts + 1;
+    if item.is_last_attempt(limits) {
+        Verdict::Dead { attempts, reason: reason.to_string() }
+    } else {
+        Verdict::Retry { attempts, reason: reason.to_string() }
+    }
+}
+
+/// Pause after that many attempts, before jitter.
+pub fn retry_delay(attempts: u32) -> Duration {
+    RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(RETRY_DELAY_MAX)
+}
+
+/// Where to split a batch of `len` (at least 2) whose call failed: around the message that the failure names, else in half.
+pub fn split(len: usize, failure: &CallFailure) -> Vec<std::ops::Range<usize>> {
+    let parts = match failure.message.map(|m| m as usize) {
+        Some(at) if at < len => vec![0..at, at..at + 1, at + 1..len],
+        _ => vec![0..len / 2, len / 2..len],
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+/// Bytes that Kafka adds to a record at most (record and batch framing, the host's two headers).
+pub const FRAMING_MAX_BYTES: usize = 512;
+
+fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Result<(), String> {
+    match verdicts.get(emit.cause as usize) {
+        Some(Verdict::Done) => {}
+        Some(_) => return Err(format!("emits to {} because of message {}, which is not done", emit.topic, emit.cause)),
+        None => return Err(format!("emits to {} because of message {}, which the batch does not have", emit.topic, emit.cause)),
+    }
+    let Some(max_bytes) = topic(&emit.topic) else {
+        return Err(format!("emits to topic {}, which the trigger does not list in `emits`", emit.topic));
+    };
+    if let Some(header) = emit.headers.iter().find(|h| h.name.starts_with(HOST_HEADER_PREFIX)) {
+        return Err(format!("sets header {}; names beginning with {HOST_HEADER_PREFIX} belong to the host", header.name));
+    }
+    let headers: usize = emit.headers.iter().map(|h| h.name.len() + h.value.len() + 10).sum();
+    let size = emit.key.as_ref().map_or(0, Vec::len) + emit.value.as_ref().map_or(0, Vec::len) + headers + FRAMING_MAX_BYTES;
+    if size > max_bytes {
+        return Err(format!("emits a message of {size} bytes to {}, which takes {max_bytes} at most", emit.topic));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::kafka::Header;
+
+    fn item(key: Option<&str>, attempts: u32) -> Item {
+        let record = Record { offset: 0, timestamp_ms: 0, key: key.map(|k| k.as_bytes().to_vec()), value: None, headers: vec![] };
+        Item { record, attempts, age: Duration::ZERO }
+    }
+
+    fn emit(cause: u32, topic: &str) -> Emit {
+        Emit { cause, topic: topic.into(), key: None, value: Some(vec![0; 100]), headers: vec![] }
+    }
+
+    fn retry() -> Outcome {
+        Outcome::Retry("later".into())
+    }
+
+    const LIMITS: Limits = Limits { max_batch: 10, max_attempts: 3, max_age: Duration::from_secs(3600) };
+
+    fn topics(name: &str) -> Option<usize> {
+        (name == "out").then_some(1_000)
+    }
+
+    fn verdicts(items: &[Item], outcomes: Vec<Outcome>, emits: Vec<Emit>) -> Result<Vec<&'static str>, Breach> {
+        let verdicts = judge(items, &Reply { outcomes, emits }, &LIMITS, &topics)?;
+        Ok(verdicts
+            .iter()
+            .map(|v| match v {
+                Verdict::Done => "done",
+                Verdict::Retry { .. } => "retry",
+                Verdict::Behind => "behind",
+                Verdict::Dead { .. } => "dead",
+            })
+            .collect())
+    }
+
+    #[test]
+    fn outcomes_become_verdicts() {
+        let reject = || Outcome::Reject("never".into());
+        let cases: Vec<(&str, Vec<Item>, Vec<Outcome>, Vec<&str>)> = vec![
+            ("all done", vec![item(Some("a"), 0), item(None, 0)], vec![Outcome::Done, Outcome::Done], vec!["done", "done"]),
+            ("later of the key waits uncharged", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![retry(), retry()], vec!["retry", "behind"]),
+            ("a reject behind a retry waits", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![retry(), reject()], vec!["retry", "behind"]),
+            ("other keys flow", vec![item(Some("a"), 0), item(Some("b"), 0)], vec![retry(), Outcome::Done], vec!["retry", "done"]),
+            ("no key, no order", vec![item(None, 0), item(None, 0)], vec![retry(), Outcome::Done], vec!["retry", "done"]),
+            ("the last attempt kills", vec![item(Some("a"), 2)], vec![retry()], vec!["dead"]),
+            ("the one before does not", vec![item(Some("a"), 1)], vec![retry()], vec!["retry"]),
+            ("after a dead one its key flows", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![reject(), Outcome::Done], vec!["dead", "done"]),
+        ];
+        for (name, items, outcomes, expected) in cases {
+            assert_eq!(verdicts(&items, outcomes, vec![]).unwrap(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn age_ends_a_record_too() {
+        let old = Item { age: Duration::from_secs(3600), ..item(Some("a"), 0) };
+        assert!(old.is_last_attempt(&LIMITS));
+        assert!(!item(Some("a"), 0).is_last_attempt(&LIMITS));
+    }
+
+    #[test]
+    fn done_after_retry_of_the_same_key_is_out_of_order() {
+        let items = [item(Some("a"), 0), item(Some("b"), 0), item(Some("a"), 0)];
+        let breach = verdicts(&items, vec![retry(), Outcome::Done, Outcome::Done], vec![]).unwrap_err();
+        assert_eq!(breach, Breach::OutOfOrder(vec![2]));
+    }
+
+    #[test]
+    fn replies_that_make_no_sense_are_malformed() {
+        let one = [item(Some("a"), 0)];
+        let big = Emit { value: Some(vec![0; 1_000]), ..emit(0, "out") };
+        let forged = Emit { headers: vec![Header { name: "fnhost-seq".into(), value: vec![] }], ..emit(0, "out") };
+        let cases: Vec<(Vec<Outcome>, Vec<Emit>, &str)> = vec![
+            (vec![], vec![], "0 outcomes for 1 messages"),
+            (vec![Outcome::Done, Outcome::Done], vec![], "2 outcomes for 1 messages"),
+            (vec![Outcome::Done], vec![emit(1, "out")], "which the batch does not have"),
+            (vec![retry()], vec![emit(0, "out")], "which is not done"),
+            (vec![Outcome::Done], vec![emit(0, "elsewhere")], "does not list in `emits`"),
+            (vec![Outcome::Done], vec![forged], "belong to the host"),
+            (vec![Outcome::Done], vec![big], "takes 1000 at most"),
+        ];
+        for (outcomes, emits, expected) in cases {
+            match verdicts(&one, outcomes, emits) {
+                Err(Breach::Malformed(reason)) => assert!(reason.contains(expected), "{reason}"),
+                other => panic!("{expected}: {other:?}"),
+            }
+        }
+        assert!(verdicts(&one, vec![Outcome::Done], vec![emit(0, "out")]).is_ok());
+    }
+
+    #[test]
+    fn a_failed_batch_is_split_around_the_fault_or_in_half() {
+        let failure = |message| CallFailure { class: super::super::FailureClass::Function, reason: String::new(), message };
+        assert_eq!(split(5, &failure(None)), vec![0..2, 2..5]);
+        assert_eq!(split(5, &failure(Some(2))), vec![0..2, 2..3, 3..5]);
+        assert_eq!(split(5, &failure(Some(0))), vec![0..1, 1..5]);
+        assert_eq!(split(5, &failure(Some(4))), vec![0..4, 4..5]);
+        assert_eq!(split(2, &failure(Some(9))), vec![0..1, 1..2]);
+    }
+
+    #[test]
+    fn delays_double_up_to_their_limit() {
+        assert_eq!(retry_delay(1), RETRY_DELAY_FIRST);
+        assert_eq!(retry_delay(3), RETRY_DELAY_FIRST * 4);
+        assert_eq!(retry_delay(40), RETRY_DELAY_MAX);
+    }
+}

@@ -1,0 +1,227 @@
+//! A trigger's membership in its group, and the workers of the partitions it is given.
+
+use super::status::{PartitionStatus, TriggerStatus};
+use super::{Handler, Limits, worker};
+use crate::db::session::{RolePool, Transaction};
+use crate::db::{self, OwnerPool};
+use crate::kafka::cluster::Cluster;
+use crate::kafka::consumer::{Assigned, Assignments, GroupConsumer, Membership};
+use crate::kafka::producer::Producer;
+use crate::kafka::TopicPartition;
+use crate::manifest::Start;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How long workers may take to finish the batch in hand when their partitions go. The fence makes it safe to stop them earlier; waiting
+/// saves the next owner the work.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a trigger needs to run.
+pub struct Subscription {
+    /// Trigger id, unique in the deployment.
+    pub id: String,
+    /// Deployment name: the application's.
+    pub deployment: String,
+    /// Consumer group.
+    pub group: String,
+    /// Row of `fnhost.trigger`.
+    pub trigger: i64,
+    /// Topics consumed.
+    pub topics: Vec<String>,
+    /// Topics that the function may emit to.
+    pub emits: HashSet<String>,
+    /// Where a trigger without stored positions starts.
+    pub start: Start,
+    /// Limits.
+    pub limits: Limits,
+    /// This process.
+    pub host: Uuid,
+    /// Name of the member in its group, the same after a restart.
+    pub instance: String,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// Connections as the function's role.
+    pub role: RolePool,
+    /// Topics.
+    pub cluster: Arc<Cluster>,
+    /// The host's producer.
+    pub producer: Arc<Producer>,
+    /// The function.
+    pub handler: Arc<dyn Handler>,
+    /// What is known of its partitions.
+    pub status: Arc<TriggerStatus>,
+}
+
+impl Subscription {
+    /// Name of the stream that a partition's dispatches emit on.
+    pub fn stream(&self, tp: &TopicPartition) -> String {
+        format!("{}/{}/{}/{}", self.deployment, self.id, tp.topic, tp.partition)
+    }
+
+    /// Topic for the dead letters of `topic`.
+    pub fn dead_letter_topic(&self, topic: &str) -> String {
+        dead_letter_topic(topic)
+    }
+
+    /// Largest message that the function may emit to `topic`, bytes; none where it may not.
+    pub fn emit_limit(&self, topic: &str) -> Option<usize> {
+        self.emits.contains(topic).then(|| self.cluster.topic(topic).map(|t| t.max_message_bytes)).flatten()
+    }
+
+    /// A transaction of the function's role that opens at its first use.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.role.clone())
+    }
+
+    /// Stores a start position for every partition that has none, so that it is fixed before the first record is handed out.
+    async fn fix_positions(&self) -> anyhow::Result<()> {
+        let known: HashMap<_, _> = db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+        for topic in &self.topics {
+            let start = self.start_of(topic, &known);
+            for partition in 0..self.cluster.partitions(topic).await? {
+                let tp = TopicPartition::new(topic, partition);
+                if !known.contains_key(&tp) {
+                    self.fix_position(&tp, start).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fix_position(&self, tp: &TopicPartition, start: Start) -> anyhow::Result<i64> {
+        let position = self.cluster.resolve_start(tp, start).await?;
+        Ok(db::schema::store_start(&self.owner, self.trigger, tp, position).await?)
+    }
+
+    /// A partition that is found later holds records that this trigger was meant to see: it starts at the earliest.
+    fn start_of(&self, topic: &str, known: &HashMap<TopicPartition, i64>) -> Start {
+        if known.keys().any(|tp| tp.topic == topic) { Start::Earliest } else { self.start }
+    }
+
+    async fn positions_of(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>> {
+        let known: HashMap<_, _> = db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+        let mut positions = Vec::with_capacity(partitions.len());
+        for tp in partitions {
+            positions.push(match known.get(tp) {
+                Some(position) => *position,
+                None => self.fix_position(tp, self.start_of(&tp.topic, &known)).await?,
+            });
+        }
+        Ok(positions)
+    }
+}
+
+/// Topic for the dead letters of `topic`.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}.dlq")
+}
+
+/// A running subscription.
+pub struct Running {
+    consumer: Mutex<GroupConsumer>,
+}
+
+impl Running {
+    /// Fixes start positions and joins the group; workers start as partitions are assigned.
+    ///
+    /// # Errors
+    /// Positions could not be stored, or the consumer could not be made.
+    pub async fn start(subscription: Arc<Subscription>, brokers: &str) -> anyhow::Result<Self> {
+        subscription.fix_positions().await?;
+        let membership = Membership {
+            brokers: brokers.to_string(),
+            group: subscription.group.clone(),
+            instance: subscription.instance.clone(),
+            topics: subscription.topics.clone(),
+        };
+        let workers = Workers { subscription, runtime: Handle::current(), running: Mutex::default() };
+        let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
+        Ok(Self { consumer: Mutex::new(consumer) })
+    }
+
+    /// Finishes the batches in hand and leaves the group. Blocks.
+    pub fn stop(&self) {
+        self.consumer.lock().unwrap_or_else(PoisonError::into_inner).leave();
+    }
+}
+
+struct Workers {
+    subscription: Arc<Subscription>,
+    runtime: Handle,
+    running: Mutex<HashMap<TopicPartition, Worker>>,
+}
+
+struct Worker {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+    status: Arc<PartitionStatus>,
+}
+
+impl Workers {
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<TopicPartition, Worker>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops these workers; those that do not end in time are cut off, which the fence makes safe.
+    fn stop(&self, workers: Vec<(TopicPartition, Worker)>, timeout: Duration) {
+        workers.iter().for_each(|(_, worker)| worker.stop.cancel());
+        self.runtime.block_on(async {
+            let deadline = tokio::time::Instant::now() + timeout;
+            for (tp, mut worker) in workers {
+                if tokio::time::timeout_at(deadline, &mut worker.task).await.is_err() {
+                    tracing::warn!(partition = %tp, "the batch in hand did not finish in time; the next owner runs it again");
+                    worker.task.abort();
+                    let _ = worker.task.await;
+                }
+                self.subscription.status.remove(&tp);
+            }
+        });
+    }
+}
+
+impl Assignments for Workers {
+    fn positions(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>> {
+        self.runtime.block_on(self.subscription.positions_of(partitions))
+    }
+
+    fn assigned(&self, partition: Assigned) {
+        let tp = partition.tp.clone();
+        if let Some(old) = self.running().remove(&tp) {
+            self.stop(vec![(tp.clone(), old)], DRAIN_TIMEOUT);
+        }
+        let status = self.subscription.status.add(&tp);
+        let stop = CancellationToken::new();
+        let task = self.runtime.spawn(worker::run(self.subscription.clone(), partition, status.clone(), stop.clone()));
+        self.running().insert(tp, Worker { stop, task, status });
+    }
+
+    fn revoked(&self, partitions: &[TopicPartition], lost: bool) {
+        let workers: Vec<_> =
+            partitions.iter().filter_map(|tp| self.running().remove(tp).map(|worker| (tp.clone(), worker))).collect();
+        if workers.is_empty() {
+            return;
+        }
+        let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+        tracing::info!(trigger = self.subscription.id, partitions = names.join(" "), lost, "partitions revoked");
+        self.stop(workers, if lost { Duration::ZERO } else { DRAIN_TIMEOUT });
+    }
+
+    fn joined(&self) {
+        self.subscription.status.set_joined();
+    }
+
+    fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)> {
+        self.running()
+            .iter()
+            .map(|(tp, worker)| (tp.clone(), worker.status.position.load(Ordering::Relaxed)))
+            .filter(|(_, position)| *position >= 0)
+            .collect()
+    }
+}
+

@@ -1,0 +1,54 @@
+//! A component as the handler of a trigger.
+
+use super::{CallFailure, FailureClass, Handler};
+use crate::capabilities::postgres::{Access, CallPostgres};
+use crate::db::session::{RolePool, SharedTransaction};
+use crate::engine::LoadedComponent;
+use crate::engine::kafka::{Batch, Reply};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+/// Calls a component's Kafka handler, each batch in a fresh instance.
+pub struct WasmHandler {
+    component: LoadedComponent,
+    own: RolePool,
+}
+
+impl WasmHandler {
+    /// A handler that lends the guest transactions of `own`.
+    pub fn new(component: LoadedComponent, own: RolePool) -> Self {
+        Self { component, own }
+    }
+
+    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Reply, CallFailure> {
+        let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
+        let state = self.component.call_state_with(postgres.clone());
+        let (outcome, _report) = self.component.call_kafka(state, batch).await;
+        // From here on the transaction is the host's: a statement that still runs fails the call.
+        postgres.close();
+        let function = |reason: String, message| CallFailure { class: FailureClass::Function, reason, message };
+        let failure = match outcome {
+            Ok(Ok(_)) if postgres.in_flight() => function("the function replied while a statement of its still ran".into(), None),
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(error)) => function(error.reason, error.message),
+            Err(error) => function(error.to_string(), None),
+        };
+        // Where the database failed first, the guest's failure only follows from it.
+        match postgres.failure() {
+            Some(sql) if sql.class() != FailureClass::Function => {
+                Err(CallFailure { class: sql.class(), reason: sql.message.clone(), message: None })
+            }
+            Some(sql) => {
+                let code = sql.code.as_deref().unwrap_or("none");
+                Err(CallFailure { reason: format!("{} (SQLSTATE {code}: {})", failure.reason, sql.message), ..failure })
+            }
+            None => Err(failure),
+        }
+    }
+}
+
+impl Handler for WasmHandler {
+    fn call(&self, batch: Batch, transaction: SharedTransaction) -> BoxFuture<'_, Result<Reply, CallFailure>> {
+        self.handle(batch, transaction).boxed()
+    }
+}

@@ -1,0 +1,243 @@
+//! Topics, their partitions, limits and offsets.
+
+use super::{Error, TopicPartition};
+use crate::manifest::Start;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// Longest wait for an answer of the cluster to a metadata or offset question.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest record of a topic whose configuration cannot be read, bytes: Kafka's default `max.message.bytes`.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+
+/// What an emit needs to know of a topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Topic {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Largest record, bytes.
+    pub max_message_bytes: usize,
+}
+
+/// A connection to the cluster for questions about topics.
+pub struct Cluster {
+    brokers: String,
+    scout: BaseConsumer,
+    admin: AdminClient<DefaultClientContext>,
+    topics: RwLock<HashMap<String, Topic>>,
+}
+
+/// First and next offset of a partition's log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogBounds {
+    /// First offset still there.
+    pub start: i64,
+    /// Offset of the next record.
+    pub end: i64,
+}
+
+impl Cluster {
+    /// Connects and checks that a broker answers.
+    ///
+    /// # Errors
+    /// No broker answered within [`ANSWER_TIMEOUT`].
+    pub async fn connect(brokers: &str) -> Result<Arc<Self>, Error> {
+        let config = base_config(brokers);
+        let scout: BaseConsumer = config.create().map_err(Error::new("cannot make a Kafka client"))?;
+        let admin = config.create().map_err(Error::new("cannot make a Kafka admin client"))?;
+        let cluster =
+            Arc::new(Self { brokers: brokers.to_string(), scout, admin, topics: RwLock::new(HashMap::new()) });
+        cluster
+            .clone()
+            .ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop))
+            .await?
+            .map_err(Error::new(format!("no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)")))?;
+        Ok(cluster)
+    }
+
+    /// Bootstrap addresses, `host:port[,host:port]`.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Creates the topics that do not exist, with the given numbers of partitions and the broker's default replication,
+    /// and learns the limits of all topics named.
+    ///
+    /// # Errors
+    /// The broker refused, or a topic in `used` neither exists nor is declared.
+    pub async fn prepare_topics(self: &Arc<Self>, declared: &BTreeMap<String, i32>, used: &[String]) -> Result<(), Error> {
+        let existing = self.topic_partitions().await?;
+        let missing: Vec<NewTopic> = declared
+            .iter()
+            .filter(|(name, _)| !existing.contains_key(*name))
+            .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
+            .collect();
+        if !missing.is_empty() {
+            let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT)).request_timeout(Some(ANSWER_TIMEOUT));
+            let answers =
+                self.admin.create_topics(&missing, &options).await.map_err(Error::new("cannot create topics"))?;
+            for answer in answers {
+                match answer {
+                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                    Err((topic, code)) => {
+                        return Err(Error::Kafka {
+                            action: format!("cannot create topic {topic}"),
+                            source: rdkafka::error::KafkaError::AdminOp(code),
+                        });
+                    }
+                }
+            }
+        }
+        self.learn(used).await
+    }
+
+    /// Learns partitions and limits of these topics.
+    async fn learn(self: &Arc<Self>, used: &[String]) -> Result<(), Error> {
+        let mut partitions = self.topic_partitions().await?;
+        // A topic just created may not be in the first answer.
+        let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
+        while used.iter().any(|t| !partitions.contains_key(t)) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            partitions = self.topic_partitions().await?;
+        }
+        let resources: Vec<_> = used.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
+        let configs = if resources.is_empty() {
+            Vec::new()
+        } else {
+            self.admin
+                .describe_configs(&resources, &AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)))
+                .await
+                .map_err(Error::new("cannot read the topics' configuration"))?
+        };
+        let mut learned = HashMap::new();
+        for (i, topic) in used.iter().enumerate() {
+            let partitions = *partitions.get(topic).ok_or_else(|| Error::NoTopic { topic: topic.clone() })?;
+            let max_message_bytes = configs
+                .get(i)
+                .and_then(|c| c.as_ref().ok())
+                .and_then(|c| c.get("max.message.bytes"))
+                .and_then(|e| e.value.as_ref()?.parse().ok())
+                .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
+            learned.insert(topic.clone(), Topic { partitions, max_message_bytes });
+        }
+        write(&self.topics).extend(learned);
+        Ok(())
+    }
+
+    /// Reads the numbers of partitions anew, so that messages use partitions that were added.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+        let now = self.topic_partitions().await?;
+        for (name, topic) in write(&self.topics).iter_mut() {
+            if let Some(partitions) = now.get(name) {
+                topic.partitions = *partitions;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
+    pub fn topic(&self, name: &str) -> Option<Topic> {
+        self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).copied()
+    }
+
+    async fn topic_partitions(self: &Arc<Self>) -> Result<HashMap<String, i32>, Error> {
+        let metadata = self
+            .clone()
+            .ask(|c| {
+                c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(|m| {
+                    m.topics()
+                        .iter()
+                        .filter(|t| t.error().is_none())
+                        .map(|t| (t.name().to_string(), t.partitions().len() as i32))
+                        .collect()
+                })
+            })
+            .await?;
+        metadata.map_err(Error::new("cannot read the cluster's topics"))
+    }
+
+    /// Resolves where a trigger starts in a partition: an offset.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub async fn resolve_start(self: &Arc<Self>, tp: &TopicPartition, start: Start) -> Result<i64, Error> {
+        let bounds = self.log_bounds(tp).await?;
+        let timestamp_ms = match start {
+            Start::Earliest => return Ok(bounds.start),
+            Start::Latest => return Ok(bounds.end),
+            Start::Time(unix_ms) => unix_ms,
+        };
+        let wanted = tp.clone();
+        let found = self
+            .clone()
+            .ask(move |c| {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(&wanted.topic, wanted.partition, Offset::Offset(timestamp_ms))?;
+                c.scout.offsets_for_times(list, ANSWER_TIMEOUT)
+            })
+            .await?
+            .map_err(Error::new(format!("cannot find the offset of a time in {tp}")))?;
+        match found.elements().first().map(|e| e.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset),
+            // No record at or after that time.
+            _ => Ok(bounds.end),
+        }
+    }
+
+    /// First and next offset of a partition.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub async fn log_bounds(self: &Arc<Self>, tp: &TopicPartition) -> Result<LogBounds, Error> {
+        let wanted = tp.clone();
+        let (start, end) = self
+            .clone()
+            .ask(move |c| c.scout.fetch_watermarks(&wanted.topic, wanted.partition, ANSWER_TIMEOUT))
+            .await?
+            .map_err(Error::new(format!("cannot read the log bounds of {tp}")))?;
+        Ok(LogBounds { start, end })
+    }
+
+    /// Partitions of a topic, from the cluster.
+    ///
+    /// # Errors
+    /// The cluster did not answer, or there is no such topic.
+    pub async fn partitions(self: &Arc<Self>, topic: &str) -> Result<i32, Error> {
+        self.topic_partitions().await?.get(topic).copied().ok_or_else(|| Error::NoTopic { topic: topic.to_string() })
+    }
+
+    async fn ask<R: Send + 'static>(self: Arc<Self>, question: impl FnOnce(&Self) -> R + Send + 'static) -> Result<R, Error> {
+        tokio::task::spawn_blocking(move || question(&self))
+            .await
+            .map_err(|e| Error::Client(format!("a question to Kafka ended early: {e}")))
+    }
+}
+
+/// Settings that every client of ours shares.
+pub(super) fn base_config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("client.id", "fnhost")
+        .set("socket.nagle.disable", "true")
+        .set("socket.keepalive.enable", "true")
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "2000")
+        .set("allow.auto.create.topics", "false")
+        .set("log.connection.close", "false");
+    config
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,360 @@
+//! A trigger's membership in its consumer group, and the partitions it is handed.
+//!
+//! One thread per trigger polls the consumer for what concerns the group; each assigned partition has a queue of its own,
+//! which its worker polls, so that a partition that waits never holds up another and librdkafka's fetch limits are the
+//! back-pressure. Offsets in Postgres are the truth: partitions are assigned at the stored position, never at the group's.
+
+use super::{Error, Record, TopicPartition, cluster::base_config};
+use crate::engine::kafka::Header;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How long the broker waits for a silent member before it hands its partitions to others, milliseconds.
+pub const SESSION_TIMEOUT_MS: u32 = 6_000;
+/// Interval of the group's offset commits: for lag tools, and as a proof of membership.
+pub const GROUP_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes that one trigger's consumer may hold fetched and not yet processed, KiB.
+const QUEUED_MAX_KIB: u32 = 8_192;
+/// Longest time the group thread sleeps in one poll.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest wait for a seek or for the group's stored offset.
+const GROUP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a trigger does with its partitions. All calls come from the group's thread, outside of any async runtime,
+/// and may block; the membership is kept up meanwhile.
+pub trait Assignments: Send + Sync + 'static {
+    /// The stored positions of these partitions, in their order.
+    ///
+    /// # Errors
+    /// They could not be read; the consumer is closed and started again.
+    fn positions(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>>;
+    /// A partition is ours: begin.
+    fn assigned(&self, partition: Assigned);
+    /// These partitions go: finish the batch in hand and stop; `lost` where they are already somebody else's.
+    fn revoked(&self, partitions: &[TopicPartition], lost: bool);
+    /// The membership has settled: every assigned partition was announced.
+    fn joined(&self);
+    /// Positions to commit to the group, for lag tools.
+    fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)>;
+}
+
+/// Names of a membership.
+pub struct Membership {
+    /// Bootstrap addresses.
+    pub brokers: String,
+    /// Consumer group.
+    pub group: String,
+    /// Static member name: the same after a restart, so that the broker gives back the same partitions at once.
+    pub instance: String,
+    /// Subscribed topics.
+    pub topics: Vec<String>,
+}
+
+/// A running membership.
+pub struct GroupConsumer {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+type Inner = BaseConsumer<Context>;
+
+struct Context {
+    assignments: Arc<dyn Assignments>,
+    consumer: OnceLock<Weak<Inner>>,
+    broken: AtomicBool,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka consumer");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<TopicPartition> =
+            list.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect();
+        let result = if err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            self.assign(consumer, &partitions)
+        } else {
+            self.assignments.revoked(&partitions, consumer.assignment_lost());
+            consumer.incremental_unassign(list).map_err(anyhow::Error::from)
+        };
+        if let Err(error) = result {
+            tracing::error!(error = format!("{error:#}"), "a rebalance failed; the consumer starts again");
+            self.broken.store(true, Ordering::Release);
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
+        {
+            tracing::debug!(%error, "group offsets were not committed; Postgres has the positions");
+        }
+    }
+}
+
+impl Context {
+    fn assign(&self, consumer: &Inner, partitions: &[TopicPartition]) -> anyhow::Result<()> {
+        let positions = self.assignments.positions(partitions)?;
+        let me = self.consumer.get().and_then(Weak::upgrade).ok_or_else(|| anyhow::anyhow!("the consumer is closing"))?;
+        let mut list = TopicPartitionList::new();
+        let mut assigned = Vec::with_capacity(partitions.len());
+        for (tp, position) in partitions.iter().zip(positions) {
+            list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(position))?;
+            // Split off before the assignment: what is fetched can never reach the group's own queue.
+            let mut queue = me
+                .split_partition_queue(&tp.topic, tp.partition)
+                .ok_or_else(|| anyhow::anyhow!("no queue for {tp}"))?;
+            let arrived = Arc::new(Notify::new());
+            let notify = arrived.clone();
+            queue.set_nonempty_callback(move || notify.notify_one());
+            assigned.push(Assigned { tp: tp.clone(), position, consumer: me.clone(), queue, arrived });
+        }
+        consumer.incremental_assign(&list)?;
+        assigned.into_iter().for_each(|a| self.assignments.assigned(a));
+        self.assignments.joined();
+        Ok(())
+    }
+}
+
+impl GroupConsumer {
+    /// Joins the group on a thread of its own. A consumer that breaks is made anew, 200 ms later at first, 10 s at most.
+    ///
+    /// # Errors
+    /// The configuration was refused, or no thread could be started.
+    pub fn join(membership: Membership, assignments: Arc<dyn Assignments>) -> Result<Self, Error> {
+        let first = connect(&membership, assignments.clone())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("group-{}", membership.group))
+            .spawn(move || {
+                let mut consumer = Some(first);
+                let mut pause = Duration::from_millis(200);
+                while !stopping.load(Ordering::Acquire) {
+                    match consumer.take().map_or_else(|| connect(&membership, assignments.clone()), Ok) {
+                        Ok(consumer) => {
+                            let began = Instant::now();
+                            poll_until_broken(consumer, &*assignments, &stopping);
+                            if began.elapsed() > Duration::from_secs(60) {
+                                pause = Duration::from_millis(200);
+                            }
+                        }
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "cannot make a consumer"),
+                    }
+                    if !stopping.load(Ordering::Acquire) {
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(Duration::from_secs(10));
+                    }
+                }
+            })
+            .map_err(|e| Error::Client(format!("cannot start a thread for a consumer group: {e}")))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Revokes what is assigned (workers finish their batch), leaves and waits for the thread. Blocks.
+    pub fn leave(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a consumer group's thread panicked");
+        }
+    }
+}
+
+fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result<Arc<Inner>, Error> {
+    let context = Context { assignments, consumer: OnceLock::new(), broken: AtomicBool::new(false) };
+    let consumer: Inner = base_config(&membership.brokers)
+        .set("group.id", &membership.group)
+        .set("group.instance.id", &membership.instance)
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string())
+        .set("heartbeat.interval.ms", "1000")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.error.backoff.ms", "100")
+        .set("fetch.wait.max.ms", "500")
+        .set("topic.metadata.refresh.interval.ms", "30000")
+        .set("isolation.level", "read_committed")
+        .create_with_context(context)
+        .map_err(Error::new(format!("cannot make a consumer of group {}", membership.group)))?;
+    let consumer = Arc::new(consumer);
+    // The rebalance callback needs the shared consumer to split partition queues off it.
+    if consumer.context().consumer.set(Arc::downgrade(&consumer)).is_err() {
+        return Err(Error::Client("a consumer was set up twice".into()));
+    }
+    let topics: Vec<&str> = membership.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(Error::new(format!("cannot subscribe to {}", membership.topics.join(", "))))?;
+    Ok(consumer)
+}
+
+fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) {
+    let mut committed = Instant::now();
+    while !stop.load(Ordering::Acquire) && !consumer.context().broken.load(Ordering::Acquire) {
+        match consumer.poll(POLL_TIMEOUT) {
+            None => {}
+            Some(Err(error)) => {
+                let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+                tracing::warn!(%error, fatal, "Kafka consumer");
+                if fatal {
+                    break;
+                }
+            }
+            Some(Ok(stray)) => {
+                // Cannot happen while every queue is split off before its assignment; losing it silently would
+                // be worse than starting over.
+                tracing::error!(topic = stray.topic(), partition = stray.partition(), "a record outside of its queue");
+                break;
+            }
+        }
+        if committed.elapsed() >= GROUP_COMMIT_INTERVAL {
+            committed = Instant::now();
+            commit_group(&consumer, &assignments.positions_to_commit());
+        }
+    }
+    let ours: Vec<TopicPartition> = consumer
+        .assignment()
+        .map(|l| l.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect())
+        .unwrap_or_default();
+    assignments.revoked(&ours, false);
+    commit_group(&consumer, &assignments.positions_to_commit());
+}
+
+fn commit_group(consumer: &Inner, positions: &[(TopicPartition, i64)]) {
+    let mut list = TopicPartitionList::new();
+    for (tp, position) in positions {
+        if let Err(error) = list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*position)) {
+            tracing::warn!(%error, partition = %tp, "cannot name a group offset");
+        }
+    }
+    if list.count() > 0
+        && let Err(error) = consumer.commit(&list, CommitMode::Async)
+    {
+        tracing::debug!(%error, "group offsets were not committed");
+    }
+}
+
+/// A partition that the group gave to this host, with its queue of fetched records.
+pub struct Assigned {
+    /// Which.
+    pub tp: TopicPartition,
+    /// The stored position when it was assigned: fetching begins there.
+    pub position: i64,
+    consumer: Arc<Inner>,
+    queue: PartitionQueue<Context>,
+    arrived: Arc<Notify>,
+}
+
+impl Assigned {
+    /// Takes what has arrived, in order: at most `max_records`, and no more once `max_bytes` are reached. Does not wait.
+    ///
+    /// # Errors
+    /// Fetching this partition failed for good, for example because its position is not in the log any more.
+    pub fn take(&self, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, Error> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while records.len() < max_records && bytes < max_bytes {
+            match self.queue.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(message)) => {
+                    let record = owned(&message);
+                    bytes += record.size();
+                    records.push(record);
+                }
+                Some(Err(error)) => {
+                    if records.is_empty() {
+                        return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
+                    }
+                    tracing::warn!(%error, partition = %self.tp, "fetching; what came before is handled first");
+                    break;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Waits until something has arrived since the last call of [`Assigned::take`] that found nothing.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Fetches from `position` on; what was fetched before is dropped.
+    ///
+    /// # Errors
+    /// The partition is not assigned any more, or the seek got no answer.
+    pub async fn refetch(&self, position: i64) -> Result<(), Error> {
+        let (consumer, tp) = (self.consumer.clone(), self.tp.clone());
+        blocking(move || consumer.seek(&tp.topic, tp.partition, Offset::Offset(position), GROUP_ANSWER_TIMEOUT))
+            .await?
+            .map_err(Error::new(format!("cannot fetch {} from offset {position}", self.tp)))
+    }
+
+    /// Proves that this host is a member of the group in its current generation, by committing `position`.
+    ///
+    /// # Errors
+    /// The broker refused: the host is not a member any more, or a rebalance is under way.
+    pub async fn prove_membership(&self, position: i64) -> Result<(), Error> {
+        let (consumer, tp) = (self.consumer.clone(), self.tp.clone());
+        blocking(move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(position))?;
+            consumer.commit(&list, CommitMode::Sync)
+        })
+        .await?
+        .map_err(Error::new(format!("the group did not confirm the membership for {}", self.tp)))
+    }
+
+    /// The offset that the group has committed, if any.
+    ///
+    /// # Errors
+    /// The group's coordinator did not answer.
+    pub async fn group_position(&self) -> Result<Option<i64>, Error> {
+        let (consumer, tp) = (self.consumer.clone(), self.tp.clone());
+        let committed = blocking(move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&tp.topic, tp.partition);
+            consumer.committed_offsets(list, GROUP_ANSWER_TIMEOUT)
+        })
+        .await?
+        .map_err(Error::new(format!("cannot read the group's offset of {}", self.tp)))?;
+        Ok(committed.elements().first().and_then(|e| match e.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }))
+    }
+}
+
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
+}
+
+fn owned(message: &BorrowedMessage<'_>) -> Record {
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|h| Header { name: h.key.to_string(), value: h.value.unwrap_or_default().to_vec() })
+            .collect()
+    });
+    Record {
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}

@@ -1,0 +1,255 @@
+//! Sends numbered streams to Kafka, each in order and without a gap.
+//!
+//! All streams of a host share one idempotent producer. Order is part of the proof that nothing is doubled: a consumer keeps
+//! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
+//! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
+
+use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
+use crate::dispatch::outbox::Numbered;
+use rdkafka::client::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Messages of one stream that may wait for their acknowledgement before the stream's dispatches wait too.
+pub const UNACKNOWLEDGED_MAX: usize = 20_000;
+/// Longest wait at shutdown for the acknowledgement of what was sent.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a message is offered again to a producer whose queue is full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// The host's producer: the current one, replaced when it failed.
+pub struct Producer {
+    brokers: String,
+    current: Mutex<Arc<Generation>>,
+}
+
+/// One librdkafka producer, until its first failed delivery.
+struct Generation {
+    client: ThreadedProducer<Deliveries>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+/// Why a producer was given up.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the Kafka producer failed: {0}")]
+pub struct Failed(pub String);
+
+impl Producer {
+    /// Makes the first producer; it connects by itself.
+    ///
+    /// # Errors
+    /// librdkafka refused the configuration.
+    pub fn new(brokers: &str) -> Result<Self, Error> {
+        let first = Generation::new(brokers)?;
+        Ok(Self { brokers: brokers.to_string(), current: Mutex::new(Arc::new(first)) })
+    }
+
+    /// A sender for `stream` on a producer that has not failed.
+    ///
+    /// # Errors
+    /// A new producer was needed and librdkafka refused to make it.
+    pub fn open(&self, stream: &str) -> Result<StreamSender, Error> {
+        let mut current = lock(&self.current);
+        if current.failure.borrow().is_some() {
+            *current = Arc::new(Generation::new(&self.brokers)?);
+        }
+        Ok(StreamSender {
+            stream: stream.to_string(),
+            generation: current.clone(),
+            acks: Arc::new(Acks { batches: Mutex::new(VecDeque::new()), changed: Notify::new() }),
+        })
+    }
+
+    /// Waits for the acknowledgement of what was sent, at most [`FLUSH_TIMEOUT`].
+    pub fn flush(&self) {
+        let current = lock(&self.current).clone();
+        if let Err(error) = current.client.flush(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "not everything sent was acknowledged in time; its outbox rows are sent again at the next start");
+        }
+    }
+}
+
+impl Generation {
+    fn new(brokers: &str) -> Result<Self, Error> {
+        let (failed, failure) = watch::channel(None);
+        let client = base_config(brokers)
+            .set("enable.idempotence", "true")
+            .set("enable.gapless.guarantee", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "0")
+            .set("compression.type", "none")
+            .set("queue.buffering.max.messages", "500000")
+            .create_with_context(Deliveries { failed })
+            .map_err(Error::new("cannot make a Kafka producer"))?;
+        Ok(Self { client, failure })
+    }
+}
+
+struct Deliveries {
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Deliveries {
+    fn fail(&self, reason: String) {
+        self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            if first {
+                tracing::error!(reason, "Kafka refused a message; the producer is closed and its streams are taken over again");
+                *failed = Some(reason);
+            }
+            first
+        });
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.fail(reason.to_string());
+        } else {
+            tracing::warn!(%error, reason, "Kafka producer");
+        }
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<BatchAck>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<BatchAck>) {
+        match result {
+            Ok(_) => {
+                if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
+                    && let Some(acks) = batch.acks.upgrade()
+                {
+                    acks.changed.notify_one();
+                }
+            }
+            Err((error, message)) => {
+                use rdkafka::Message;
+                self.fail(format!("topic {}: {error}", message.topic()));
+            }
+        }
+    }
+}
+
+/// The acknowledgements a batch still waits for.
+pub struct BatchAck {
+    last_seq: i64,
+    outstanding: AtomicU32,
+    acks: std::sync::Weak<Acks>,
+}
+
+struct Acks {
+    batches: Mutex<VecDeque<Arc<BatchAck>>>,
+    changed: Notify,
+}
+
+/// Sends one stream. Dropped and opened anew after a failure or a take-over.
+pub struct StreamSender {
+    stream: String,
+    generation: Arc<Generation>,
+    acks: Arc<Acks>,
+}
+
+impl StreamSender {
+    /// Puts a committed batch into the producer's queue, in order; waits while that is full, or while
+    /// [`UNACKNOWLEDGED_MAX`] messages of this stream have no acknowledgement.
+    ///
+    /// # Errors
+    /// The producer failed: the stream must be taken over and sent from its outbox.
+    pub async fn send(&self, batch: &Numbered<'_>) -> Result<(), Failed> {
+        if batch.messages.is_empty() {
+            return Ok(());
+        }
+        while self.unacknowledged() > UNACKNOWLEDGED_MAX {
+            self.progress().await?;
+        }
+        let ack = Arc::new(BatchAck {
+            last_seq: batch.last_seq(),
+            outstanding: AtomicU32::new(batch.messages.len() as u32),
+            acks: Arc::downgrade(&self.acks),
+        });
+        lock(&self.acks.batches).push_back(ack.clone());
+        for (i, message) in batch.messages.iter().enumerate() {
+            let seq = (batch.first_seq + i as i64).to_string();
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 2);
+            for header in &message.headers {
+                headers = headers.insert(Header { key: header.name, value: Some(header.value) });
+            }
+            headers = headers
+                .insert(Header { key: STREAM_HEADER, value: Some(self.stream.as_str()) })
+                .insert(Header { key: SEQ_HEADER, value: Some(seq.as_str()) });
+            let mut record = BaseRecord::with_opaque_to(message.topic, ack.clone()).partition(message.partition).headers(headers);
+            record.key = message.key;
+            record.payload = message.value;
+            self.enqueue(record).await?;
+        }
+        Ok(())
+    }
+
+    async fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>) -> Result<(), Failed> {
+        loop {
+            if let Some(reason) = self.generation.failure.borrow().clone() {
+                return Err(Failed(reason));
+            }
+            match self.generation.client.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    tokio::time::sleep(QUEUE_FULL_PAUSE).await;
+                }
+                Err((error, record)) => {
+                    let reason = format!("topic {}: {error}", record.topic);
+                    self.generation.client.context().fail(reason.clone());
+                    return Err(Failed(reason));
+                }
+            }
+        }
+    }
+
+    /// The highest number up to which Kafka has acknowledged everything sent here; forgets those batches.
+    pub fn take_acknowledged(&self) -> Option<i64> {
+        let mut batches = lock(&self.acks.batches);
+        let mut acknowledged = None;
+        while batches.front().is_some_and(|b| b.outstanding.load(Ordering::Acquire) == 0) {
+            acknowledged = batches.pop_front().map(|b| b.last_seq);
+        }
+        acknowledged
+    }
+
+    /// Messages sent here that have no acknowledgement yet.
+    pub fn unacknowledged(&self) -> usize {
+        lock(&self.acks.batches).iter().map(|b| b.outstanding.load(Ordering::Acquire) as usize).sum()
+    }
+
+    /// Waits until a batch was acknowledged.
+    ///
+    /// # Errors
+    /// The producer failed.
+    pub async fn progress(&self) -> Result<(), Failed> {
+        tokio::select! {
+            () = self.acks.changed.notified() => Ok(()),
+            failed = self.failed() => Err(failed),
+        }
+    }
+
+    /// Waits until the producer fails.
+    pub async fn failed(&self) -> Failed {
+        let mut failure = self.generation.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => Failed(reason.clone().unwrap_or_default()),
+            Err(_) => Failed("closed".into()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,267 @@
+//! Moves events that functions inserted while serving HTTP into Kafka: a dispatch without a guest.
+//!
+//! HTTP calls commit concurrently, so their events have no order to number. The relay gives them one: elected by a lease with
+//! an epoch, it deletes what is visible and stores it as one numbered outbox row in the same transaction, and sends it as
+//! every stream is sent. It works on the table alone, so the HTTP side may as well run under Spin.
+
+use crate::db::ownership::{self, Judgement, Ownership};
+use crate::db::relay::{self, Event};
+use crate::db::store::{self, Bury, Changes};
+use crate::db::{self, OwnerPool};
+use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
+use crate::dispatch::plan::FRAMING_MAX_BYTES;
+use crate::dispatch::worker::chain;
+use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
+use crate::engine::kafka::Header;
+use crate::kafka::cluster::Cluster;
+use crate::kafka::producer::{Producer, StreamSender};
+use crate::kafka::{HOST_HEADER_PREFIX, Record, murmur2};
+use sqlx::postgres::PgListener;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Events of one outbox row at most.
+pub const EVENTS_MAX: i64 = 500;
+/// Time after which another host may take the relay over from one that does not renew.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// How often a host that is not the leader tries to become it.
+const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Rounds with events in a row after which inserts need not notify: the relay looks again by itself.
+const BUSY_ROUNDS: u32 = 3;
+/// How often the numbers of partitions of the target topics are read anew.
+const TOPIC_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// One component's relay.
+pub struct Relay {
+    /// Row of `fnhost.trigger`.
+    pub trigger: i64,
+    /// Schema that holds the events.
+    pub schema: String,
+    /// Table of events in it.
+    pub table: String,
+    /// Name of the stream.
+    pub stream: String,
+    /// Topics that events may name.
+    pub topics: HashSet<String>,
+    /// This process.
+    pub host: Uuid,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// Topics.
+    pub cluster: Arc<Cluster>,
+    /// The host's producer.
+    pub producer: Arc<Producer>,
+}
+
+impl Relay {
+    /// Runs until `stop`: leads while it can get the lease.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut pause = BACK_OFF_FIRST;
+        while !stop.is_cancelled() {
+            let began = Instant::now();
+            let wait = match self.lead(&stop).await {
+                Ok(false) => ELECTION_INTERVAL,
+                Ok(true) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(relay = self.stream, error = format!("{error:#}"), "the relay starts over");
+                    pause = if began.elapsed() > BACK_OFF_MAX { BACK_OFF_FIRST } else { (pause * 2).min(BACK_OFF_MAX) };
+                    pause
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes the lease and relays until `stop` (true); false where another host has the lease.
+    async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+        if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
+            return Ok(false);
+        }
+        let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
+        let sender = self.producer.open(&self.stream)?;
+        for (first_seq, bytes) in &unsent {
+            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+        }
+        tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
+        let mut listener = PgListener::connect_with(self.owner.pool()).await?;
+        listener.listen(relay::WAKE_CHANNEL).await?;
+        let mut leader =
+            Leader { relay: self, sender, ownership, acknowledged: None, renewed: Instant::now(), notified: false };
+        let mut refreshed = Instant::now();
+        let mut busy_rounds = 0;
+        while !stop.is_cancelled() {
+            if leader.relay_once().await? > 0 {
+                busy_rounds += 1;
+                if busy_rounds == BUSY_ROUNDS {
+                    leader.ask_for_notifications(false).await?;
+                }
+                continue;
+            }
+            busy_rounds = 0;
+            if refreshed.elapsed() > TOPIC_REFRESH_INTERVAL {
+                refreshed = Instant::now();
+                self.cluster.refresh().await?;
+            }
+            leader.sleep(&mut listener, stop).await?;
+        }
+        leader.resign().await;
+        Ok(true)
+    }
+}
+
+struct Leader<'a> {
+    relay: &'a Relay,
+    sender: StreamSender,
+    ownership: Ownership,
+    acknowledged: Option<i64>,
+    renewed: Instant,
+    /// Whether inserts notify. A pending NOTIFY serialises commits, so not under load.
+    notified: bool,
+}
+
+impl Leader<'_> {
+    /// Relays one row's worth of events; answers how many.
+    async fn relay_once(&mut self) -> anyhow::Result<usize> {
+        if let Some(seq) = self.sender.take_acknowledged() {
+            self.acknowledged = Some(seq);
+        }
+        let relay = self.relay;
+        let mut transaction = relay.owner.pool().begin().await?;
+        let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
+        if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
+            transaction.rollback().await?;
+            return Ok(0);
+        }
+        let taken = events.len();
+        // What can never be sent must not fill the table up, nor be lost: it becomes a dead letter of the relay.
+        let unfit: Vec<(Record, String)> = events.iter().filter_map(|e| Some((record(e), self.unfit(e)?))).collect();
+        let first_seq = self.ownership.emitted + 1;
+        let fit = events.iter().filter(|event| self.unfit(event).is_none());
+        let messages: Vec<Outgoing<'_>> = fit.enumerate().map(|(i, e)| self.outgoing(e, first_seq + i as i64)).collect();
+        let changes = Changes {
+            position: self.ownership.position,
+            emitted: messages.len(),
+            messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
+            acknowledged: self.acknowledged,
+            bury: unfit.iter().map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone() }).collect(),
+            ..Changes::default()
+        };
+        let after = store::store(&mut transaction, &self.ownership, &changes).await?;
+        if self.renewed.elapsed() >= LEASE / 3 {
+            relay::renew_lease(&mut transaction, &self.ownership, LEASE).await?;
+            self.renewed = Instant::now();
+        }
+        if let Err(error) = transaction.commit().await {
+            // Only an owner that knows it committed may send; anything else starts over from the outbox.
+            let judgement = ownership::judge_commit(&relay.owner, &self.ownership).await?;
+            tracing::warn!(relay = relay.stream, ?judgement, error = chain(&error), "a COMMIT got no answer");
+            anyhow::ensure!(judgement == Judgement::Committed, "the relay's COMMIT failed");
+        }
+        self.ownership = after;
+        self.acknowledged = None;
+        self.sender.send(&Numbered { first_seq, messages }).await?;
+        Ok(taken)
+    }
+
+    /// Why an event can never be sent; none where it can.
+    fn unfit(&self, event: &Event) -> Option<String> {
+        let size = event.key.as_ref().map_or(0, Vec::len)
+            + event.value.as_ref().map_or(0, Vec::len)
+            + event.headers.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
+            + FRAMING_MAX_BYTES;
+        let limit = self.relay.topics.contains(&event.topic).then(|| self.relay.cluster.topic(&event.topic)).flatten();
+        match limit {
+            None => Some(format!("topic {} is not listed in the component's event_topics", event.topic)),
+            Some(topic) if size > topic.max_message_bytes => {
+                Some(format!("the event has {size} bytes, {} takes {} at most", event.topic, topic.max_message_bytes))
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
+        let partitions = self.relay.cluster.topic(&event.topic).map_or(1, |t| t.partitions);
+        let partition = match &event.key {
+            Some(key) => murmur2::partition(key, partitions),
+            None => (seq % i64::from(partitions)) as i32,
+        };
+        let headers = event
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
+            .map(|(name, value)| HeaderRef { name, value: value.as_bytes() })
+            .collect();
+        Outgoing { topic: &event.topic, partition, key: event.key.as_deref(), value: event.value.as_deref(), headers }
+    }
+
+    /// Raises the flag that makes inserts notify, looks again, then sleeps until one does.
+    async fn sleep(&mut self, listener: &mut PgListener, stop: &CancellationToken) -> anyhow::Result<()> {
+        let relay = self.relay;
+        self.ask_for_notifications(true).await?;
+        if self.relay_once().await? == 0 {
+            let until = tokio::time::Instant::now() + SLEEP_MAX;
+            loop {
+                tokio::select! {
+                    notified = listener.recv() => {
+                        if notified?.payload() == relay.schema {
+                            break;
+                        }
+                    }
+                    progress = self.sender.progress(), if self.sender.unacknowledged() > 0 => {
+                        progress?;
+                        break;
+                    }
+                    () = tokio::time::sleep_until(until) => break,
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_for_notifications(&mut self, wanted: bool) -> anyhow::Result<()> {
+        if self.notified != wanted {
+            relay::set_sleeping(&self.relay.owner, &self.relay.schema, wanted).await?;
+            self.notified = wanted;
+        }
+        Ok(())
+    }
+
+    async fn resign(&mut self) {
+        let acknowledged = async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
+        let cleared = self.relay_once().await;
+        if let Err(error) = cleared.map(drop) {
+            tracing::debug!(error = format!("{error:#}"), "the relay's outbox was not cleared");
+        }
+        if let Err(error) = ownership::release(&self.relay.owner, &self.ownership).await {
+            tracing::debug!(error = chain(&error), "the relay's lease was not released");
+        }
+    }
+}
+
+/// The record that an event would have been; its number stands for the offset.
+fn record(event: &Event) -> Record {
+    let headers =
+        event.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone().into_bytes() }).collect();
+    Record { offset: event.id, timestamp_ms: -1, key: event.key.clone(), value: event.value.clone(), headers }
+}
+
+/// Registers a relay's trigger.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn register(owner: &OwnerPool, deployment: &str, component: &str) -> Result<(i64, String), db::Error> {
+    let id = format!("{component}:events");
+    let role = db::schema::owner_role(owner).await?;
+    let trigger = db::schema::register_trigger(owner, deployment, &id, "relay", &id, &role).await?;
+    Ok((trigger, format!("{deployment}/{id}")))
+}
