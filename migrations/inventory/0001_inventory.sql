@@ -5,7 +5,8 @@
 -- SKUs and states are compared, sorted and locked byte by byte: collation "C" is the same in every session
 -- and database, and lock order depends on it.
 CREATE TABLE product (
-    sku         text COLLATE "C" PRIMARY KEY CHECK (length(sku) BETWEEN 1 AND 64),
+    -- Characters that a URL path carries unescaped.
+    sku         text COLLATE "C" PRIMARY KEY CHECK (sku ~ '^[A-Za-z0-9._-]{1,64}$'),
     name        text NOT NULL,
     -- Minor units (cents) of the ISO 4217 currency.
     price       bigint NOT NULL CHECK (price >= 0),

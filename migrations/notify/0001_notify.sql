@@ -10,8 +10,9 @@ CREATE TABLE notification (
     order_id        uuid NOT NULL,
     user_id         uuid NOT NULL,
     -- What it tells: the order's final status, or REFUNDED.
+    status          text NOT NULL,
+    -- The text of each channel as it was sent; the subject is the e-mail's.
     subject         text NOT NULL,
-    -- The text of each channel, as it was sent.
     email_text      text NOT NULL,
     sms_text        text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now()

@@ -55,7 +55,10 @@ pub struct Question<'a> {
 }
 
 /// Time, as the component or a native program has it.
-#[allow(async_fn_in_trait, reason = "always dispatched statically; a caller that needs Send has the concrete type")]
+#[allow(
+    async_fn_in_trait,
+    reason = "always dispatched statically; a caller that needs Send has the concrete type"
+)]
 pub trait Clock {
     /// Milliseconds since 1970-01-01T00:00Z.
     fn now_ms(&self) -> u64;
@@ -68,11 +71,17 @@ pub trait Clock {
 pub async fn ask(clock: &impl Clock, questions: &[Question<'_>]) -> Vec<Answer> {
     // Asked for the first time, a slow gateway leaves its caller waiting until the time-out; asked again, it says at
     // once that it has not finished.
-    if questions.iter().any(|question| question.token == SLOW && question.attempt == 1) {
+    if questions
+        .iter()
+        .any(|question| question.token == SLOW && question.attempt == 1)
+    {
         clock.sleep(Duration::from_millis(TIMEOUT_MS)).await;
     }
     let now_ms = clock.now_ms();
-    questions.iter().map(|question| answer(question, now_ms)).collect()
+    questions
+        .iter()
+        .map(|question| answer(question, now_ms))
+        .collect()
 }
 
 fn answer(question: &Question<'_>, now_ms: u64) -> Answer {
@@ -92,10 +101,14 @@ fn answer(question: &Question<'_>, now_ms: u64) -> Answer {
 
 /// When the order was created, in milliseconds since 1970-01-01T00:00Z; 0, so long ago, for an id that does not say.
 fn begun_ms(order_id: Uuid) -> u64 {
-    order_id.get_timestamp().map_or(0, |timestamp| {
-        let (seconds, nanos) = timestamp.to_unix();
-        seconds * 1_000 + u64::from(nanos) / 1_000_000
-    })
+    const UUID_V7: usize = 7;
+    // RFC 9562: the first 48 of 128 bits.
+    const RANDOM_BITS: u32 = 80;
+    let is_v7 = order_id.get_version_num() == UUID_V7;
+    u64::try_from(order_id.as_u128() >> RANDOM_BITS)
+        .ok()
+        .filter(|_| is_v7)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -117,22 +130,30 @@ mod tests {
         }
 
         async fn sleep(&self, duration: Duration) {
-            self.0.set(self.0.get() + u64::try_from(duration.as_millis()).unwrap());
+            self.0
+                .set(self.0.get() + u64::try_from(duration.as_millis()).unwrap());
         }
     }
 
     fn ask_at(now_ms: u64, questions: &[Question<'_>]) -> (Vec<Answer>, u64) {
         let clock = Stopped(Cell::new(now_ms));
         let answers = pin!(ask(&clock, questions)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(answers) = answers else { panic!("the stopped clock never waits") };
+        let Poll::Ready(answers) = answers else {
+            panic!("the stopped clock never waits")
+        };
         (answers, clock.now_ms() - now_ms)
     }
 
     fn order_id() -> Uuid {
         let (seconds, millis) = (BEGUN_MS / 1_000, BEGUN_MS % 1_000);
-        Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, u32::try_from(millis).unwrap() * 1_000_000))
+        Uuid::new_v7(Timestamp::from_unix(
+            NoContext,
+            seconds,
+            u32::try_from(millis).unwrap() * 1_000_000,
+        ))
     }
 
+    #[rustfmt::skip] // a table: one case a line
     #[test]
     fn each_token_by_attempt_and_age() {
         use Answer::{Authorized, Declined, Unavailable};
@@ -156,22 +177,38 @@ mod tests {
             (DOWN, 1, 0, down.clone(), 0),
             (DOWN, 99, 9_000_000, down, 0),
         ] {
-            let question = Question { order_id: order_id(), token, attempt };
+            let question = Question {
+                order_id: order_id(),
+                token,
+                attempt,
+            };
             let found = ask_at(BEGUN_MS + age_ms, &[question]);
-            assert_eq!(found, (vec![expected], waited_ms), "{token} at attempt {attempt}, {age_ms} ms");
+            assert_eq!(
+                found,
+                (vec![expected], waited_ms),
+                "{token} at attempt {attempt}, {age_ms} ms"
+            );
         }
     }
 
     #[test]
     fn slow_payments_wait_together() {
-        let slow = Question { order_id: order_id(), token: SLOW, attempt: 1 };
+        let slow = Question {
+            order_id: order_id(),
+            token: SLOW,
+            attempt: 1,
+        };
         let (answers, waited_ms) = ask_at(BEGUN_MS, &[slow; 100]);
         assert_eq!((answers.len(), waited_ms), (100, TIMEOUT_MS));
     }
 
     #[test]
     fn an_id_without_time_counts_as_old() {
-        let question = Question { order_id: Uuid::from_u128(7), token: SLOW, attempt: 2 };
+        let question = Question {
+            order_id: Uuid::from_u128(7),
+            token: SLOW,
+            attempt: 2,
+        };
         assert_eq!(ask_at(BEGUN_MS, &[question]).0, [Answer::Authorized]);
     }
 }
