@@ -9,7 +9,7 @@ use kit::event::{
 };
 use kit::kafka::{Batch, Failure, Record, Reply};
 use kit::time::Ids;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// An event that is to be decided on.
