@@ -53,6 +53,15 @@ impl Request {
         }
     }
 
+    /// The W3C trace context, where it has the form of one.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<&str> {
+        const TRACEPARENT_BYTES: usize = 55;
+        let value = self.header("traceparent").ok()??;
+        let well_formed = value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        (value.len() == TRACEPARENT_BYTES && well_formed).then_some(value)
+    }
+
     /// The first query parameter of this name, decoded.
     ///
     /// # Errors
