@@ -27,8 +27,7 @@ struct Product {
 #[derive(Serialize)]
 struct Products {
     products: Vec<Product>,
-    /// Asks for the rest; absent where this is the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// For the parameter `cursor` of the next request; null on the last page.
     next_cursor: Option<String>,
 }
 

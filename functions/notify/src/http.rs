@@ -31,8 +31,7 @@ struct Message {
 #[derive(Serialize)]
 struct Notifications {
     notifications: Vec<Notification>,
-    /// Asks for the older ones; absent where this is the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// For the parameter `cursor` of the next request; null on the last page.
     next_cursor: Option<String>,
 }
 
@@ -56,7 +55,7 @@ async fn list(host: &impl Host, request: &Request) -> Result<Response, Problem> 
         None => i64::MAX,
         Some(cursor) => cursor
             .parse()
-            .map_err(|_| Problem::malformed("cursor", "this is no cursor of an earlier answer"))?,
+            .map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?,
     };
     // One more than is asked for tells whether there is more.
     let rows = sql::list(host, user_id, before, limit + 1).await?;
