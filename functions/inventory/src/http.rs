@@ -104,12 +104,11 @@ async fn set_on_hand(host: &impl Host, request: &Request, sku: &str) -> Result<R
             format!("between 0 and {ON_HAND_MAX} units are possible"),
         ));
     }
-    match sql::set_on_hand(host, sku, on_hand).await?.ok_or_else(unknown)? {
-        (stock, true) => Ok(describe(sku, stock)),
-        (Stock { reserved, .. }, false) => {
-            Err(Problem::conflict(format!("{reserved} units are reserved for orders")).with_field("on_hand"))
-        }
+    if let Some(stock) = sql::set_on_hand(host, sku, on_hand).await? {
+        return Ok(describe(sku, stock));
     }
+    let Stock { reserved, .. } = sql::stock_of(host, sku).await?.ok_or_else(unknown)?;
+    Err(Problem::conflict(format!("{reserved} units are reserved for orders")).with_field("on_hand"))
 }
 
 fn unknown() -> Problem {

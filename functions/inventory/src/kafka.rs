@@ -109,3 +109,68 @@ fn event(task: &Task<'_>, effect: Effect) -> Option<Event> {
         Effect::Released => Event::InventoryReleased(InventorySettled { order_id }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::event::{Money, OrderCreated};
+
+    fn record(event: Event) -> Record {
+        Record {
+            index: 0,
+            event,
+            event_id: None,
+            traceparent: None,
+            attempt: 1,
+            last_attempt: false,
+        }
+    }
+
+    fn created(version: i64, items: &[(&str, i32)]) -> Record {
+        let item = |(sku, quantity): &(&str, i32)| Item {
+            sku: (*sku).to_owned(),
+            quantity: *quantity,
+            unit_price: 1,
+        };
+        record(Event::OrderCreated(OrderCreated {
+            order_id: Uuid::from_u128(1),
+            user_id: Uuid::from_u128(2),
+            version,
+            items: items.iter().map(item).collect(),
+            total: Money {
+                amount: 1,
+                currency: "EUR".to_owned(),
+            },
+            payment_token: String::new(),
+        }))
+    }
+
+    #[test]
+    fn lines_of_the_same_product_are_added_up() {
+        let record = created(1, &[("B", 2), ("A", 1), ("B", i32::MAX)]);
+        let lines = [("A".to_owned(), 1), ("B".to_owned(), 2 + i64::from(i32::MAX))];
+        assert_eq!(task(&record).unwrap().change, Change::Created(Lines::from(lines)));
+    }
+
+    #[test]
+    fn what_no_order_can_ask_for_is_a_dead_letter() {
+        let settled = Event::InventoryCommitted(InventorySettled {
+            order_id: Uuid::from_u128(1),
+        });
+        for (record, expected) in [
+            (created(1, &[]), "items is empty"),
+            (
+                created(1, &[("A", 1), ("B", 0)]),
+                "items[1].quantity is 0, and at least 1 is needed",
+            ),
+            (
+                created(1, &[("A", -5)]),
+                "items[0].quantity is -5, and at least 1 is needed",
+            ),
+            (created(0, &[("A", 1)]), "version is 0, and an order's first is 1"),
+            (record(settled), "inventory does not handle inventory.committed"),
+        ] {
+            assert_eq!(task(&record).err().as_deref(), Some(expected));
+        }
+    }
+}

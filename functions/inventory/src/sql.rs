@@ -47,15 +47,9 @@ const PRODUCT: &str = "
 
 const STOCK: &str = "SELECT sku, on_hand, reserved FROM product WHERE sku = $1::text";
 
-// The second part answers where the first did not, so that a refusal can say what stands against it.
 const SET_ON_HAND: &str = "
-    WITH changed AS (
-        UPDATE product SET on_hand = $2::int8 WHERE sku = $1::text AND reserved <= $2::int8
-        RETURNING sku, on_hand, reserved
-    )
-    SELECT sku, on_hand, reserved, true FROM changed
-    UNION ALL
-    SELECT sku, on_hand, reserved, false FROM product WHERE sku = $1::text AND NOT EXISTS (SELECT FROM changed)";
+    UPDATE product SET on_hand = $2::int8 WHERE sku = $1::text AND reserved <= $2::int8
+    RETURNING sku, on_hand, reserved";
 
 /// The reservations of these orders, locked.
 ///
@@ -185,13 +179,12 @@ pub async fn stock_of(db: &impl Sql, sku: &str) -> Result<Option<Stock>, SqlErro
         .transpose()
 }
 
-/// Sets the units on hand, unless more are reserved. Answers the stock as it is now and whether it was changed.
+/// Sets the units on hand and answers the stock after it; changes nothing where more units are reserved, or where there
+/// is no such product.
 ///
 /// # Errors
 /// What the database refused.
-pub async fn set_on_hand(db: &impl Sql, sku: &str, on_hand: i64) -> Result<Option<(Stock, bool)>, SqlError> {
+pub async fn set_on_hand(db: &impl Sql, sku: &str, on_hand: i64) -> Result<Option<Stock>, SqlError> {
     let rows = db.query(SET_ON_HAND, vec![sku.into(), on_hand.into()]).await?;
-    rows.first()
-        .map(|row| Ok((stock(row)?, row.bool(3)?)))
-        .transpose()
+    rows.first().map(stock).transpose()
 }

@@ -1,6 +1,6 @@
 //! Sends what `notification.requested` asks for: e-mail and SMS are stored, and a line of the log stands for each.
 
-use crate::domain::{self, Notification};
+use crate::domain;
 use crate::sql::{self, Entry};
 use kit::Sql;
 use kit::event::Event;
@@ -9,6 +9,9 @@ use std::io::Write;
 
 /// Handles a batch of `notification-events`, in one statement however many records it has, and writes its lines to the
 /// standard output.
+///
+/// The lines are written before the host commits: if that fails, the batch comes again and so do they. What was sent,
+/// and that it was sent once, is what the table says.
 ///
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
@@ -51,8 +54,7 @@ fn entry(record: &Record) -> Result<Entry<'_>, String> {
     if event_id.is_empty() {
         return Err("the header ce_id is missing: without it a second copy could not be told".to_owned());
     }
-    let notification: Notification =
-        domain::render(requested.status, requested.order_id, requested.reason.as_deref());
+    let notification = domain::render(requested.status, requested.order_id, requested.reason.as_deref());
     Ok(Entry {
         event_id,
         order_id: requested.order_id,

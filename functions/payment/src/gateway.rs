@@ -6,7 +6,8 @@
 //! how often it was asked is the record's attempt, and when the payment began stands in the key, a UUIDv7. A table
 //! would have to be written for records that are not done, which the contract with the host rules out.
 //!
-//! Capture, void and refund succeed at once.
+//! Capture, void and refund succeed at once. A real gateway would also be told to void, by the same key, when the
+//! function gives up on an answer or has no use for it any more; this one holds nothing that was not kept.
 
 use std::time::Duration;
 use uuid::Uuid;

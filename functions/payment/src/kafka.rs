@@ -199,3 +199,95 @@ fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
         Effect::Refunded => Event::PaymentRefunded(settled),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::event::{InventorySettled, Item, OrderStatus};
+
+    const ORDER: Uuid = Uuid::from_u128(1);
+    const USER: Uuid = Uuid::from_u128(2);
+
+    fn created(change: impl FnOnce(&mut OrderCreated)) -> Event {
+        let mut order = OrderCreated {
+            order_id: ORDER,
+            user_id: USER,
+            version: 1,
+            items: vec![Item {
+                sku: "A".to_owned(),
+                quantity: 1,
+                unit_price: 5,
+            }],
+            total: Money {
+                amount: 5,
+                currency: "EUR".to_owned(),
+            },
+            payment_token: gateway::OK.to_owned(),
+        };
+        change(&mut order);
+        Event::OrderCreated(order)
+    }
+
+    #[test]
+    fn what_no_order_can_ask_for_is_a_dead_letter() {
+        let status = OrderStatus::Cancelled;
+        let end = OrderChanged {
+            order_id: ORDER,
+            user_id: USER,
+            version: 0,
+            status,
+            reason: None,
+        };
+        let settled = Event::InventoryCommitted(InventorySettled { order_id: ORDER });
+        for (event, expected) in [
+            (created(|_| {}), None),
+            (created(|order| order.total.amount = 0), None),
+            (
+                created(|order| order.total.amount = -1),
+                Some("total.amount is -1, and nothing less than 0 can be paid"),
+            ),
+            (
+                created(|order| order.total.currency = "eur".to_owned()),
+                Some("total.currency is \"eur\", which is no ISO 4217 code"),
+            ),
+            (created(|order| order.items.clear()), Some("items is empty")),
+            (
+                created(|order| order.items[0].quantity = 0),
+                Some("items[0].quantity is less than 1"),
+            ),
+            (
+                created(|order| order.version = 0),
+                Some("version is 0, and an order's first is 1"),
+            ),
+            (
+                Event::OrderCancelled(end),
+                Some("version is 0, and an order's first is 1"),
+            ),
+            (settled, Some("payment does not handle inventory.committed")),
+        ] {
+            assert_eq!(check(&event).err().as_deref(), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn only_money_that_was_held_is_told_of() {
+        let held = Payment {
+            payment_id: Uuid::from_u128(3),
+            user_id: USER,
+            amount: Some(Money {
+                amount: 5,
+                currency: "EUR".to_owned(),
+            }),
+            state: domain::State::Declined,
+            reason: Some("no".to_owned()),
+            version: 1,
+        };
+        let told = |effect| event(ORDER, &held, effect).map(|event| event.event_type());
+        assert_eq!(told(Effect::None), None);
+        assert_eq!(told(Effect::Authorized), Some("payment.authorized"));
+        assert_eq!(told(Effect::Declined), Some("payment.declined"));
+        assert_eq!(told(Effect::Captured), Some("payment.captured"));
+        assert_eq!(told(Effect::Voided), Some("payment.voided"));
+        assert_eq!(told(Effect::Refunded), Some("payment.refunded"));
+    }
+}
