@@ -1,0 +1,216 @@
+//! What an account may look like. Pure.
+
+/// Bytes of an e-mail address, by RFC 5321.
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Bytes of the part before `@`, by RFC 5321.
+pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// Characters of a password at least.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Bytes of a password at most: the hash takes any length, its time should not depend on a caller's appetite.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Different characters of a password at least.
+pub const PASSWORD_DISTINCT_CHARS_MIN: usize = 4;
+/// Characters of a name at most.
+pub const NAME_CHARS_MAX: usize = 100;
+
+/// The passwords of at least eight characters that lead every list of leaked ones.
+const COMMON_PASSWORDS: [&str; 24] = [
+    "12345678",
+    "123456789",
+    "1234567890",
+    "password",
+    "password1",
+    "password123",
+    "passw0rd",
+    "p@ssw0rd",
+    "qwertyuiop",
+    "qwerty123",
+    "1q2w3e4r",
+    "1q2w3e4r5t",
+    "1qaz2wsx",
+    "iloveyou",
+    "sunshine",
+    "princess",
+    "football",
+    "baseball",
+    "superman",
+    "trustno1",
+    "welcome1",
+    "abcd1234",
+    "changeme",
+    "letmein1",
+];
+
+/// An input that is not acceptable, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The name of the input.
+    pub field: &'static str,
+    /// For the caller.
+    pub detail: String,
+}
+
+impl Invalid {
+    fn new(field: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            field,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// The form in which addresses are stored and compared.
+#[must_use]
+pub fn normalise_email(email: &str) -> String {
+    email.trim().to_lowercase()
+}
+
+/// Checks a normalised address. Whether it exists, only a message to it could tell.
+///
+/// # Errors
+/// It has not the form of an address.
+pub fn check_email(email: &str) -> Result<(), Invalid> {
+    let refused = Err(Invalid::new("email", "an address of the form name@example.com"));
+    let Some((local, domain)) = email.rsplit_once('@') else {
+        return refused;
+    };
+    let letters_fit =
+        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '@' | ',' | ';' | '<' | '>' | '"');
+    let local_fits = (1..=LOCAL_PART_BYTES_MAX).contains(&local.len()) && local.chars().all(letters_fit);
+    let label_fits = |label: &str| {
+        let ends_fit = !label.starts_with('-') && !label.ends_with('-');
+        !label.is_empty() && ends_fit && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+    };
+    let domain_fits = domain.contains('.') && domain.split('.').all(label_fits);
+    if email.len() > EMAIL_BYTES_MAX || !local_fits || !domain_fits {
+        return refused;
+    }
+    Ok(())
+}
+
+/// Checks a new password: its length, and that it is not among the first to be tried.
+///
+/// # Errors
+/// Why it is too weak.
+pub fn check_password(password: &str, email: &str) -> Result<(), Invalid> {
+    let refused = |detail: String| Err(Invalid::new("password", detail));
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return refused(format!("at least {PASSWORD_CHARS_MIN} characters"));
+    }
+    if password.len() > PASSWORD_BYTES_MAX {
+        return refused(format!("at most {PASSWORD_BYTES_MAX} bytes"));
+    }
+    let lower = password.to_lowercase();
+    let distinct = lower.chars().collect::<std::collections::BTreeSet<_>>().len();
+    if distinct < PASSWORD_DISTINCT_CHARS_MIN {
+        return refused(format!(
+            "at least {PASSWORD_DISTINCT_CHARS_MIN} different characters"
+        ));
+    }
+    let local = email.split('@').next().unwrap_or_default();
+    if lower == email || lower == local || COMMON_PASSWORDS.contains(&lower.as_str()) {
+        return refused("one that is not the first to be guessed".to_owned());
+    }
+    Ok(())
+}
+
+/// Trims a name; empty is none.
+///
+/// # Errors
+/// It is too long or contains control characters.
+pub fn check_name(name: Option<&str>) -> Result<Option<&str>, Invalid> {
+    let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    if name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        return Err(Invalid::new(
+            "name",
+            format!("at most {NAME_CHARS_MAX} characters, none of them a control"),
+        ));
+    }
+    Ok(Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_normalised_and_checked() {
+        assert_eq!(
+            normalise_email("  Ada.Lovelace@Example.COM\n"),
+            "ada.lovelace@example.com"
+        );
+        let long_local = format!("{}@example.com", "x".repeat(LOCAL_PART_BYTES_MAX + 1));
+        let long = format!("x@{}.com", "x.".repeat(EMAIL_BYTES_MAX / 2));
+        for good in [
+            "a@b.c",
+            "ada+orders@mail.example.com",
+            "o'hara@example.org",
+            "ü@bücher.example",
+        ] {
+            assert_eq!(check_email(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "@",
+            "a@",
+            "@b.c",
+            "a.b.c",
+            "a@b",
+            "a b@c.d",
+            "a@b@c.d",
+            "a@b..c",
+            "a@.b.c",
+            "a@-b.c",
+            "a@b-.c",
+            "a\u{7}@b.c",
+            "a@b.c>",
+            "<a@b.c",
+            &long_local,
+            &long,
+        ] {
+            assert_eq!(check_email(bad).unwrap_err().field, "email", "{bad}");
+        }
+    }
+
+    #[test]
+    fn weak_passwords_are_refused() {
+        let email = "ada.lovelace@example.com";
+        for good in [
+            "correct horse",
+            "8 chars!",
+            "ünïcødé!",
+            &"xyz1".repeat(PASSWORD_BYTES_MAX / 4),
+        ] {
+            assert_eq!(check_password(good, email), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "short",
+            "1234567",
+            "12345678",
+            "PassWord",
+            "aaaaaaaaaa",
+            "abababab",
+            email,
+            "ADA.LOVELACE",
+            &"xyz1".repeat(PASSWORD_BYTES_MAX / 4 + 1),
+        ] {
+            assert_eq!(check_password(bad, email).unwrap_err().field, "password", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_trimmed_or_none() {
+        for (name, expected) in [
+            (None, Ok(None)),
+            (Some("  "), Ok(None)),
+            (Some(" Ada "), Ok(Some("Ada"))),
+            (Some("a\nb"), Err("name")),
+            (Some(&*"x".repeat(NAME_CHARS_MAX + 1)), Err("name")),
+        ] {
+            assert_eq!(check_name(name).map_err(|invalid| invalid.field), expected);
+        }
+    }
+}

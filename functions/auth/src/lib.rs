@@ -1,0 +1,12 @@
+//! The `auth` function: registers accounts, logs them in, and publishes the keys that everybody checks tokens with.
+//!
+//! Glue only. [`domain`] says what is acceptable, [`password`] hashes, [`session`] makes tokens, [`sql`] holds the
+//! statements, [`http`] connects them.
+
+pub mod domain;
+pub mod http;
+pub mod password;
+pub mod session;
+pub mod sql;
+
+kit::export_http!(crate::http::handle);

@@ -1,0 +1,127 @@
+//! What a login gives: a short access token, and a refresh token that is exchanged for the next pair.
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use kit::Host;
+use kit::ed25519_dalek::SigningKey;
+use kit::ed25519_dalek::pkcs8::DecodePrivateKey;
+use kit::problem::Problem;
+use kit::time::unix_seconds;
+use kit::token::{self, AUDIENCE, Claims, ISSUER, Role};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// How long an access token is good, in seconds.
+pub const ACCESS_SECONDS: u64 = 15 * 60;
+/// How long a refresh token is good, in seconds; each exchange starts anew.
+pub const REFRESH_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// Random bytes of a refresh token.
+const REFRESH_BYTES: usize = 32;
+
+const PRIVATE_KEY_VARIABLE: &str = "token_private_key";
+
+/// The answer to a login, by RFC 6749.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs, reason = "named by the RFC")]
+pub struct Session {
+    pub access_token: String,
+    pub token_type: &'static str,
+    /// Seconds.
+    pub expires_in: u64,
+    pub refresh_token: String,
+}
+
+/// A refresh token: what the caller gets, and what is kept of it.
+#[derive(Debug)]
+pub struct Refresh {
+    /// For the caller alone.
+    pub token: String,
+    /// For the database.
+    pub hash: Vec<u8>,
+}
+
+impl Refresh {
+    /// A new one.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub fn new() -> Result<Self, Problem> {
+        let mut bytes = [0; REFRESH_BYTES];
+        getrandom::fill(&mut bytes).map_err(Problem::internal)?;
+        Ok(Self::of(Base64UrlUnpadded::encode_string(&bytes)))
+    }
+
+    /// One that a caller brought. It is random enough that a plain hash hides it.
+    #[must_use]
+    pub fn of(token: String) -> Self {
+        let hash = Sha256::digest(token.as_bytes()).to_vec();
+        Self { token, hash }
+    }
+}
+
+/// The key that access tokens are signed with, and the name it is published under.
+#[derive(Debug)]
+pub struct Signer {
+    key: SigningKey,
+    kid: String,
+}
+
+impl Signer {
+    /// Reads the key pair from the component's variables.
+    ///
+    /// # Errors
+    /// 500 where one is missing or they do not belong together; the log says which.
+    pub async fn from_variables(host: &impl Host) -> Result<Self, Problem> {
+        let pem = host
+            .variable(PRIVATE_KEY_VARIABLE)
+            .await
+            .map_err(Problem::internal)?;
+        let key = SigningKey::from_pkcs8_pem(pem.trim())
+            .map_err(|error| Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: {error}")))?;
+        let kid = token::public_keys(host)
+            .await?
+            .key_of(&key)
+            .map(|public| public.kid.clone());
+        let kid = kid.ok_or_else(|| {
+            Problem::internal(format!(
+                "{PRIVATE_KEY_VARIABLE}: its public part is not in token_public_keys"
+            ))
+        })?;
+        Ok(Self { key, kid })
+    }
+
+    /// A session for this account.
+    #[must_use]
+    pub fn session(&self, account_id: Uuid, role: Role, refresh: Refresh) -> Session {
+        let now = unix_seconds();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: account_id,
+            role,
+            iat: now,
+            nbf: now,
+            exp: now + ACCESS_SECONDS,
+        };
+        Session {
+            access_token: token::sign(&claims, &self.key, &self.kid),
+            token_type: "Bearer",
+            expires_in: ACCESS_SECONDS,
+            refresh_token: refresh.token,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_token_is_kept_as_a_hash_only() {
+        let (one, two) = (Refresh::new().unwrap(), Refresh::new().unwrap());
+        assert_ne!(one.token, two.token);
+        assert_eq!(one.token.len(), 43, "32 bytes in base64url");
+        assert_eq!(Refresh::of(one.token.clone()).hash, one.hash);
+        assert_ne!(one.hash, one.token.as_bytes());
+    }
+}

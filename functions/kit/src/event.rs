@@ -1,0 +1,373 @@
+//! Every event of the order system: its type, its payload, its topic and who sends it.
+//!
+//! Payloads ignore fields they do not know, so that a producer may add one before its consumers are deployed.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use uuid::Uuid;
+
+/// Events of the `order` function.
+pub const ORDER_EVENTS: &str = "order-events";
+/// Events of the `inventory` function.
+pub const INVENTORY_EVENTS: &str = "inventory-events";
+/// Events of the `payment` function.
+pub const PAYMENT_EVENTS: &str = "payment-events";
+/// What `notify` is asked to send.
+pub const NOTIFICATION_EVENTS: &str = "notification-events";
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Money {
+    /// Integer minor units: cents for EUR.
+    pub amount: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+}
+
+/// One line of an order, with the price at the time of ordering.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// The product.
+    pub sku: String,
+    /// Pieces, at least 1.
+    pub quantity: i32,
+    /// Minor units of the order's currency, for one piece.
+    pub unit_price: i64,
+}
+
+/// A line that could not be reserved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// The product.
+    pub sku: String,
+    /// Pieces ordered.
+    pub requested: i64,
+    /// Pieces that were there.
+    pub available: i64,
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OrderStatus {
+    /// Waiting for stock and money.
+    Pending,
+    /// Stock is reserved and money authorized.
+    Confirmed,
+    /// Final: the stock did not suffice.
+    Rejected,
+    /// Final: the payment was declined.
+    PaymentFailed,
+    /// Final: the customer withdrew it.
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// Every status, in the order of an order's life.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Confirmed,
+        Self::Rejected,
+        Self::PaymentFailed,
+        Self::Cancelled,
+    ];
+
+    /// The name used in JSON, SQL and query parameters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Confirmed => "CONFIRMED",
+            Self::Rejected => "REJECTED",
+            Self::PaymentFailed => "PAYMENT_FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The status of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+impl fmt::Display for OrderStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `order.created`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct OrderCreated {
+    pub order_id: Uuid,
+    pub user_id: Uuid,
+    /// Of the order; its first.
+    pub version: i64,
+    pub items: Vec<Item>,
+    pub total: Money,
+    /// What the gateway takes the money from.
+    pub payment_token: String,
+}
+
+/// `order.confirmed`, `order.rejected`, `order.cancelled`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct OrderChanged {
+    pub order_id: Uuid,
+    pub user_id: Uuid,
+    /// Of the order after the change. Consumers keep the highest per order and do nothing for a lower one.
+    pub version: i64,
+    pub status: OrderStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `inventory.reserved`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct InventoryReserved {
+    pub order_id: Uuid,
+    /// Of the order, as in the event that was answered.
+    pub version: i64,
+}
+
+/// `inventory.rejected`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct InventoryRejected {
+    pub order_id: Uuid,
+    /// Of the order, as in the event that was answered.
+    pub version: i64,
+    pub reason: String,
+    pub shortages: Vec<Shortage>,
+}
+
+/// `inventory.committed`, `inventory.released`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct InventorySettled {
+    pub order_id: Uuid,
+}
+
+/// `payment.authorized`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct PaymentAuthorized {
+    pub order_id: Uuid,
+    pub payment_id: Uuid,
+    pub amount: Money,
+}
+
+/// `payment.declined`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct PaymentDeclined {
+    pub order_id: Uuid,
+    pub reason: String,
+}
+
+/// `payment.captured`, `payment.voided`, `payment.refunded`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct PaymentSettled {
+    pub order_id: Uuid,
+    pub payment_id: Uuid,
+    pub amount: Money,
+}
+
+/// What a notification tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "each is the final status of its name, or the refund")]
+pub enum Notice {
+    Confirmed,
+    Rejected,
+    PaymentFailed,
+    Cancelled,
+    /// The money of a cancelled order went back.
+    Refunded,
+}
+
+impl Notice {
+    /// The name used in JSON and SQL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "CONFIRMED",
+            Self::Rejected => "REJECTED",
+            Self::PaymentFailed => "PAYMENT_FAILED",
+            Self::Cancelled => "CANCELLED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+}
+
+/// `notification.requested`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct NotificationRequested {
+    pub order_id: Uuid,
+    pub user_id: Uuid,
+    pub status: Notice,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Declares [`Event`] from one table, so that type, payload, topic and source cannot disagree.
+macro_rules! events {
+    ($($variant:ident($payload:ty) = $name:literal, $topic:ident, $source:literal;)*) => {
+        /// Any event of the order system.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Event {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                $variant($payload),
+            )*
+        }
+
+        impl Event {
+            /// Every `ce_type` there is.
+            pub const TYPES: &'static [&'static str] = &[$($name),*];
+
+            /// The CloudEvents type, the header `ce_type`.
+            #[must_use]
+            pub fn event_type(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            /// The topic it belongs to.
+            #[must_use]
+            pub fn topic(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $topic,)* }
+            }
+
+            /// The CloudEvents source, the header `ce_source`.
+            #[must_use]
+            pub fn source(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $source,)* }
+            }
+
+            /// The order it is about: the record's key.
+            #[must_use]
+            pub fn order_id(&self) -> Uuid {
+                match self { $(Self::$variant(payload) => payload.order_id,)* }
+            }
+
+            /// The payload as JSON, the record's value.
+            #[must_use]
+            pub fn to_json(&self) -> Vec<u8> {
+                match self {
+                    // Structs of strings, numbers and lists: writing them into memory cannot fail.
+                    $(Self::$variant(payload) => serde_json::to_vec(payload).unwrap_or_default(),)*
+                }
+            }
+
+            /// The event of this `ce_type` with this payload.
+            ///
+            /// # Errors
+            /// The type is not one of [`Event::TYPES`], or the payload does not fit it.
+            pub fn from_json(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+                match event_type {
+                    $($name => serde_json::from_slice(payload).map(Self::$variant).map_err(DecodeError::Payload),)*
+                    _ => Err(DecodeError::UnknownType(event_type.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+events! {
+    OrderCreated(OrderCreated) = "order.created", ORDER_EVENTS, "/order";
+    OrderConfirmed(OrderChanged) = "order.confirmed", ORDER_EVENTS, "/order";
+    OrderRejected(OrderChanged) = "order.rejected", ORDER_EVENTS, "/order";
+    OrderCancelled(OrderChanged) = "order.cancelled", ORDER_EVENTS, "/order";
+    InventoryReserved(InventoryReserved) = "inventory.reserved", INVENTORY_EVENTS, "/inventory";
+    InventoryRejected(InventoryRejected) = "inventory.rejected", INVENTORY_EVENTS, "/inventory";
+    InventoryCommitted(InventorySettled) = "inventory.committed", INVENTORY_EVENTS, "/inventory";
+    InventoryReleased(InventorySettled) = "inventory.released", INVENTORY_EVENTS, "/inventory";
+    PaymentAuthorized(PaymentAuthorized) = "payment.authorized", PAYMENT_EVENTS, "/payment";
+    PaymentDeclined(PaymentDeclined) = "payment.declined", PAYMENT_EVENTS, "/payment";
+    PaymentCaptured(PaymentSettled) = "payment.captured", PAYMENT_EVENTS, "/payment";
+    PaymentVoided(PaymentSettled) = "payment.voided", PAYMENT_EVENTS, "/payment";
+    PaymentRefunded(PaymentSettled) = "payment.refunded", PAYMENT_EVENTS, "/payment";
+    NotificationRequested(NotificationRequested) = "notification.requested", NOTIFICATION_EVENTS, "/order";
+}
+
+/// Why a payload is no event.
+#[derive(Debug)]
+pub enum DecodeError {
+    /// Nobody knows this `ce_type`.
+    UnknownType(String),
+    /// Not JSON, or not the JSON of this type.
+    Payload(serde_json::Error),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownType(name) => write!(f, "unknown event type {name:?}"),
+            Self::Payload(error) if error.is_data() => {
+                write!(f, "the value does not fit the event type: {error}")
+            }
+            Self::Payload(error) => write!(f, "the value is broken JSON: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_survive_the_wire_and_ignore_what_they_do_not_know() {
+        let event = Event::OrderRejected(OrderChanged {
+            order_id: Uuid::now_v7(),
+            user_id: Uuid::now_v7(),
+            version: 2,
+            status: OrderStatus::PaymentFailed,
+            reason: None,
+        });
+        let mut payload: serde_json::Value = serde_json::from_slice(&event.to_json()).unwrap();
+        assert_eq!(payload["status"], "PAYMENT_FAILED");
+        assert_eq!(payload.get("reason"), None);
+        payload["added_later"] = true.into();
+        let bytes = serde_json::to_vec(&payload).unwrap();
+        assert_eq!(Event::from_json("order.rejected", &bytes).unwrap(), event);
+    }
+
+    #[test]
+    fn what_is_no_event_says_why() {
+        for (event_type, payload, reason) in [
+            ("order.lost", "{}", "unknown event type \"order.lost\""),
+            ("order.created", "{", "the value is broken JSON"),
+            (
+                "inventory.committed",
+                "{}",
+                "the value does not fit the event type: missing field `order_id`",
+            ),
+            (
+                "inventory.committed",
+                r#"{"order_id":"7"}"#,
+                "the value does not fit the event type",
+            ),
+        ] {
+            let error = Event::from_json(event_type, payload.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn status_names_are_those_of_json() {
+        for status in OrderStatus::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+            assert_eq!(OrderStatus::from_name(status.as_str()), Some(status));
+        }
+        assert_eq!(OrderStatus::from_name("pending"), None);
+    }
+}

@@ -1,0 +1,408 @@
+//! A batch of Kafka records as a function handles it: typed events in, an outcome per record and events out.
+//!
+//! Nothing here knows WIT or a host. `wasm::kafka` converts from and to the component's bindings; a native program
+//! builds a [`Batch`] with [`Batch::decode`] and reads the [`Reply`].
+
+use crate::event::Event;
+use crate::{nul, time};
+
+const CE_ID: &str = "ce_id";
+const CE_TYPE: &str = "ce_type";
+const TRACEPARENT: &str = "traceparent";
+
+/// A Kafka header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Case-sensitive, may repeat.
+    pub name: String,
+    /// Any bytes; those of CloudEvents are UTF-8.
+    pub value: Vec<u8>,
+}
+
+/// A record as it came from Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "Kafka's own terms")]
+pub struct Message {
+    pub key: Option<Vec<u8>>,
+    /// Absent for a tombstone.
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+    /// 1 for the first time.
+    pub attempt: u32,
+    /// A retry or failure now makes it a dead letter.
+    pub last_attempt: bool,
+}
+
+/// A record that was decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the batch, which outcomes and emits refer to.
+    pub index: u32,
+    /// What happened.
+    pub event: Event,
+    /// The CloudEvents id, where the producer gave one: the same for every copy of the event.
+    pub event_id: Option<String>,
+    /// W3C trace context, passed on to what is emitted.
+    pub traceparent: Option<String>,
+    /// 1 for the first time this record is handed out.
+    pub attempt: u32,
+    /// The function's last chance to end its part properly.
+    pub last_attempt: bool,
+}
+
+/// Records of one partition, in its order.
+#[derive(Debug)]
+pub struct Batch {
+    /// Those that are events. The others are already rejected in `reply`.
+    pub records: Vec<Record>,
+    /// What the handler returns, filled in on the way: a decoded record is done unless it says otherwise.
+    pub reply: Reply,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its effects are in the transaction.
+    Done,
+    /// Not now; it has written nothing. The reason is for the log.
+    Retry(String),
+    /// Never: a dead letter with this reason.
+    Reject(String),
+}
+
+/// An event to send once the batch is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emit {
+    /// The index of the record that caused it.
+    pub cause: u32,
+    /// One of the topics that the trigger lists in `emits`.
+    pub topic: &'static str,
+    /// The order id as text, so that an order's events share a partition.
+    pub key: Vec<u8>,
+    /// JSON.
+    pub value: Vec<u8>,
+    /// CloudEvents attributes.
+    pub headers: Vec<Header>,
+}
+
+/// The answer to a batch.
+#[derive(Debug)]
+pub struct Reply {
+    /// One for each message of the batch, in its order.
+    pub outcomes: Vec<Outcome>,
+    /// In the order in which they are to be sent.
+    pub emits: Vec<Emit>,
+    stamp: Option<Stamp>,
+}
+
+/// What the events of one reply share.
+#[derive(Debug)]
+struct Stamp {
+    ids: time::Ids,
+    time: String,
+}
+
+/// The batch as a whole failed; everything it wrote is rolled back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For the log and the dead letter.
+    pub reason: String,
+    /// The record at fault, where the function knows it.
+    pub message: Option<u32>,
+}
+
+impl From<crate::sql::SqlError> for Failure {
+    fn from(error: crate::sql::SqlError) -> Self {
+        Self {
+            reason: error.to_string(),
+            message: None,
+        }
+    }
+}
+
+impl Batch {
+    /// Decodes a batch; what is no event is rejected with its reason.
+    #[must_use]
+    pub fn decode(messages: Vec<Message>) -> Self {
+        let mut records = Vec::with_capacity(messages.len());
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for (index, message) in (0..).zip(messages) {
+            match decode(index, message) {
+                Ok(record) => {
+                    records.push(record);
+                    outcomes.push(Outcome::Done);
+                }
+                Err(reason) => outcomes.push(Outcome::Reject(reason)),
+            }
+        }
+        Self {
+            records,
+            reply: Reply {
+                outcomes,
+                emits: Vec::new(),
+                stamp: None,
+            },
+        }
+    }
+}
+
+impl Reply {
+    /// This record is to be handed out again later. The function has written nothing for it and handles no later
+    /// record of its key.
+    pub fn retry(&mut self, record: &Record, reason: impl Into<String>) {
+        self.outcomes[record.index as usize] = Outcome::Retry(reason.into());
+    }
+
+    /// This record becomes a dead letter. The function has written nothing for it.
+    pub fn reject(&mut self, record: &Record, reason: impl Into<String>) {
+        self.outcomes[record.index as usize] = Outcome::Reject(reason.into());
+    }
+
+    /// Sends `event`, because of `cause`, which is done.
+    pub fn emit(&mut self, cause: &Record, event: &Event) {
+        let stamp = self.stamp.get_or_insert_with(|| Stamp {
+            ids: time::Ids::new(),
+            time: time::now_rfc3339(),
+        });
+        let id = stamp.ids.next().to_string();
+        self.emits.push(Emit {
+            cause: cause.index,
+            topic: event.topic(),
+            key: event.order_id().to_string().into_bytes(),
+            value: event.to_json(),
+            headers: headers(event, id, stamp.time.clone(), cause.traceparent.clone())
+                .map(|(name, value)| Header {
+                    name: name.to_owned(),
+                    value: value.into_bytes(),
+                })
+                .collect(),
+        });
+    }
+}
+
+/// The headers of CloudEvents' binary mode for Kafka, and the trace.
+pub(crate) fn headers(
+    event: &Event,
+    id: String,
+    time: String,
+    traceparent: Option<String>,
+) -> impl Iterator<Item = (&'static str, String)> {
+    [
+        ("ce_specversion", "1.0".to_owned()),
+        (CE_ID, id),
+        (CE_TYPE, event.event_type().to_owned()),
+        ("ce_source", event.source().to_owned()),
+        ("ce_time", time),
+        ("ce_subject", event.order_id().to_string()),
+        ("content-type", "application/json".to_owned()),
+    ]
+    .into_iter()
+    .chain(traceparent.map(|value| (TRACEPARENT, value)))
+}
+
+/// Decodes one message; the error is the dead letter's reason.
+fn decode(index: u32, message: Message) -> Result<Record, String> {
+    let event_type = text_header(&message.headers, CE_TYPE)?.ok_or("the header ce_type is missing")?;
+    let key = message.key.as_deref().ok_or("the key is missing")?;
+    let value = message.value.as_deref().ok_or("a tombstone is no event")?;
+    let event = Event::from_json(event_type, value).map_err(|error| error.to_string())?;
+    if let Some(path) = nul::find(value) {
+        return Err(format!(
+            "{path} contains the character NUL, which no text column holds"
+        ));
+    }
+    if key != event.order_id().to_string().as_bytes() {
+        return Err(format!("the key is not the order id {}", event.order_id()));
+    }
+    let event_id = text_header(&message.headers, CE_ID)?.map(str::to_owned);
+    let traceparent = text_header(&message.headers, TRACEPARENT)?.map(str::to_owned);
+    let Message {
+        attempt,
+        last_attempt,
+        ..
+    } = message;
+    Ok(Record {
+        index,
+        event,
+        event_id,
+        traceparent,
+        attempt,
+        last_attempt,
+    })
+}
+
+fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {
+    let Some(header) = headers.iter().find(|header| header.name == name) else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(&header.value) {
+        Ok(text) if !text.contains('\0') => Ok(Some(text)),
+        _ => Err(format!("the header {name} is no text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{
+        InventorySettled, Money, Notice, NotificationRequested, PaymentDeclined, PaymentSettled,
+    };
+    use uuid::Uuid;
+
+    const ORDER: Uuid = Uuid::from_u128(7);
+
+    fn header(name: &str, value: &str) -> Header {
+        Header {
+            name: name.to_owned(),
+            value: value.into(),
+        }
+    }
+
+    fn message(event: &Event) -> Message {
+        Message {
+            key: Some(event.order_id().to_string().into_bytes()),
+            value: Some(event.to_json()),
+            headers: vec![
+                header(CE_TYPE, event.event_type()),
+                header(TRACEPARENT, "00-1-2-01"),
+            ],
+            attempt: 1,
+            last_attempt: false,
+        }
+    }
+
+    fn declined(reason: &str) -> Event {
+        Event::PaymentDeclined(PaymentDeclined {
+            order_id: ORDER,
+            reason: reason.to_owned(),
+        })
+    }
+
+    #[test]
+    fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
+        let good = message(&declined("no funds"));
+        let cases: [(Message, &str); 9] = [
+            (
+                Message {
+                    headers: vec![],
+                    ..good.clone()
+                },
+                "the header ce_type is missing",
+            ),
+            (
+                Message {
+                    key: None,
+                    ..good.clone()
+                },
+                "the key is missing",
+            ),
+            (
+                Message {
+                    value: None,
+                    ..good.clone()
+                },
+                "a tombstone is no event",
+            ),
+            (
+                Message {
+                    value: Some(b"{".to_vec()),
+                    ..good.clone()
+                },
+                "the value is broken JSON",
+            ),
+            (
+                Message {
+                    value: Some(b"{}".to_vec()),
+                    ..good.clone()
+                },
+                "the value does not fit the event type",
+            ),
+            (
+                Message {
+                    value: Some(b"\xff".to_vec()),
+                    ..good.clone()
+                },
+                "the value is broken JSON",
+            ),
+            (
+                Message {
+                    headers: vec![header(CE_TYPE, "x.y")],
+                    ..good.clone()
+                },
+                "unknown event type \"x.y\"",
+            ),
+            (
+                Message {
+                    key: Some(b"7".to_vec()),
+                    ..good.clone()
+                },
+                "the key is not the order id",
+            ),
+            (message(&declined("a\0b")), "reason contains the character NUL"),
+        ];
+        for (message, reason) in cases {
+            let batch = Batch::decode(vec![good.clone(), message, good.clone()]);
+            assert_eq!(
+                batch
+                    .records
+                    .iter()
+                    .map(|record| record.index)
+                    .collect::<Vec<_>>(),
+                [0, 2]
+            );
+            let Outcome::Reject(found) = &batch.reply.outcomes[1] else {
+                panic!("{reason}: not rejected")
+            };
+            assert!(found.starts_with(reason), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_emit_carries_its_cause_key_trace_and_attributes() {
+        let mut batch = Batch::decode(vec![message(&declined("no funds"))]);
+        let event = Event::NotificationRequested(NotificationRequested {
+            order_id: ORDER,
+            user_id: ORDER,
+            status: Notice::PaymentFailed,
+            reason: Some("no funds".to_owned()),
+        });
+        batch.reply.emit(&batch.records[0], &event);
+        batch.reply.emit(&batch.records[0], &event);
+        let [first, second] = &batch.reply.emits[..] else {
+            panic!("two emits")
+        };
+        assert_eq!((first.cause, first.topic), (0, "notification-events"));
+        assert_eq!(first.key, ORDER.to_string().into_bytes());
+        let get = |emit: &Emit, name| text_header(&emit.headers, name).unwrap().map(str::to_owned);
+        assert_eq!(get(first, "ce_source").as_deref(), Some("/order"));
+        assert_eq!(get(first, "traceparent").as_deref(), Some("00-1-2-01"));
+        assert_ne!(get(first, CE_ID), get(second, CE_ID));
+        let again = Message {
+            headers: first.headers.clone(),
+            value: Some(first.value.clone()),
+            ..message(&event)
+        };
+        assert_eq!(Batch::decode(vec![again]).records[0].event, event);
+    }
+
+    #[test]
+    fn a_record_may_be_retried_or_rejected() {
+        let settled = Event::PaymentCaptured(PaymentSettled {
+            order_id: ORDER,
+            payment_id: ORDER,
+            amount: Money {
+                amount: 1,
+                currency: "EUR".to_owned(),
+            },
+        });
+        let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
+        let mut batch = Batch::decode(vec![message(&settled), message(&released)]);
+        batch.reply.retry(&batch.records[0], "later");
+        batch.reply.reject(&batch.records[1], "never");
+        let expected = [
+            Outcome::Retry("later".to_owned()),
+            Outcome::Reject("never".to_owned()),
+        ];
+        assert_eq!(batch.reply.outcomes, expected);
+    }
+}

@@ -1,0 +1,57 @@
+//! Events from HTTP: what a statement inserts into `outgoing_event`, together with the change it tells of.
+
+use crate::event::Event;
+use crate::sql::Value;
+use crate::{kafka, time};
+
+/// Events as four arrays for `unnest`.
+#[derive(Debug, Default)]
+pub struct OutgoingEvents {
+    topics: Vec<Option<String>>,
+    keys: Vec<Option<String>>,
+    values: Vec<Option<String>>,
+    headers: Vec<Option<String>>,
+}
+
+impl OutgoingEvents {
+    /// These events, with the caller's trace where there is one.
+    #[must_use]
+    pub fn new(events: &[Event], traceparent: Option<&str>) -> Self {
+        let mut ids = time::Ids::new();
+        let now = time::now_rfc3339();
+        let mut outgoing = Self::default();
+        for event in events {
+            let trace = traceparent.map(str::to_owned);
+            let headers: serde_json::Map<_, _> =
+                kafka::headers(event, ids.next().to_string(), now.clone(), trace)
+                    .map(|(name, value)| (name.to_owned(), value.into()))
+                    .collect();
+            outgoing.topics.push(Some(event.topic().to_owned()));
+            outgoing.keys.push(Some(event.order_id().to_string()));
+            outgoing
+                .values
+                .push(Some(String::from_utf8_lossy(&event.to_json()).into_owned()));
+            outgoing
+                .headers
+                .push(Some(serde_json::Value::from(headers).to_string()));
+        }
+        outgoing
+    }
+
+    /// The arrays as four parameters: topics, keys, values, headers.
+    ///
+    /// The statement reads them with
+    /// `INSERT INTO outgoing_event (topic, key, value, headers) SELECT topic, convert_to(key, 'UTF8'),
+    /// convert_to(value, 'UTF8'), headers::jsonb FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    /// AS event (topic, key, value, headers)`, and a condition on the change. It is a data-modifying part of the
+    /// statement that makes the change, because only those always run.
+    #[must_use]
+    pub fn into_params(self) -> [Value; 4] {
+        [
+            self.topics.into(),
+            self.keys.into(),
+            self.values.into(),
+            self.headers.into(),
+        ]
+    }
+}

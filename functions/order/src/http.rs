@@ -1,0 +1,264 @@
+//! `/orders`: taking, showing, listing and cancelling a customer's own orders.
+
+use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
+use crate::kafka::announcement;
+use crate::sql::{self, Created, NewOrder, Stored};
+use kit::Host;
+use kit::event::{Event, Item, Money, OrderCreated, OrderStatus};
+use kit::http::{Request, Response};
+use kit::outgoing::OutgoingEvents;
+use kit::problem::Problem;
+use kit::token::{self, Caller};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Orders on a page, where the caller does not say.
+const PAGE_DEFAULT: i64 = 20;
+/// Orders on a page at most.
+const PAGE_MAX: i64 = 100;
+/// Bytes of an idempotency key.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// How often a cancellation is decided anew because the order moved on meanwhile. An order moves at most twice.
+const CANCEL_ATTEMPTS_MAX: u32 = 3;
+
+/// Answers a request below `/orders`.
+pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
+    route(host, &request).await.into()
+}
+
+async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+    let segments = request.segments();
+    match (request.method.as_str(), &segments[..]) {
+        ("POST", ["orders"]) => create(host, request).await,
+        ("GET", ["orders"]) => list(host, request).await,
+        ("GET", ["orders", id]) => get(host, request, id).await,
+        ("GET", ["orders", id, "timeline"]) => timeline(host, request, id).await,
+        ("POST", ["orders", id, "cancel"]) => cancel(host, request, id).await,
+        (_, ["orders"]) => Err(Problem::method_not_allowed("GET, POST")),
+        (_, ["orders", _] | ["orders", _, "timeline"]) => Err(Problem::method_not_allowed("GET")),
+        (_, ["orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
+        _ => Err(Problem::not_found("there is no such address")),
+    }
+}
+
+/// The body of `POST /orders`. Its hash is what an idempotency key stands for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Input {
+    items: Vec<Line>,
+    payment_token: String,
+}
+
+/// An order as its customer sees it.
+#[derive(Debug, Serialize)]
+struct View {
+    order_id: Uuid,
+    status: OrderStatus,
+    version: i64,
+    items: Vec<Item>,
+    total: Money,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+    let Caller { user_id, .. } = token::caller(host, request).await?;
+    let key = idempotency_key(request)?;
+    let input: Input = request.json()?;
+    domain::check(&input.items, &input.payment_token).map_err(invalid)?;
+    let prices = sql::prices(host, input.items.iter().map(|line| line.sku.clone())).await?;
+    let (items, total) = domain::price(&input.items, &prices).map_err(invalid)?;
+
+    let order_id = kit::time::Ids::new().next();
+    let idempotency = key.map(|key| (key, body_hash(&input)));
+    let event = Event::OrderCreated(OrderCreated {
+        order_id,
+        user_id,
+        version: FIRST_VERSION,
+        items: items.clone(),
+        total: total.clone(),
+        payment_token: input.payment_token,
+    });
+    let events = OutgoingEvents::new(&[event], request.traceparent());
+    let order = NewOrder {
+        order_id,
+        user_id,
+        items: items.clone(),
+        total: total.clone(),
+        idempotency,
+    };
+    let view = match sql::create(host, order, events).await? {
+        Created::Now(at) => View::from(Stored {
+            order_id,
+            order: Order::new(),
+            items,
+            total,
+            reason: None,
+            created_at: at.clone(),
+            updated_at: at,
+        }),
+        Created::Before(order_id) => View::from(own(host, order_id, user_id).await?),
+        Created::KeyTaken => {
+            let detail = "this idempotency key was used for an order with another body";
+            return Err(Problem::conflict(detail).with_field("idempotency-key"));
+        }
+    };
+    let location = format!("/orders/{}", view.order_id);
+    Ok(Response::json(202, &view).with_header("location", location))
+}
+
+async fn get<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+    let Caller { user_id, .. } = token::caller(host, request).await?;
+    Ok(Response::json(
+        200,
+        &View::from(own(host, order_id(id)?, user_id).await?),
+    ))
+}
+
+async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Page {
+        orders: Vec<View>,
+        /// For the parameter `cursor` of the next request; null on the last page.
+        next_cursor: Option<Uuid>,
+    }
+    let Caller { user_id, .. } = token::caller(host, request).await?;
+    let status = match request.parameter("status")? {
+        None => None,
+        Some(name) => Some(OrderStatus::from_name(&name).ok_or_else(|| {
+            let names = OrderStatus::ALL.map(OrderStatus::as_str).join(", ");
+            Problem::invalid("status", format!("one of {names}"))
+        })?),
+    };
+    let cursor = match request.parameter("cursor")? {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?,
+        ),
+    };
+    let limit = match request.parameter("limit")? {
+        None => PAGE_DEFAULT,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=PAGE_MAX).contains(limit))
+            .ok_or_else(|| Problem::invalid("limit", format!("1 to {PAGE_MAX}")))?,
+    };
+    // One more than asked for tells whether there is a further page.
+    let mut orders: Vec<View> = sql::list(host, user_id, status, cursor, limit + 1)
+        .await?
+        .into_iter()
+        .map(View::from)
+        .collect();
+    let page_len = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = orders.len() > page_len;
+    orders.truncate(page_len);
+    let next_cursor = orders.last().filter(|_| more).map(|view| view.order_id);
+    Ok(Response::json(200, &Page { orders, next_cursor }))
+}
+
+async fn timeline<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Timeline {
+        order_id: Uuid,
+        entries: Vec<sql::Happened>,
+    }
+    let Caller { user_id, .. } = token::caller(host, request).await?;
+    let order_id = order_id(id)?;
+    let entries = sql::timeline(host, order_id, user_id).await?;
+    if entries.is_empty() {
+        return Err(no_order());
+    }
+    Ok(Response::json(200, &Timeline { order_id, entries }))
+}
+
+async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+    let Caller { user_id, .. } = token::caller(host, request).await?;
+    let order_id = order_id(id)?;
+    for _ in 0..CANCEL_ATTEMPTS_MAX {
+        let mut stored = own(host, order_id, user_id).await?;
+        let decided_on = stored.order.version;
+        let Some(transition) = stored.order.take(Step::Cancel) else {
+            let status = stored.order.status;
+            return Err(Problem::conflict(format!(
+                "the order is {status} and cannot be cancelled any more"
+            )));
+        };
+        let events = announcement(order_id, user_id, &transition);
+        let events = OutgoingEvents::new(&events, request.traceparent());
+        let changed = sql::change(host, order_id, user_id, decided_on, &transition, events).await?;
+        if let Some(updated_at) = changed {
+            let stored = Stored {
+                reason: transition.reason,
+                updated_at,
+                ..stored
+            };
+            return Ok(Response::json(200, &View::from(stored)));
+        }
+    }
+    Err(Problem::unavailable(format!(
+        "order {order_id} kept changing while it was to be cancelled"
+    )))
+}
+
+impl From<Stored> for View {
+    fn from(stored: Stored) -> Self {
+        let Stored {
+            order_id,
+            order,
+            items,
+            total,
+            reason,
+            created_at,
+            updated_at,
+        } = stored;
+        let Order { status, version, .. } = order;
+        Self {
+            order_id,
+            status,
+            version,
+            items,
+            total,
+            reason,
+            created_at,
+            updated_at,
+        }
+    }
+}
+
+async fn own<H: Host>(host: &H, order_id: Uuid, user_id: Uuid) -> Result<Stored, Problem> {
+    sql::get(host, order_id, user_id).await?.ok_or_else(no_order)
+}
+
+fn order_id(text: &str) -> Result<Uuid, Problem> {
+    text.parse().map_err(|_| no_order())
+}
+
+/// The same for an order that is not there and for another's, so that nobody learns which ids exist.
+fn no_order() -> Problem {
+    Problem::not_found("you have no such order")
+}
+
+fn invalid(invalid: Invalid) -> Problem {
+    Problem::invalid(invalid.field, invalid.detail)
+}
+
+fn idempotency_key(request: &Request) -> Result<Option<String>, Problem> {
+    let Some(key) = request.header("idempotency-key")? else {
+        return Ok(None);
+    };
+    let printable = key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !printable {
+        let detail = format!("1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
+        return Err(Problem::invalid("idempotency-key", detail));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+fn body_hash(input: &Input) -> Vec<u8> {
+    // Strings and numbers: writing them into memory cannot fail.
+    Sha256::digest(serde_json::to_vec(input).unwrap_or_default()).to_vec()
+}

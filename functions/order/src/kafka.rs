@@ -1,0 +1,149 @@
+//! The order's side of the saga: what inventory and payment answered.
+
+use crate::domain::{self, Step, Transition};
+use crate::sql::{self, Changes, Entry, Known};
+use kit::Sql;
+use kit::event::{Event, Notice, NotificationRequested, OrderChanged, OrderStatus};
+use kit::kafka::{Batch, Failure, Record, Reply};
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// Handles a batch of inventory-events or payment-events in two statements: one reads and locks, one writes.
+///
+/// # Errors
+/// What the database refused.
+pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
+    let Batch { records, mut reply } = batch;
+    let meanings: Vec<_> = records.iter().map(|record| Meaning::of(&record.event)).collect();
+    let ids = |deciding: bool| -> BTreeSet<Uuid> {
+        let of_kind = |meaning: &Meaning| {
+            matches!(meaning, Meaning::Step(_)) == deciding && *meaning != Meaning::NotOurs
+        };
+        let chosen = records
+            .iter()
+            .zip(&meanings)
+            .filter(|(_, meaning)| of_kind(meaning));
+        chosen.map(|(record, _)| record.event.order_id()).collect()
+    };
+    let deciding = ids(true);
+    let noted = ids(false).difference(&deciding).copied().collect();
+    let mut known = sql::read_and_lock(db, &deciding, &noted).await?;
+
+    let mut changes = Changes::default();
+    for (record, meaning) in records.iter().zip(meanings) {
+        let order_id = record.event.order_id();
+        if meaning == Meaning::NotOurs {
+            reply.reject(
+                record,
+                format!("order does not handle {}", record.event.event_type()),
+            );
+            continue;
+        }
+        let Some(order) = known.get_mut(&order_id) else {
+            reply.reject(record, format!("there is no order {order_id}"));
+            continue;
+        };
+        changes.add_entry(Entry::new(&record.event));
+        match meaning {
+            Meaning::Step(step) => {
+                let before = order.order.clone();
+                if let Some(transition) = order.order.take(step) {
+                    announce(&mut reply, record, order, &transition);
+                    changes.add_entry(Entry::of_transition(order_id, &transition));
+                    order.reason = transition.reason;
+                }
+                if order.order != before {
+                    changes.add_order(order_id);
+                }
+            }
+            Meaning::Refund => reply.emit(record, &notification(order, Notice::Refunded, None)),
+            Meaning::Note | Meaning::NotOurs => {}
+        }
+    }
+    changes.store(db, &known).await?;
+    Ok(reply)
+}
+
+/// The events that tell of a change of status: to the other functions, and to the customer.
+#[must_use]
+pub fn announcement(order_id: Uuid, user_id: Uuid, transition: &Transition) -> Vec<Event> {
+    let Transition {
+        status,
+        version,
+        reason,
+    } = transition.clone();
+    let changed = OrderChanged {
+        order_id,
+        user_id,
+        version,
+        status,
+        reason: reason.clone(),
+    };
+    let event = match status {
+        OrderStatus::Pending => return Vec::new(),
+        OrderStatus::Confirmed => Event::OrderConfirmed(changed),
+        OrderStatus::Rejected | OrderStatus::PaymentFailed => Event::OrderRejected(changed),
+        OrderStatus::Cancelled => Event::OrderCancelled(changed),
+    };
+    let notification = domain::notice(status).map(|status| {
+        Event::NotificationRequested(NotificationRequested {
+            order_id,
+            user_id,
+            status,
+            reason,
+        })
+    });
+    [event].into_iter().chain(notification).collect()
+}
+
+/// What an event is to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// It may change it.
+    Step(Step),
+    /// It only belongs to its history.
+    Note,
+    /// It belongs to its history, and the customer is told.
+    Refund,
+    /// It was not meant for us.
+    NotOurs,
+}
+
+impl Meaning {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::InventoryReserved(_) => Self::Step(Step::Reserved),
+            Event::InventoryRejected(rejected) => Self::Step(Step::OutOfStock(rejected.reason.clone())),
+            Event::PaymentAuthorized(_) => Self::Step(Step::Authorized),
+            Event::PaymentDeclined(declined) => Self::Step(Step::Declined(declined.reason.clone())),
+            Event::PaymentRefunded(_) => Self::Refund,
+            Event::InventoryCommitted(_)
+            | Event::InventoryReleased(_)
+            | Event::PaymentCaptured(_)
+            | Event::PaymentVoided(_) => Self::Note,
+            Event::OrderCreated(_)
+            | Event::OrderConfirmed(_)
+            | Event::OrderRejected(_)
+            | Event::OrderCancelled(_)
+            | Event::NotificationRequested(_) => Self::NotOurs,
+        }
+    }
+}
+
+fn announce(reply: &mut Reply, cause: &Record, order: &Known, transition: &Transition) {
+    for event in announcement(cause.event.order_id(), order.user_id, transition) {
+        reply.emit(cause, &event);
+    }
+}
+
+fn notification(order: &Known, status: Notice, reason: Option<String>) -> Event {
+    let Known {
+        order_id, user_id, ..
+    } = *order;
+    Event::NotificationRequested(NotificationRequested {
+        order_id,
+        user_id,
+        status,
+        reason,
+    })
+}

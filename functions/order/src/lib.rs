@@ -1,0 +1,11 @@
+//! The `order` function: takes orders over HTTP and decides them from what inventory and payment answer.
+//!
+//! Glue only. [`domain`] decides, [`sql`] holds the statements, [`http`] and [`kafka`] connect the two.
+
+pub mod domain;
+pub mod http;
+pub mod kafka;
+pub mod sql;
+
+kit::export_http!(crate::http::handle);
+kit::export_kafka!(crate::kafka::handle);

@@ -1,0 +1,471 @@
+//! Every statement of the order function.
+//!
+//! Parameters are typed by the server, so each says what it is given; see `kit::sql`.
+
+use crate::domain::{Order, Transition};
+use kit::event::{Event, Item, Money, OrderStatus};
+use kit::outgoing::OutgoingEvents;
+use kit::{Row, Sql, SqlError, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// $1 orders to lock, ascending, $2 orders only to know of.
+///
+/// The sub-select is run for one order after the other, so rows are locked in the order of $1 and found by index
+/// whatever the planner believes of the table. NO KEY: an order's id never changes.
+pub const READ_AND_LOCK: &str = "
+SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
+FROM unnest($1::text[]::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = wanted.id FOR NO KEY UPDATE) AS o
+UNION ALL
+SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
+FROM unnest($2::text[]::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = wanted.id OFFSET 0) AS o";
+
+/// $1 to $6 the changed orders, $7 to $10 the entries of the timeline.
+pub const STORE: &str = "
+WITH changed AS (
+    UPDATE orders
+    SET status = change.status, version = change.version, reserved = change.reserved <> 0,
+        authorized = change.authorized <> 0, reason = change.reason, updated_at = now()
+    FROM unnest($1::text[]::uuid[], $2::text[], $3::int8[], $4::int4[], $5::int4[], $6::text[])
+        AS change (id, status, version, reserved, authorized, reason)
+    WHERE orders.id = change.id
+)
+INSERT INTO timeline (order_id, event, status, detail)
+SELECT entry.order_id, entry.event, entry.status, entry.detail
+FROM unnest($7::text[]::uuid[], $8::text[], $9::text[], $10::text[])
+    AS entry (order_id, event, status, detail)
+ON CONFLICT (order_id, event) DO NOTHING";
+
+/// $1 SKUs.
+pub const PRICES: &str = "SELECT sku, amount, currency FROM price WHERE sku = ANY ($1::text[])";
+
+/// $1 order, $2 user, $3 items, $4 total, $5 currency, $6 idempotency key, $7 body hash, $8 to $11 events.
+///
+/// One statement, so that order, history and event exist together or not at all. The second request with a key
+/// waits for the first, changes nothing, and is told which order was made.
+pub const CREATE: &str = "
+WITH claimed AS (
+    INSERT INTO orders (id, user_id, status, version, items, total, currency, idempotency_key, body_hash)
+    VALUES ($1::text::uuid, $2::text::uuid, 'PENDING', 1, $3::jsonb, $4::int8, $5::text, $6::text, $7::bytea)
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
+        DO UPDATE SET idempotency_key = excluded.idempotency_key
+    RETURNING id, body_hash, created_at
+), created AS (
+    SELECT id FROM claimed WHERE id = $1::text::uuid
+), entry AS (
+    INSERT INTO timeline (order_id, event, status) SELECT id, 'order.created', 'PENDING' FROM created
+), event AS (
+    INSERT INTO outgoing_event (topic, key, value, headers)
+    SELECT event.topic, convert_to(event.key, 'UTF8'), convert_to(event.value, 'UTF8'), event.headers::jsonb
+    FROM created CROSS JOIN unnest($8::text[], $9::text[], $10::text[], $11::text[])
+        AS event (topic, key, value, headers)
+)
+SELECT id, body_hash = $7::bytea, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+FROM claimed";
+
+/// $1 order, $2 user.
+pub const GET: &str = "
+SELECT id, status, version, items, total, currency, reason,
+    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized
+FROM orders
+WHERE id = $1::text::uuid AND user_id = $2::text::uuid";
+
+/// $1 user, $2 status or null, $3 the order to begin after or null, $4 how many.
+pub const LIST: &str = "
+SELECT id, status, version, items, total, currency, reason,
+    to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized
+FROM orders
+WHERE user_id = $1::text::uuid
+    AND ($2::text IS NULL OR status = $2::text)
+    AND ($3::text IS NULL OR id < $3::text::uuid)
+ORDER BY id DESC
+LIMIT $4::int8";
+
+/// $1 order, $2 user. An order has at least the entry of its creation.
+pub const TIMELINE: &str = "
+SELECT entry.event, entry.status, entry.detail,
+    to_char(entry.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+FROM orders JOIN timeline AS entry ON entry.order_id = orders.id
+WHERE orders.id = $1::text::uuid AND orders.user_id = $2::text::uuid
+ORDER BY entry.place";
+
+/// $1 order, $2 user, $3 the version it was decided on, $4 status, $5 version, $6 reason, $7 the entry's event,
+/// $8 to $11 events. No row where the order has moved on since.
+pub const CHANGE: &str = "
+WITH changed AS (
+    UPDATE orders
+    SET status = $4::text, version = $5::int8, reason = $6::text, updated_at = now()
+    WHERE id = $1::text::uuid AND user_id = $2::text::uuid AND version = $3::int8
+    RETURNING id, updated_at
+), entry AS (
+    INSERT INTO timeline (order_id, event, status, detail) SELECT id, $7::text, $4::text, $6::text FROM changed
+), event AS (
+    INSERT INTO outgoing_event (topic, key, value, headers)
+    SELECT event.topic, convert_to(event.key, 'UTF8'), convert_to(event.value, 'UTF8'), event.headers::jsonb
+    FROM changed CROSS JOIN unnest($8::text[], $9::text[], $10::text[], $11::text[])
+        AS event (topic, key, value, headers)
+)
+SELECT to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM changed";
+
+/// An order as a batch knows it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its customer.
+    pub user_id: Uuid,
+    /// What decides.
+    pub order: Order,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+}
+
+/// Reads these orders, those in `deciding` locked until the transaction ends.
+///
+/// # Errors
+/// What the database refused.
+pub async fn read_and_lock<S: Sql>(
+    db: &S,
+    deciding: &BTreeSet<Uuid>,
+    noted: &BTreeSet<Uuid>,
+) -> Result<BTreeMap<Uuid, Known>, SqlError> {
+    if deciding.is_empty() && noted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let texts = |ids: &BTreeSet<Uuid>| ids.iter().map(Uuid::to_string).collect::<Value>();
+    let rows = db
+        .query(READ_AND_LOCK, vec![texts(deciding), texts(noted)])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let known = Known {
+                order_id: row.uuid(0)?,
+                user_id: row.uuid(1)?,
+                order: Order {
+                    status: status(row, 2)?,
+                    version: row.int64(3)?,
+                    reserved: row.bool(4)?,
+                    authorized: row.bool(5)?,
+                },
+                reason: row.text_or_null(6)?.map(str::to_owned),
+            };
+            Ok((known.order_id, known))
+        })
+        .collect()
+}
+
+/// An entry of an order's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    order_id: Uuid,
+    event: &'static str,
+    status: Option<OrderStatus>,
+    detail: Option<String>,
+}
+
+impl Entry {
+    /// Something that was heard of.
+    #[must_use]
+    pub fn new(event: &Event) -> Self {
+        let detail = match event {
+            Event::InventoryRejected(rejected) => Some(rejected.reason.clone()),
+            Event::PaymentDeclined(declined) => Some(declined.reason.clone()),
+            _ => None,
+        };
+        Self {
+            order_id: event.order_id(),
+            event: event.event_type(),
+            status: None,
+            detail,
+        }
+    }
+
+    /// A change of status. Its event tells the status, except for `order.rejected`, which has two.
+    #[must_use]
+    pub fn of_transition(order_id: Uuid, transition: &Transition) -> Self {
+        let Transition { status, reason, .. } = transition.clone();
+        Self {
+            order_id,
+            event: entry_event(status),
+            status: Some(status),
+            detail: reason,
+        }
+    }
+}
+
+/// The type of the event that tells of this status.
+#[must_use]
+pub fn entry_event(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "order.created",
+        OrderStatus::Confirmed => "order.confirmed",
+        OrderStatus::Rejected | OrderStatus::PaymentFailed => "order.rejected",
+        OrderStatus::Cancelled => "order.cancelled",
+    }
+}
+
+/// What a batch writes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    orders: BTreeSet<Uuid>,
+    entries: Vec<Entry>,
+}
+
+impl Changes {
+    /// This order is not as it was read.
+    pub fn add_order(&mut self, order_id: Uuid) {
+        self.orders.insert(order_id);
+    }
+
+    /// One more line of history.
+    pub fn add_entry(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Writes everything in one statement; none where there is nothing. `known` holds the orders as they are now.
+    ///
+    /// # Errors
+    /// What the database refused.
+    pub async fn store<S: Sql>(self, db: &S, known: &BTreeMap<Uuid, Known>) -> Result<(), SqlError> {
+        let Self { orders, entries } = self;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let changed: Vec<_> = orders.iter().filter_map(|id| known.get(id)).collect();
+        let params = vec![
+            changed.iter().map(|known| known.order_id.to_string()).collect(),
+            changed
+                .iter()
+                .map(|known| known.order.status.as_str().to_owned())
+                .collect(),
+            changed.iter().map(|known| known.order.version).collect(),
+            changed
+                .iter()
+                .map(|known| i32::from(known.order.reserved))
+                .collect(),
+            changed
+                .iter()
+                .map(|known| i32::from(known.order.authorized))
+                .collect(),
+            changed.iter().map(|known| known.reason.clone()).collect(),
+            entries.iter().map(|entry| entry.order_id.to_string()).collect(),
+            entries.iter().map(|entry| entry.event.to_owned()).collect(),
+            entries
+                .iter()
+                .map(|entry| entry.status.map(|status| status.as_str().to_owned()))
+                .collect(),
+            entries.into_iter().map(|entry| entry.detail).collect(),
+        ];
+        db.execute(STORE, params).await.map(|_| ())
+    }
+}
+
+/// The prices of these SKUs, as far as there are any.
+///
+/// # Errors
+/// What the database refused.
+pub async fn prices<S: Sql>(
+    db: &S,
+    skus: impl Iterator<Item = String>,
+) -> Result<BTreeMap<String, Money>, SqlError> {
+    let rows = db.query(PRICES, vec![skus.collect()]).await?;
+    rows.iter()
+        .map(|row| {
+            let money = Money {
+                amount: row.int64(1)?,
+                currency: row.text(2)?.to_owned(),
+            };
+            Ok((row.text(0)?.to_owned(), money))
+        })
+        .collect()
+}
+
+/// A new order.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "named by the columns")]
+pub struct NewOrder {
+    pub order_id: Uuid,
+    pub user_id: Uuid,
+    pub items: Vec<Item>,
+    pub total: Money,
+    /// The key and the hash of what was asked for with it.
+    pub idempotency: Option<(String, Vec<u8>)>,
+}
+
+/// What became of a new order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It exists since this time, RFC 3339.
+    Now(String),
+    /// The same request had made this one already.
+    Before(Uuid),
+    /// Another request had used the key.
+    KeyTaken,
+}
+
+/// Writes a new order with the first entry of its timeline and its event.
+///
+/// # Errors
+/// What the database refused.
+pub async fn create<S: Sql>(db: &S, order: NewOrder, events: OutgoingEvents) -> Result<Created, SqlError> {
+    let items = serde_json::to_vec(&order.items).map_err(|error| SqlError::new(None, error.to_string()))?;
+    let (key, hash) = order.idempotency.unzip();
+    let mut params = vec![
+        order.order_id.to_string().into(),
+        order.user_id.to_string().into(),
+        Value::Json(items),
+        order.total.amount.into(),
+        order.total.currency.into(),
+        key.into(),
+        hash.into(),
+    ];
+    params.extend(events.into_params());
+    let rows = db.query(CREATE, params).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| SqlError::new(None, "an order was neither made nor found"))?;
+    let order_id = row.uuid(0)?;
+    if order_id == order.order_id {
+        Ok(Created::Now(row.text(2)?.to_owned()))
+    } else if row.bool_or_null(1)? == Some(true) {
+        Ok(Created::Before(order_id))
+    } else {
+        Ok(Created::KeyTaken)
+    }
+}
+
+/// An order as its customer sees it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "named by the columns; times are RFC 3339")]
+pub struct Stored {
+    pub order_id: Uuid,
+    pub order: Order,
+    pub items: Vec<Item>,
+    pub total: Money,
+    pub reason: Option<String>,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+/// The user's own order.
+///
+/// # Errors
+/// What the database refused.
+pub async fn get<S: Sql>(db: &S, order_id: Uuid, user_id: Uuid) -> Result<Option<Stored>, SqlError> {
+    let rows = db
+        .query(GET, vec![order_id.to_string().into(), user_id.to_string().into()])
+        .await?;
+    rows.first().map(stored).transpose()
+}
+
+/// The user's orders, the newest first, after `cursor`.
+///
+/// # Errors
+/// What the database refused.
+pub async fn list<S: Sql>(
+    db: &S,
+    user_id: Uuid,
+    status: Option<OrderStatus>,
+    cursor: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Stored>, SqlError> {
+    let params = vec![
+        user_id.to_string().into(),
+        status.map(OrderStatus::as_str).into(),
+        cursor.map(|id| id.to_string()).into(),
+        limit.into(),
+    ];
+    db.query(LIST, params).await?.iter().map(stored).collect()
+}
+
+/// One thing that happened to an order.
+#[derive(Debug, serde::Serialize)]
+#[allow(missing_docs, reason = "named by the columns; times are RFC 3339")]
+pub struct Happened {
+    pub event: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    pub at: String,
+}
+
+/// What happened to the user's own order, in order; empty where there is no such order.
+///
+/// # Errors
+/// What the database refused.
+pub async fn timeline<S: Sql>(db: &S, order_id: Uuid, user_id: Uuid) -> Result<Vec<Happened>, SqlError> {
+    let rows = db
+        .query(
+            TIMELINE,
+            vec![order_id.to_string().into(), user_id.to_string().into()],
+        )
+        .await?;
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    rows.iter()
+        .map(|row| {
+            Ok(Happened {
+                event: row.text(0)?.to_owned(),
+                status: owned(row.text_or_null(1)?),
+                detail: owned(row.text_or_null(2)?),
+                at: row.text(3)?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Writes a change that was decided on version `decided_on`, with its entry and events. `None` where the order has
+/// moved on since; the time of the change otherwise.
+///
+/// # Errors
+/// What the database refused.
+pub async fn change<S: Sql>(
+    db: &S,
+    order_id: Uuid,
+    user_id: Uuid,
+    decided_on: i64,
+    transition: &Transition,
+    events: OutgoingEvents,
+) -> Result<Option<String>, SqlError> {
+    let mut params = vec![
+        order_id.to_string().into(),
+        user_id.to_string().into(),
+        decided_on.into(),
+        transition.status.as_str().into(),
+        transition.version.into(),
+        transition.reason.clone().into(),
+        entry_event(transition.status).into(),
+    ];
+    params.extend(events.into_params());
+    let rows = db.query(CHANGE, params).await?;
+    rows.first().map(|row| Ok(row.text(0)?.to_owned())).transpose()
+}
+
+fn stored(row: &Row) -> Result<Stored, SqlError> {
+    Ok(Stored {
+        order_id: row.uuid(0)?,
+        order: Order {
+            status: status(row, 1)?,
+            version: row.int64(2)?,
+            reserved: row.bool(9)?,
+            authorized: row.bool(10)?,
+        },
+        items: row.json(3)?,
+        total: Money {
+            amount: row.int64(4)?,
+            currency: row.text(5)?.to_owned(),
+        },
+        reason: row.text_or_null(6)?.map(str::to_owned),
+        created_at: row.text(7)?.to_owned(),
+        updated_at: row.text(8)?.to_owned(),
+    })
+}
+
+fn status(row: &Row, index: usize) -> Result<OrderStatus, SqlError> {
+    let name = row.text(index)?;
+    OrderStatus::from_name(name).ok_or_else(|| SqlError::new(None, format!("there is no status {name:?}")))
+}
