@@ -11,6 +11,7 @@ pub mod db;
 pub mod dispatch;
 pub mod embedded;
 pub mod engine;
+pub mod http;
 pub mod kafka;
 pub mod manifest;
 pub mod relay;

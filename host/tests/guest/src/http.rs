@@ -84,6 +84,8 @@ fn stream(parts: usize, breaks: bool) -> Response<BoxBody> {
     spin_sdk::wasip3::spawn(async move {
         for part in 0..parts {
             if breaks && part + 1 == parts {
+                // While this task waits the handler returns, so that the head is out before the panic.
+                spin_sdk::time::sleep(Duration::from_millis(1)).await;
                 misbehave("panic");
             }
             if writer.send(Bytes::from(vec![b'a'; PART_BYTES])).await.is_err() {

@@ -1,0 +1,189 @@
+//! What commands stand on: the manifest with its values, the servers, the prepared database.
+
+use super::Application;
+use crate::db::schema::{self, FunctionSchema};
+use crate::db::session::{RolePool, SessionLimits};
+use crate::db::{self, OwnerPool};
+use crate::embedded::{self, Servers};
+use crate::manifest::{Manifest, Secret, Values, VariableSources};
+use anyhow::Context as _;
+use sqlx::postgres::PgConnectOptions;
+use std::collections::BTreeMap;
+use std::str::FromStr as _;
+
+/// Connections of one function's role per host.
+pub const ROLE_CONNECTIONS_MAX: usize = 14;
+
+/// The prepared ground.
+pub struct Ground {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Every variable's value.
+    pub values: Values,
+    /// The lock on the data directory, and the private servers where there are any.
+    pub servers: Servers,
+    /// Bootstrap addresses of Kafka, where one is wanted.
+    pub kafka: Option<String>,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// Connections as each function's role, by component.
+    pub roles: BTreeMap<String, RolePool>,
+}
+
+/// A component's login.
+struct Login {
+    component: String,
+    role: String,
+    password: String,
+    url: String,
+}
+
+impl Ground {
+    /// Reads the manifest, starts what private servers are needed, and prepares the database. `kafka` is the address of a given
+    /// Kafka; `with_kafka` whether one is needed at all.
+    ///
+    /// # Errors
+    /// The first thing that is missing or wrong; nothing is left running.
+    pub async fn prepare(app: &Application, kafka: Option<&str>, with_kafka: bool) -> anyhow::Result<Self> {
+        let manifest = Manifest::load(&app.manifest)?;
+        let sources = VariableSources::new(app.variables.iter().map(String::as_str), std::env::vars())?;
+        // Before anything starts: is every variable given that the host does not provide itself?
+        manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
+        let mut options = embedded::Options::new(&app.data_dir);
+        options.postgres = app.database.is_none();
+        options.kafka = with_kafka && kafka.is_none();
+        if options.postgres || options.kafka {
+            tracing::info!(data_dir = %app.data_dir.display(), postgres = options.postgres, kafka = options.kafka, "starting private servers");
+        }
+        let servers = embedded::start(options).await?;
+        let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
+        match Self::prepare_database(app, &manifest, sources, &servers).await {
+            Ok((owner, roles, values)) => Ok(Self { manifest, values, servers, kafka, owner, roles }),
+            Err(error) => {
+                servers.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare_database(
+        app: &Application,
+        manifest: &Manifest,
+        sources: VariableSources,
+        servers: &Servers,
+    ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
+        let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
+        let options = PgConnectOptions::from_str(&url)
+            .context("the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name")?;
+        let address = format!("{}:{}", options.get_host(), options.get_port());
+        let database = options.get_database().unwrap_or(options.get_username()).to_string();
+        let secret = match (&app.role_secret, &app.database) {
+            (Some(secret), _) => secret.clone(),
+            (None, None) => embedded::secret(&app.data_dir, "roles")?,
+            (None, Some(_)) => password_of(&url).context(
+                "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), or a database \
+                 URL with a password",
+            )?,
+        };
+        let logins = logins(manifest, &secret, &address, &database);
+        let values = manifest.resolve(&with_host_values(manifest, sources, &address, &logins))?;
+        let owner = OwnerPool::connect(options)
+            .await
+            .with_context(|| format!("cannot use the database at {address}; check --database (FNHOST_DATABASE)"))?;
+        migrate(&owner, manifest, &logins).await?;
+        if app.database.is_none() {
+            seed(&owner, manifest).await?;
+        }
+        let roles = roles(manifest, &values, &logins)?;
+        Ok((owner, roles, values))
+    }
+
+    /// The name under which positions and streams are kept.
+    pub fn deployment(&self) -> &str {
+        &self.manifest.application.name
+    }
+
+    /// Closes connections and stops the private servers.
+    pub async fn close(self) {
+        self.owner.close().await;
+        self.servers.stop().await;
+    }
+}
+
+/// Login role of a component.
+fn role_name(component: &str) -> String {
+    format!("fn_{}", component.replace('-', "_"))
+}
+
+fn password_of(url: &str) -> Option<String> {
+    url::Url::parse(url).ok()?.password().map(str::to_string)
+}
+
+fn logins(manifest: &Manifest, secret: &str, address: &str, database: &str) -> Vec<Login> {
+    manifest
+        .components
+        .values()
+        .filter(|component| component.database.is_some())
+        .map(|component| {
+            let role = role_name(&component.id);
+            let password = schema::role_password(secret, &role);
+            let url = format!("postgres://{role}:{password}@{address}/{database}");
+            Login { component: component.id.clone(), role, password, url }
+        })
+        .collect()
+}
+
+fn with_host_values(manifest: &Manifest, mut sources: VariableSources, address: &str, logins: &[Login]) -> VariableSources {
+    if let Some(name) = &manifest.application.database_host_variable {
+        sources.host.insert(name.clone(), Secret::new(address));
+    }
+    for component in manifest.components.values() {
+        if let Some(database) = &component.database {
+            let url = logins.iter().find(|l| l.component == component.id).map_or("", |l| l.url.as_str());
+            sources.host.insert(database.url_variable.clone(), Secret::new(url));
+        }
+    }
+    sources
+}
+
+async fn migrate(owner: &OwnerPool, manifest: &Manifest, logins: &[Login]) -> Result<(), db::Error> {
+    let functions: Vec<FunctionSchema<'_>> = logins
+        .iter()
+        .filter_map(|login| {
+            let database = manifest.components.get(&login.component)?.database.as_ref()?;
+            Some(FunctionSchema {
+                schema: &database.schema,
+                role: &login.role,
+                password: &login.password,
+                migrations: database.migrations.as_deref(),
+                events: database.events.as_deref(),
+            })
+        })
+        .collect();
+    schema::migrate(owner, &functions).await
+}
+
+async fn seed(owner: &OwnerPool, manifest: &Manifest) -> anyhow::Result<()> {
+    for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
+        if let Some(path) = &database.demo {
+            let sql = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            schema::seed(owner, &database.schema, &sql).await.with_context(|| format!("the demo data in {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A pool for each component that has a schema, logging in with the URL that its variable holds.
+fn roles(manifest: &Manifest, values: &Values, logins: &[Login]) -> anyhow::Result<BTreeMap<String, RolePool>> {
+    let mut roles = BTreeMap::new();
+    for login in logins {
+        let Some(component) = manifest.components.get(&login.component) else { continue };
+        let Some(database) = &component.database else { continue };
+        let url = values.application.get(&database.url_variable).map_or(login.url.as_str(), Secret::expose);
+        let options = PgConnectOptions::from_str(url)
+            .with_context(|| format!("variable {} is not a database URL", database.url_variable))?;
+        let limits = SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
+        roles.insert(login.component.clone(), RolePool::new(&login.component, options, limits));
+    }
+    Ok(roles)
+}

@@ -1,0 +1,61 @@
+//! `fnhost position`: the way out where a partition stopped because its stored position does not fit the log.
+
+use super::Application;
+use super::ground::Ground;
+use crate::db::views;
+use crate::kafka::TopicPartition;
+use crate::kafka::cluster::Cluster;
+use crate::manifest::Start;
+use anyhow::Context as _;
+use clap::Args;
+
+/// Moves where a trigger goes on in a partition. A running owner notices before it stores anything.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  fnhost position --kafka broker:9092 --database URL --trigger order --partition inventory-events/0 --to earliest")]
+pub struct PositionArgs {
+    #[command(flatten)]
+    app: Application,
+    /// Bootstrap addresses of Kafka
+    #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
+    kafka: String,
+    /// Trigger id
+    #[arg(long, value_name = "ID")]
+    trigger: String,
+    /// Topic and partition
+    #[arg(long, value_name = "TOPIC/N")]
+    partition: String,
+    /// An offset, earliest, latest, or an RFC 3339 time
+    #[arg(long, value_name = "WHERE")]
+    to: String,
+}
+
+/// Moves the position and says from where.
+pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
+    let (topic, number) = args.partition.rsplit_once('/').context("--partition takes TOPIC/NUMBER, for example order-events/0")?;
+    let tp = TopicPartition::new(topic, number.parse().context("--partition takes TOPIC/NUMBER, for example order-events/0")?);
+    let ground = Ground::prepare(&args.app, Some(&args.kafka), true).await?;
+    let moved = move_position(&args, &ground, &tp).await;
+    ground.close().await;
+    moved
+}
+
+async fn move_position(args: &PositionArgs, ground: &Ground, tp: &TopicPartition) -> anyhow::Result<()> {
+    let cluster = Cluster::connect(&args.kafka).await?;
+    let position = match args.to.parse::<i64>() {
+        Ok(offset) => offset,
+        Err(_) => cluster.resolve_start(tp, args.to.parse::<Start>().map_err(anyhow::Error::msg)?).await?,
+    };
+    let bounds = cluster.log_bounds(tp).await?;
+    anyhow::ensure!(
+        (bounds.start..=bounds.end).contains(&position),
+        "offset {position} is outside of {tp}, which has offsets {} to {}",
+        bounds.start,
+        bounds.end
+    );
+    let former = views::set_position(&ground.owner, ground.deployment(), &args.trigger, tp, position)
+        .await?
+        .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
+    println!("{tp}: position {former} -> {position}");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What the host adds to a request before a component sees it: its full address and Spin's headers.
+
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
+
+use super::Peers;
+use crate::manifest::route::{Captures, Pattern};
+
+/// What the host's headers begin with; a client's headers of such names are dropped.
+const PREFIX: &str = "spin-";
+/// What the headers with the values of a route's parameters begin with.
+const PATH_MATCH: &str = "spin-path-match-";
+
+/// The address and the headers that a request gets.
+pub(super) struct Added {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Computes what is added; the error is for the client.
+pub(super) fn spin<B>(
+    request: &Request<B>,
+    pattern: &Pattern,
+    captures: &Captures<'_>,
+    peers: Peers,
+) -> Result<Added, &'static str> {
+    const BAD_HOST: &str = "the Host header is not a host and port";
+    let authority: Authority = match (request.uri().authority(), request.headers().get(header::HOST)) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| BAD_HOST)?,
+        (None, None) => Authority::try_from(peers.local.to_string()).map_err(|_| BAD_HOST)?,
+    };
+    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(authority)
+        .path_and_query(path)
+        .build()
+        .map_err(|_| "the request's address is not valid")?;
+    let mut headers = HeaderMap::new();
+    let mut add = |name: HeaderName, value: &str| -> Result<(), &'static str> {
+        let value = HeaderValue::from_str(value).map_err(|_| "the request's path is not valid")?;
+        headers.insert(name, value);
+        Ok(())
+    };
+    add(HeaderName::from_static("spin-path-info"), &captures.path_info)?;
+    add(HeaderName::from_static("spin-full-url"), &uri.to_string())?;
+    // The base path is always "/", so that the matched route and the raw one are the same.
+    add(HeaderName::from_static("spin-matched-route"), pattern.raw())?;
+    add(HeaderName::from_static("spin-raw-component-route"), pattern.raw())?;
+    add(HeaderName::from_static("spin-component-route"), pattern.prefix())?;
+    add(HeaderName::from_static("spin-base-path"), "/")?;
+    add(HeaderName::from_static("spin-client-addr"), &peers.client.to_string())?;
+    for (parameter, value) in &captures.params {
+        let name = format!("{PATH_MATCH}{}", parameter.to_ascii_lowercase().replace('_', "-"));
+        let name = HeaderName::try_from(name).map_err(|_| "the route's parameter is not valid")?;
+        add(name, value)?;
+    }
+    Ok(Added { uri, headers })
+}
+
+/// Puts the additions into the request's head in place of what the client may have sent under these names.
+pub(super) fn apply(head: &mut request::Parts, added: Added) {
+    let forged: Vec<HeaderName> =
+        head.headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    for name in forged {
+        head.headers.remove(name);
+    }
+    head.headers.extend(added.headers);
+    head.uri = added.uri;
+}

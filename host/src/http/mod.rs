@@ -1,0 +1,214 @@
+//! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
+
+mod body;
+mod headers;
+mod problem;
+mod router;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{CallError, LoadedComponent, ResponseBody};
+use crate::manifest::Manifest;
+use crate::manifest::route::Route;
+use body::LimitedBody;
+use problem::problem;
+use router::Router;
+
+/// Bytes of a request's body.
+pub const MAX_REQUEST_BODY_BYTES: u64 = 1 << 20;
+/// Bytes of a request's line and headers.
+pub const MAX_REQUEST_HEAD_BYTES: usize = 32 << 10;
+/// Headers of a request.
+pub const MAX_REQUEST_HEADERS: usize = 100;
+/// Connections at a time; one more is accepted when another ends.
+pub const MAX_CONNECTIONS: usize = 4096;
+/// Time in which a request's head must arrive; a kept connection without a request ends after it too.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that requests have to end once the server is told to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which accepting is tried again where the system has no more file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Paths that the host answers itself, as Spin does.
+const WELL_KNOWN: &str = "/.well-known/spin/";
+
+type ServerBody = Either<ResponseBody, Full<Bytes>>;
+
+/// Serves the public HTTP triggers of an application.
+pub struct Server {
+    router: Router<LoadedComponent>,
+}
+
+impl Server {
+    /// A server of the manifest's public routes; components by id, one that is not there has no route.
+    pub fn new(manifest: &Manifest, components: &BTreeMap<String, LoadedComponent>) -> Self {
+        let mut router = Router::default();
+        for trigger in &manifest.http {
+            if let (Route::Public(pattern), Some(component)) = (&trigger.route, components.get(&trigger.component)) {
+                router.add(pattern.clone(), component.clone());
+            }
+        }
+        Self { router }
+    }
+
+    /// Serves until `shutdown`, then lets running requests end, for [`DRAIN_TIMEOUT`] at most.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        let local = listener.local_addr()?;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = accept(&listener, &places) => match accepted {
+                    Ok((stream, client, place)) => {
+                        let peers = Peers { local, client };
+                        let connection = self.clone().connection(stream, peers, shutdown.clone());
+                        connections.spawn(async move {
+                            connection.await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::warn!(connections = connections.len(), "requests did not end in time; closing their connections");
+            connections.shutdown().await;
+        }
+        Ok(())
+    }
+
+    /// Serves one connection until it closes; on shutdown it ends with the request that is running.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peers: Peers, shutdown: CancellationToken) {
+        // Parts of an answer go out when they are written; the kernel must not hold them back.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection is gone already");
+            return;
+        }
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request, peers).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_REQUEST_HEAD_BYTES)
+            .max_headers(MAX_REQUEST_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, client = %peers.client, "a connection ended");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peers: Peers) -> Response<ServerBody> {
+        let path = request.uri().path();
+        if let Some(name) = path.strip_prefix(WELL_KNOWN) {
+            return match name {
+                "health" => Response::new(Either::Right(Full::new(Bytes::from_static(b"OK")))),
+                _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
+            };
+        }
+        let Some((pattern, component, captures)) = self.router.route(path) else {
+            return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
+        };
+        let spin_headers = match headers::spin(&request, pattern, &captures, peers) {
+            Ok(headers) => headers,
+            Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
+        };
+        if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
+            return too_large();
+        }
+        let component = component.clone();
+        let (mut head, body) = request.into_parts();
+        headers::apply(&mut head, spin_headers);
+        let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
+        let state = component.call_state();
+        let call = state.call();
+        let outcome = component.call_http(state, Request::from_parts(head, body)).await;
+        if exceeded.load(Ordering::Acquire) {
+            // Whatever the function made of the part that it could read.
+            return too_large();
+        }
+        match outcome {
+            Ok(response) => response.map(Either::Left),
+            Err(error) => failure(component.id(), call, &error),
+        }
+    }
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Peers {
+    local: SocketAddr,
+    client: SocketAddr,
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+    // The semaphore is never closed.
+    let place = places.clone().acquire_owned().await.ok();
+    let (stream, client) = listener.accept().await?;
+    Ok((stream, client, place))
+}
+
+fn content_length<B>(request: &Request<B>) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_large() -> Response<ServerBody> {
+    let detail = format!("the body is larger than {MAX_REQUEST_BODY_BYTES} bytes");
+    let mut response = problem(StatusCode::PAYLOAD_TOO_LARGE, &detail, None);
+    // What is left of the body is not read, so the connection cannot carry another request.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Logs why a call failed and answers without the reason.
+fn failure(component: &str, call: u64, error: &CallError) -> Response<ServerBody> {
+    match error {
+        CallError::Trap { backtrace, .. } => tracing::error!(component, call, backtrace, "{error}"),
+        _ => tracing::error!(component, call, "{error}"),
+    }
+    match error {
+        CallError::DeadlineExceeded { .. } => {
+            problem(StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time", Some(call))
+        }
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the function failed", Some(call)),
+    }
+}

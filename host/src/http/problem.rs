@@ -1,0 +1,25 @@
+//! Errors that the host itself answers, as problem+json (RFC 9457).
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+
+use super::ServerBody;
+
+/// An error's answer; `call` is the number under which the log tells more.
+pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
+    let mut document = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    if let Some(call) = call {
+        document["call"] = call.into();
+    }
+    let mut response = Response::new(Either::Right(Full::new(Bytes::from(document.to_string()))));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

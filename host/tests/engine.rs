@@ -1,0 +1,237 @@
+//! Components that misbehave, at load and when called: each is refused or ended with a message to act on.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use fnhost::engine::kafka::{Batch, Header, Message, Outcome};
+use fnhost::engine::{CallError, ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use support::{MEMORY_BYTES, Scratch, engine, load, spec};
+
+fn batch(behaviour: &str, messages: usize) -> Batch {
+    let message = |index| Message {
+        offset: index as i64,
+        timestamp_ms: 0,
+        key: Some(b"key".to_vec()),
+        value: Some(behaviour.as_bytes().to_vec()),
+        headers: vec![Header { name: "h".to_owned(), value: vec![1, 2] }],
+        attempt: 1,
+        last_attempt: false,
+    };
+    Batch { topic: "in".to_owned(), partition: 0, messages: (0..messages).map(message).collect() }
+}
+
+async fn call(guest: &LoadedComponent, behaviour: &str) -> Result<Vec<Outcome>, CallError> {
+    let (outcome, _) = guest.call_kafka(guest.call_state(), batch(behaviour, 2)).await;
+    outcome.map(|reply| reply.expect("a reply").outcomes)
+}
+
+#[tokio::test]
+async fn replies_come_back_as_the_function_gave_them() {
+    let guest = load(|_| {});
+    assert!(matches!(call(&guest, "done").await.unwrap()[..], [Outcome::Done, Outcome::Done]));
+    assert!(matches!(&call(&guest, "retry").await.unwrap()[1], Outcome::Retry(why) if why == "later"));
+    assert!(matches!(&call(&guest, "reject").await.unwrap()[0], Outcome::Reject(why) if why == "never"));
+    assert!(call(&guest, "short-reply").await.unwrap().is_empty(), "the dispatch checks replies, not the engine");
+    let (outcome, report) = guest.call_kafka(guest.call_state(), batch("emit", 1)).await;
+    let emit = &outcome.unwrap().unwrap().emits[0];
+    assert_eq!((emit.topic.as_str(), emit.cause), ("out", 0));
+    assert_eq!(emit.value.as_deref(), Some(&b"emitted"[..]));
+    assert_eq!(emit.headers[0].value, [1, 2]);
+    assert!(report.memory_peak_bytes > 0 && report.memory_peak_bytes <= MEMORY_BYTES);
+    let (outcome, _) = guest.call_kafka(guest.call_state(), batch("error", 1)).await;
+    let error = outcome.unwrap().unwrap_err();
+    assert_eq!((error.reason.as_str(), error.message), ("asked to fail", Some(0)));
+}
+
+#[tokio::test]
+async fn a_panic_is_reported_with_its_message_and_place() {
+    let guest = load(|_| {});
+    let Err(CallError::Trap { message, backtrace }) = call(&guest, "panic").await else {
+        panic!("a panic is a trap");
+    };
+    assert!(message.contains("asked to panic"), "{message}");
+    assert!(backtrace.contains("misbehave"), "{backtrace}");
+    // The next call has a new instance.
+    assert!(call(&guest, "done").await.is_ok());
+}
+
+#[tokio::test]
+async fn a_guest_that_exits_has_failed() {
+    let guest = load(|_| {});
+    let error = call(&guest, "exit").await.unwrap_err().to_string();
+    assert!(error.contains("exit"), "{error}");
+}
+
+#[tokio::test]
+async fn a_loop_ends_at_the_deadline_and_blocks_nobody() {
+    let looping = load(|spec| spec.limits.deadline = Duration::from_millis(300));
+    let other = load(|_| {});
+    let started = Instant::now();
+    // One thread runs this test, so the other calls get through only because the loop yields.
+    let (looped, calls) = tokio::join!(call(&looping, "loop"), async {
+        for _ in 0..5 {
+            call(&other, "done").await.unwrap();
+        }
+        started.elapsed()
+    });
+    assert_eq!(looped.unwrap_err(), CallError::DeadlineExceeded { deadline_ms: 300 });
+    assert!(calls < Duration::from_millis(300), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_guest_that_waits_too_long_ends_at_the_deadline() {
+    let guest = load(|spec| spec.limits.deadline = Duration::from_millis(100));
+    assert_eq!(call(&guest, "sleep").await.unwrap_err(), CallError::DeadlineExceeded { deadline_ms: 100 });
+}
+
+#[tokio::test]
+async fn memory_beyond_the_limit_is_refused() {
+    let guest = load(|_| {});
+    let (outcome, report) = guest.call_kafka(guest.call_state(), batch("memory", 1)).await;
+    let Err(CallError::MemoryLimit { limit_bytes, wanted_bytes }) = outcome else {
+        panic!("not a memory limit: {:?}", outcome.map(|_| ()));
+    };
+    assert_eq!(limit_bytes, MEMORY_BYTES);
+    assert!(wanted_bytes > limit_bytes);
+    assert!(report.memory_peak_bytes > MEMORY_BYTES / 2 && report.memory_peak_bytes <= MEMORY_BYTES);
+}
+
+#[tokio::test]
+async fn memory_that_the_guest_starts_with_counts_too() {
+    let guest = load(|spec| spec.limits.memory_bytes = 1 << 16);
+    let error = call(&guest, "done").await.unwrap_err();
+    assert!(matches!(error, CallError::MemoryLimit { limit_bytes: 65536, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_pool_waits() {
+    let engine = Engine::new(EngineOptions { max_calls: 2, cache_dir: None }).unwrap();
+    let guest = engine.load(&spec()).unwrap();
+    let calls = (0..20).map(|_| call(&guest, "done"));
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+    engine.idle().await;
+    assert_eq!(engine.free_places(), 2);
+}
+
+/// A component in its binary form, from its sections.
+fn component(sections: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    for (id, content) in sections {
+        bytes.push(*id);
+        bytes.push(u8::try_from(content.len()).expect("a short section"));
+        bytes.extend_from_slice(content);
+    }
+    bytes
+}
+
+/// An extern name: its kind, its length, its text.
+fn name(text: &str) -> Vec<u8> {
+    [&[0, text.len() as u8], text.as_bytes()].concat()
+}
+
+/// A component whose one export is an empty instance of this name.
+fn exporting(export: &str) -> Vec<u8> {
+    let instance = [1, 0x01, 0];
+    let exports = [&[1][..], &name(export), &[0x05, 0, 0]].concat();
+    component(&[(5, &instance), (11, &exports)])
+}
+
+/// A component that imports an instance with one function, and exports an HTTP handler's name.
+fn importing(import: &str) -> Vec<u8> {
+    // (instance (type (func)) (export "get" (func (type 0))))
+    let get = [&[0x04][..], &name("get"), &[0x01, 0]].concat();
+    let ty = [&[1, 0x42, 2, 0x01, 0x40, 0, 0x01, 0][..], &get].concat();
+    let imports = [&[1][..], &name(import), &[0x05, 0]].concat();
+    let instance = [1, 0x01, 0];
+    let exports = [&[1][..], &name("wasi:http/handler@0.3.0"), &[0x05, 1, 0]].concat();
+    component(&[(7, &ty), (10, &imports), (5, &instance), (11, &exports)])
+}
+
+#[test]
+fn components_that_cannot_serve_are_refused_with_what_to_do() {
+    let scratch = Scratch::new("refused");
+    let refusal = |bytes: &[u8], change: fn(&mut ComponentSpec)| {
+        let mut spec = spec();
+        spec.source = scratch.path().join("component.wasm");
+        std::fs::write(&spec.source, bytes).unwrap();
+        change(&mut spec);
+        engine().load(&spec).err().expect("refused").to_string()
+    };
+    let cases: &[(Vec<u8>, &[&str])] = &[
+        (b"#!/bin/sh".to_vec(), &["no WebAssembly file", "wasm32-wasip2"]),
+        (b"\0asm\x01\0\0\0".to_vec(), &["a core module", "wasm32-wasip2"]),
+        (b"\0asm\x0d\0\x01\0\xff".to_vec(), &["does not compile"]),
+        (component(&[]), &["exports neither", "its exports: none", "http_service"]),
+        (exporting("acme:other/thing@1.0.0"), &["exports neither", "acme:other/thing@1.0.0"]),
+        (exporting("wasi:http/handler@0.3.0"), &["a Kafka trigger", "fnhost:kafka/handler@0.1.0"]),
+        (exporting("fnhost:kafka/handler@0.1.0"), &["an HTTP trigger", "wasi:http/handler@0.3.0"]),
+    ];
+    for (bytes, parts) in cases {
+        let message = refusal(bytes, |_| {});
+        for part in *parts {
+            assert!(message.contains(part), "{part} in: {message}");
+        }
+        assert!(message.starts_with("component \"guest\""), "{message}");
+    }
+    let message = refusal(&importing("spin:key-value/key-value@3.0.0"), |spec| spec.kafka = false);
+    assert!(message.contains("imports spin:key-value/key-value@3.0.0, which fnhost does not offer"), "{message}");
+    assert!(message.contains("spin:variables@3.0.0"), "it says what there is: {message}");
+    let message = refusal(&exporting("wasi:http/handler@0.3.0"), |spec| spec.kafka = false);
+    assert!(message.contains("in a shape that fnhost does not know"), "{message}");
+}
+
+#[test]
+fn a_missing_file_is_said() {
+    let mut spec = spec();
+    spec.source = "no/such/file.wasm".into();
+    let message = engine().load(&spec).err().expect("refused").to_string();
+    assert!(message.contains("no/such/file.wasm"), "{message}");
+}
+
+#[tokio::test]
+async fn images_are_kept_and_damaged_ones_compiled_anew() {
+    let scratch = Scratch::new("images");
+    let directory = scratch.path().join("cache");
+    let options = EngineOptions { cache_dir: Some(directory.clone()), max_calls: 4 };
+    let first = Engine::new(options.clone()).unwrap();
+    first.load(&spec()).unwrap();
+    let image_of = |extension: &str| {
+        let entries = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        let mut found = entries.filter(|path| path.extension().is_some_and(|found| found == extension));
+        let image = found.next().expect("an image");
+        assert!(found.next().is_none());
+        image
+    };
+    let image = image_of("cwasm");
+    let bytes = std::fs::read(&image).unwrap();
+    drop(first);
+    let started = Instant::now();
+    let second = Engine::new(options.clone()).unwrap();
+    let guest = second.load(&spec()).unwrap();
+    assert!(started.elapsed() < Duration::from_millis(300), "loading takes {:?}", started.elapsed());
+    assert!(call(&guest, "done").await.is_ok());
+    drop((guest, second));
+    // Each damage is one that a crash or a disk can do.
+    let flipped = bytes.iter().enumerate().map(|(at, byte)| if at == bytes.len() / 2 { byte ^ 1 } else { *byte });
+    for damaged in [bytes[..bytes.len() / 2].to_vec(), Vec::new(), flipped.collect()] {
+        std::fs::remove_file(&image).unwrap();
+        std::fs::write(&image, &damaged).unwrap();
+        let third = Engine::new(options.clone()).unwrap();
+        let guest = third.load(&spec()).unwrap();
+        assert!(call(&guest, "done").await.is_ok());
+        assert_eq!(std::fs::read(image_of("cwasm")).unwrap().len(), bytes.len(), "the image is whole again");
+    }
+}
+
+#[test]
+fn a_cache_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new("open-cache");
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
+    let options = EngineOptions { cache_dir: Some(scratch.path().to_owned()), max_calls: 1 };
+    let message = Engine::new(options).err().expect("refused").to_string();
+    assert!(message.contains("chmod 700"), "{message}");
+}

@@ -1,0 +1,97 @@
+//! What the host's tests share: the misbehaving guest, built once, and an engine that loads it.
+
+// Each test binary compiles this file and uses its own part of it.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use fnhost::manifest::hosts::AllowedHosts;
+use fnhost::manifest::{Limits, Secret};
+
+/// The memory limit of the guest's calls where a test names none, in bytes.
+pub const MEMORY_BYTES: usize = 16 << 20;
+
+/// The guest's component; built by cargo, which does nothing where it is up to date.
+pub fn guest() -> &'static Path {
+    static GUEST: LazyLock<PathBuf> = LazyLock::new(|| {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+            .current_dir(&workspace)
+            .args(["build", "--quiet", "--profile", "function", "--target", "wasm32-wasip2"])
+            .args(["-p", "fnhost-test-guest", "--target-dir"])
+            .arg(&target)
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "the guest builds");
+        target.join("wasm32-wasip2/function/fnhost_test_guest.wasm")
+    });
+    &GUEST
+}
+
+/// One engine for all tests of a binary: its pool reserves much address space.
+pub fn engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+        let options = EngineOptions { cache_dir: Some(cache_dir()), ..EngineOptions::default() };
+        Engine::new(options).expect("an engine")
+    });
+    &ENGINE
+}
+
+/// A cache that stays from run to run, as a user's does.
+fn cache_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("images")
+}
+
+/// A spec of the guest that a test changes to its needs.
+pub fn spec() -> ComponentSpec {
+    ComponentSpec {
+        id: "guest".to_owned(),
+        source: guest().to_owned(),
+        limits: Limits {
+            memory_bytes: MEMORY_BYTES,
+            deadline: Duration::from_secs(20),
+            max_concurrency: None,
+        },
+        environment: BTreeMap::from([("COLOUR".to_owned(), "green".to_owned())]),
+        variables: BTreeMap::from([("greeting".to_owned(), Secret::new("hello"))]),
+        allowed_hosts: AllowedHosts::default(),
+        http: true,
+        kafka: true,
+    }
+}
+
+/// The guest as a test wants it.
+pub fn load(change: impl FnOnce(&mut ComponentSpec)) -> LoadedComponent {
+    let mut spec = spec();
+    change(&mut spec);
+    engine().load(&spec).expect("the guest loads")
+}
+
+/// A directory of its own for a test, removed with its contents.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes an empty directory; `name` is unique among the tests.
+    pub fn new(name: &str) -> Arc<Self> {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a scratch directory");
+        Arc::new(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
