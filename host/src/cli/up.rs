@@ -21,14 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-/// Longest wait at shutdown for HTTP requests in hand.
-const HTTP_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
@@ -109,14 +106,20 @@ async fn serve(
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = http::Server::new(&ground.manifest, components.values().cloned().collect());
+        let server = Arc::new(http::Server::new(&ground.manifest, &components));
         let stopped = stop.clone();
-        tasks.spawn(async move { server.serve(listener, stopped, HTTP_DRAIN_TIMEOUT).await });
+        tasks.spawn(async move {
+            if let Err(error) = server.serve(listener, stopped).await {
+                tracing::error!(%error, "the HTTP address ended");
+            }
+        });
     }
+    let greeting = greeting(args, ground);
     let ready = async {
         registry.ready().await;
         started.store(true, Ordering::Release);
-        announce(args, ground, began);
+        tracing::info!(seconds = format!("{:.1}", began.elapsed().as_secs_f64()), "ready: every partition is owned");
+        println!("{greeting}");
         std::future::pending::<()>().await;
     };
     let lost = tokio::select! {
@@ -304,22 +307,23 @@ async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Resu
     Ok(cluster.prepare_topics(&declared, &used).await?)
 }
 
-/// Says that everything runs, and how to try it.
-fn announce(args: &UpArgs, ground: &Ground, began: Instant) {
-    tracing::info!(seconds = format!("{:.1}", began.elapsed().as_secs_f64()), "ready: every partition is owned");
+/// Where everything is.
+fn greeting(args: &UpArgs, ground: &Ground) -> String {
+    let mut lines = Vec::new();
     if args.only != Some(Only::Kafka) {
-        println!("HTTP     http://{}", args.listen);
+        lines.push(format!("HTTP     http://{}", args.listen));
         for trigger in &ground.manifest.http {
             if let Route::Public(pattern) = &trigger.route {
-                println!("         http://{}{}  {}", args.listen, pattern.raw(), trigger.component);
+                lines.push(format!("         http://{}{}  {}", args.listen, pattern.raw(), trigger.component));
             }
         }
     }
-    println!("admin    http://{}  /readyz /components /partitions /dead-letters /parked", args.admin);
+    lines.push(format!("admin    http://{}  /readyz /components /partitions /dead-letters /parked", args.admin));
     if let Some(kafka) = &ground.kafka {
-        println!("Kafka    {kafka}");
+        lines.push(format!("Kafka    {kafka}"));
     }
-    println!("Ctrl-C drains and stops everything");
+    lines.push("Ctrl-C drains and stops everything".into());
+    lines.join("\n")
 }
 
 /// The signals that stop the host.
