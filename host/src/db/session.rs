@@ -39,11 +39,15 @@ pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             // After FATAL and PANIC the server hangs up.
             !matches!(
-                error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|e| e.severity()),
+                error
+                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
+                    .map(|e| e.severity()),
                 Some(sqlx::postgres::PgSeverity::Error)
             )
         }
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            true
+        }
         _ => false,
     }
 }

@@ -2,23 +2,22 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::address::Address;
 use super::error::{Error, SqlFailure};
+use super::foreign::AddressPools;
 use super::guard::is_row_statement;
-use super::statement::{self, Answer, RowBudget};
+use super::statement::{self, Answer, RowBudget, Wanted};
 use super::wit::ParameterValue;
-use crate::db::session::{RolePool, Session, SessionLimits, SharedTransaction};
+use crate::db::session::{RolePool, Session, SharedTransaction};
 
 /// How many connections and builders one call may hold open.
 const HANDLES_MAX: usize = 64;
-/// Connections to one address that is not a function's own database.
-const FOREIGN_CONNECTIONS_MAX: usize = 4;
-/// Foreign addresses whose connections are kept; beyond that the one unused for longest is closed.
-const FOREIGN_ADDRESSES_MAX: usize = 16;
+
+/// Whether a component may connect to this host and port.
+pub type AllowedHost = Arc<dyn Fn(&str, u16) -> bool + Send + Sync>;
 
 /// Which database a call reaches, and how.
 #[derive(Clone)]
@@ -36,43 +35,9 @@ pub enum Access {
         own: Option<RolePool>,
         /// Connections to any other address.
         foreign: Arc<AddressPools>,
-        /// Whether the component's `allowed_outbound_hosts` name this host and port.
-        allowed: Arc<dyn Fn(&str, u16) -> bool + Send + Sync>,
+        /// What the component's `allowed_outbound_hosts` say.
+        allowed: AllowedHost,
     },
-}
-
-/// Small pools for the addresses that components open beside their own database.
-pub struct AddressPools {
-    deadline: Duration,
-    /// The most recently used last.
-    pools: Mutex<Vec<(AddressKey, RolePool)>>,
-}
-
-/// An address and the certificate authority that is trusted for it.
-type AddressKey = (Address, Option<Arc<str>>);
-
-impl AddressPools {
-    /// Pools whose statements end after `deadline`.
-    pub fn new(deadline: Duration) -> Self {
-        Self { deadline, pools: Mutex::new(Vec::new()) }
-    }
-
-    fn pool(&self, key: AddressKey) -> RolePool {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match pools.iter().position(|(known, _)| *known == key) {
-            Some(at) => pools.remove(at).1,
-            None => {
-                let limits =
-                    SessionLimits { max_connections: FOREIGN_CONNECTIONS_MAX, deadline: self.deadline };
-                RolePool::new("outbound", key.0.options(key.1.as_deref()), limits)
-            }
-        };
-        if pools.len() == FOREIGN_ADDRESSES_MAX {
-            pools.remove(0);
-        }
-        pools.push((key, pool.clone()));
-        pool
-    }
 }
 
 /// One call's use of Postgres. Cheap to clone: the guest's side and the host's share it.
@@ -169,8 +134,14 @@ impl CallPostgres {
     /// Opens a connection: checks that the call may use the address, and connects to nothing yet.
     pub(super) fn open(&self, address: &str, ca_root: Option<Arc<str>>) -> Result<GuestConnection, Error> {
         let opened = self.target(address, ca_root).and_then(|target| {
-            let opened = Opened { target, pinned: AsyncMutex::new(None), _handle: self.handle()? };
-            Ok(GuestConnection { inner: Arc::new(opened) })
+            let opened = Opened {
+                target,
+                pinned: AsyncMutex::new(None),
+                _handle: self.handle()?,
+            };
+            Ok(GuestConnection {
+                inner: Arc::new(opened),
+            })
         });
         opened.inspect_err(|error| self.record(error))
     }
@@ -187,7 +158,11 @@ impl CallPostgres {
                 }
                 Ok(Target::Transaction(transaction.clone()))
             }
-            Access::Autocommit { own, foreign, allowed } => {
+            Access::Autocommit {
+                own,
+                foreign,
+                allowed,
+            } => {
                 let Address { host, port, .. } = &address;
                 if !allowed(host, *port) {
                     return Err(Error::Address(format!(
@@ -223,14 +198,18 @@ impl CallPostgres {
         connection: &GuestConnection,
         sql: &str,
         parameters: &[ParameterValue],
+        wanted: Wanted,
     ) -> Result<Answer, Error> {
         let _running = Counted::new(&self.state.in_flight);
         let result = match &connection.inner.target {
-            Target::Transaction(transaction) => self.run_in(transaction, sql, parameters).await,
-            Target::Pool(pool) => self.run_alone(connection, pool, sql, parameters).await,
+            Target::Transaction(transaction) => self.run_in(transaction, sql, parameters, wanted).await,
+            Target::Pool(pool) => self.run_alone(connection, pool, sql, parameters, wanted).await,
         };
         match &result {
-            Ok(Answer { error: Some(error), .. }) | Err(error) => self.record(error),
+            Ok(Answer {
+                error: Some(error), ..
+            })
+            | Err(error) => self.record(error),
             Ok(_) => {}
         }
         result
@@ -243,13 +222,14 @@ impl CallPostgres {
         connection: &GuestConnection,
         sql: &str,
         parameters: &[ParameterValue],
+        wanted: Wanted,
     ) -> Result<Answer, Error> {
         if self.in_flight() {
             let error = Error::Refused("another statement of this call is running: use the async functions");
             self.record(&error);
             return Err(error);
         }
-        self.run(connection, sql, parameters).await
+        self.run(connection, sql, parameters, wanted).await
     }
 
     async fn run_in(
@@ -257,6 +237,7 @@ impl CallPostgres {
         transaction: &SharedTransaction,
         sql: &str,
         parameters: &[ParameterValue],
+        wanted: Wanted,
     ) -> Result<Answer, Error> {
         if !is_row_statement(sql) {
             return Err(Error::Refused(
@@ -270,7 +251,7 @@ impl CallPostgres {
         transaction.connection().await?;
         transaction.statement_started();
         let connection = transaction.connection_in_flight().ok_or(CLOSED)?;
-        let result = statement::run(connection, sql, parameters, &self.state.rows).await;
+        let result = statement::run(connection, sql, parameters, wanted, &self.state.rows).await;
         transaction.statement_ended(spoils_connection(&result));
         result
     }
@@ -281,6 +262,7 @@ impl CallPostgres {
         pool: &RolePool,
         sql: &str,
         parameters: &[ParameterValue],
+        wanted: Wanted,
     ) -> Result<Answer, Error> {
         let mut pinned = connection.inner.pinned.lock().await;
         self.check_open()?;
@@ -290,9 +272,10 @@ impl CallPostgres {
             None => pool.acquire().await?,
         };
         // Should this be cancelled while the statement runs, the session is dropped and thereby closed.
-        let result = statement::run(session.connection(), sql, parameters, &self.state.rows).await;
+        let result = statement::run(session.connection(), sql, parameters, wanted, &self.state.rows).await;
         if spoils_connection(&result) {
-            if matches!(&result, Ok(Answer { error: Some(error), .. }) | Err(error) if error.is_connection_lost()) {
+            if matches!(&result, Ok(Answer { error: Some(error), .. }) | Err(error) if error.is_connection_lost())
+            {
                 session.pool().close_idle();
             }
         } else if was_pinned || !is_row_statement(sql) {
@@ -304,7 +287,11 @@ impl CallPostgres {
     }
 
     fn check_open(&self) -> Result<(), Error> {
-        if self.state.closed.load(Ordering::Acquire) { Err(CLOSED) } else { Ok(()) }
+        if self.state.closed.load(Ordering::Acquire) {
+            Err(CLOSED)
+        } else {
+            Ok(())
+        }
     }
 
     fn record(&self, error: &Error) {
@@ -320,7 +307,10 @@ const CLOSED: Error = Error::Refused("the call has replied: its use of the datab
 
 fn spoils_connection(result: &Result<Answer, Error>) -> bool {
     match result {
-        Ok(Answer { error: Some(error), .. }) | Err(error) => error.spoils_connection(),
+        Ok(Answer {
+            error: Some(error), ..
+        })
+        | Err(error) => error.spoils_connection(),
         Ok(_) => false,
     }
 }

@@ -21,7 +21,9 @@ pub(super) enum Error {
     Sql(#[from] sqlx::Error),
     #[error("column {column:?}: {reason}")]
     Unreadable { column: String, reason: &'static str },
-    #[error("the rows that this call holds exceed {0} bytes: ask for fewer, or read them before the next query")]
+    #[error(
+        "the rows that this call holds exceed {0} bytes: ask for fewer, or read them before the next query"
+    )]
     TooManyRows(usize),
 }
 
@@ -73,7 +75,9 @@ fn class_of(error: &PgDatabaseError) -> FailureClass {
     let code = error.code();
     // 57P0x: the server shuts down or starts. 25006: it became read-only, as a replica is. 25P03: the transaction
     // sat idle for longer than a call may last, so this host was stopped and not the function slow.
-    let infrastructure = ["08", "53", "57P0", "25006", "25P03"].iter().any(|class| code.starts_with(class));
+    let infrastructure = ["08", "53", "57P0", "25006", "25P03"]
+        .iter()
+        .any(|class| code.starts_with(class));
     if infrastructure {
         FailureClass::Infrastructure
     } else if matches!(code, "40001" | "40P01") || is_stale_plan(error) {
@@ -89,7 +93,9 @@ fn is_stale_plan(error: &PgDatabaseError) -> bool {
 }
 
 fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
-    error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+    error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
 }
 
 impl Error {
@@ -114,16 +120,21 @@ impl Error {
             Self::Sql(error) => SqlFailure::from_sqlx(error),
             Self::Session(SessionError::Connect(error) | SessionError::Begin(error)) => {
                 let failure = SqlFailure::from_sqlx(error);
-                SqlFailure { class: FailureClass::Infrastructure, ..failure }
+                SqlFailure {
+                    class: FailureClass::Infrastructure,
+                    ..failure
+                }
             }
             Self::Session(error) => SqlFailure {
                 code: None,
                 message: error.to_string(),
                 class: FailureClass::Infrastructure,
             },
-            other => {
-                SqlFailure { code: None, message: other.to_string(), class: FailureClass::Function }
-            }
+            other => SqlFailure {
+                code: None,
+                message: other.to_string(),
+                class: FailureClass::Function,
+            },
         }
     }
 
@@ -149,7 +160,9 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn query_error(error: &sqlx::Error) -> wit::QueryError {
-    let Some(server) = database_error(error) else { return wit::QueryError::Text(with_causes(error)) };
+    let Some(server) = database_error(error) else {
+        return wit::QueryError::Text(with_causes(error));
+    };
     let severity = severity_name(server.severity());
     wit::QueryError::DbError(wit::DbError {
         as_text: format!("{severity}: {} (SQLSTATE {})", server.message(), server.code()),

@@ -12,6 +12,7 @@ mod address;
 mod call;
 mod codec;
 mod error;
+mod foreign;
 mod guard;
 mod host;
 mod statement;
@@ -19,8 +20,9 @@ mod statement;
 mod tests;
 
 pub use address::Address;
-pub use call::{Access, AddressPools, CallPostgres};
+pub use call::{Access, AllowedHost, CallPostgres};
 pub use error::{FailureClass, SqlFailure};
+pub use foreign::AddressPools;
 pub use host::{PostgresCtx, PostgresView, add_to_linker};
 
 /// The interface's own types, generated from its WIT.

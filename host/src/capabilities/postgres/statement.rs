@@ -14,6 +14,15 @@ use super::wit::{Column, DbValue, ParameterValue, Row};
 /// How many bytes of rows one call may have waiting to be read by its guest.
 const BUFFERED_ROWS_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What the guest asked a statement for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its rows.
+    Rows,
+    /// How many rows it changed or returned; what they hold is not looked at.
+    Count,
+}
+
 /// What a statement answered.
 #[derive(Debug)]
 pub struct Answer {
@@ -40,7 +49,10 @@ pub struct Buffered {
 
 impl RowBudget {
     fn open(&self) -> Buffered {
-        Buffered { budget: self.clone(), bytes: 0 }
+        Buffered {
+            budget: self.clone(),
+            bytes: 0,
+        }
     }
 }
 
@@ -70,6 +82,7 @@ pub async fn run(
     connection: &mut PgConnection,
     sql: &str,
     parameters: &[ParameterValue],
+    wanted: Wanted,
     budget: &RowBudget,
 ) -> Result<Answer, Error> {
     // The statement is the guest's own; the wall is its role, not its text.
@@ -81,15 +94,20 @@ pub async fn run(
     };
     let arguments = codec::arguments(parameters, types)?;
     let (columns, codecs) = codec::columns(statement.columns());
-    let mut answer =
-        Answer { columns, rows: Vec::new(), affected: 0, error: None, buffered: budget.open() };
+    let mut answer = Answer {
+        columns,
+        rows: Vec::new(),
+        affected: 0,
+        error: None,
+        buffered: budget.open(),
+    };
 
     let mut results = connection.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
         match result {
             Ok(Either::Left(done)) => answer.affected += done.rows_affected(),
             // After a row that cannot be read the rest is passed over, which leaves the connection usable.
-            Ok(Either::Right(_)) if answer.error.is_some() => {}
+            Ok(Either::Right(_)) if wanted == Wanted::Count || answer.error.is_some() => {}
             Ok(Either::Right(row)) => {
                 if let Err(error) = answer.push(&row, &codecs) {
                     let spoils_connection = error.spoils_connection();

@@ -34,7 +34,12 @@ pub enum CommitError {
 impl Transaction {
     /// A transaction on a session of `pool`, not begun yet.
     pub fn new(pool: RolePool) -> Self {
-        Self { pool, session: None, in_flight: false, discard: false }
+        Self {
+            pool,
+            session: None,
+            in_flight: false,
+            discard: false,
+        }
     }
 
     /// True from the first statement on: there is something to commit or to roll back.
@@ -53,7 +58,10 @@ impl Transaction {
         if self.session.is_none() {
             self.session = Some(begin(&self.pool).await?);
         }
-        self.session.as_mut().map(Session::connection).ok_or(SessionError::UnknownState)
+        self.session
+            .as_mut()
+            .map(Session::connection)
+            .ok_or(SessionError::UnknownState)
     }
 
     /// The connection for the statement that [`Transaction::statement_started`] announced.
@@ -77,7 +85,9 @@ impl Transaction {
     /// # Errors
     /// [`CommitError`] keeps apart what was refused and what is unknown.
     pub async fn commit(mut self) -> Result<(), CommitError> {
-        let Some(mut session) = self.session.take() else { return Ok(()) };
+        let Some(mut session) = self.session.take() else {
+            return Ok(());
+        };
         if self.in_flight {
             let cancelled = std::io::Error::other("a statement of this transaction was cancelled");
             return Err(CommitError::Refused(sqlx::Error::Io(cancelled)));
@@ -91,7 +101,9 @@ impl Transaction {
 
     /// Rolls back. The connection is kept where its state is known, and closed otherwise, which also rolls back.
     pub async fn rollback(mut self) {
-        let Some(mut session) = self.session.take() else { return };
+        let Some(mut session) = self.session.take() else {
+            return;
+        };
         if self.in_flight || self.discard {
             return;
         }
@@ -114,7 +126,10 @@ async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     drop(session);
     pool.close_idle();
     let mut session = pool.acquire_new().await?;
-    sqlx::raw_sql("BEGIN").execute(session.connection()).await.map_err(SessionError::Begin)?;
+    sqlx::raw_sql("BEGIN")
+        .execute(session.connection())
+        .await
+        .map_err(SessionError::Begin)?;
     Ok(session)
 }
 

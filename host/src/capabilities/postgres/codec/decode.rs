@@ -16,7 +16,10 @@ pub struct ColumnCodec {
 pub fn columns(columns: &[PgColumn]) -> (Vec<Column>, Vec<ColumnCodec>) {
     let describe = |column: &PgColumn| {
         let ty = column.type_info();
-        let described = Column { name: column.name().to_owned(), data_type: data_type(ty) };
+        let described = Column {
+            name: column.name().to_owned(),
+            data_type: data_type(ty),
+        };
         (described, ColumnCodec { oid: oid_of(ty) })
     };
     columns.iter().map(describe).unzip()
@@ -46,7 +49,11 @@ fn data_type(ty: &PgTypeInfo) -> DbDataType {
         oid::NUMERIC_ARRAY => DbDataType::ArrayDecimal,
         oid::TEXT_ARRAY | oid::VARCHAR_ARRAY | oid::BPCHAR_ARRAY => DbDataType::ArrayStr,
         oid::INTERVAL => DbDataType::Interval,
-        _ => DbDataType::Other(if ty.is_null() { "unknown".to_owned() } else { name_of(ty) }),
+        _ => DbDataType::Other(if ty.is_null() {
+            "unknown".to_owned()
+        } else {
+            name_of(ty)
+        }),
     }
 }
 
@@ -61,7 +68,9 @@ impl ColumnCodec {
             return Err("timestamptz cannot be read through this interface: \
                         select it as text, as epoch seconds, or as `value AT TIME ZONE 'UTC'`");
         }
-        let Some(bytes) = bytes else { return Ok(DbValue::DbNull) };
+        let Some(bytes) = bytes else {
+            return Ok(DbValue::DbNull);
+        };
         self.value(bytes).ok_or_else(|| self.reason())
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
-use super::call::{Access, AddressPools, CallPostgres, GuestConnection};
+use super::call::{Access, CallPostgres, GuestConnection};
 use super::error::Error;
-use super::statement::Answer;
+use super::foreign::AddressPools;
+use super::statement::{Answer, Wanted};
 use super::wit::{DbValue, ParameterValue};
 use crate::db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
 use crate::test_postgres::TestPostgres;
@@ -34,21 +35,39 @@ impl World {
     }
 
     async fn with_connections(max_connections: usize) -> Self {
-        let postgres = TestPostgres::shared();
+        Self::on(TestPostgres::shared(), max_connections).await
+    }
+
+    async fn on(postgres: Arc<TestPostgres>, max_connections: usize) -> Self {
         let (name, owner) = postgres.new_database().await;
-        let limits = SessionLimits { max_connections, deadline: DEADLINE };
+        let limits = SessionLimits {
+            max_connections,
+            deadline: DEADLINE,
+        };
         let pool = RolePool::new("test", postgres.login(&name, &name), limits);
-        Self { postgres, name, owner, pool }
+        Self {
+            postgres,
+            name,
+            owner,
+            pool,
+        }
     }
 
     fn address(&self) -> String {
-        format!("postgres://{0}:secret@127.0.0.1:{1}/{0}?sslmode=disable", self.name, self.postgres.port())
+        format!(
+            "postgres://{0}:secret@127.0.0.1:{1}/{0}?sslmode=disable",
+            self.name,
+            self.postgres.port()
+        )
     }
 
     /// A call inside a dispatch, and its transaction.
     fn kafka_call(&self) -> (CallPostgres, SharedTransaction) {
         let transaction = SharedTransaction::new(Transaction::new(self.pool.clone()));
-        let access = Access::Transaction { transaction: transaction.clone(), own: self.pool.clone() };
+        let access = Access::Transaction {
+            transaction: transaction.clone(),
+            own: self.pool.clone(),
+        };
         (CallPostgres::new(access), transaction)
     }
 
@@ -62,17 +81,24 @@ impl World {
     }
 
     fn open(&self, call: &CallPostgres) -> GuestConnection {
-        call.open(&self.address(), None).expect("the component's own database")
+        call.open(&self.address(), None)
+            .expect("the component's own database")
     }
 
     /// Runs statements as the superuser.
     async fn prepare(&mut self, sql: &'static str) {
-        sqlx::raw_sql(sql).execute(&mut self.owner).await.expect("the fixture");
+        sqlx::raw_sql(sql)
+            .execute(&mut self.owner)
+            .await
+            .expect("the fixture");
     }
 
     /// A number that the superuser reads.
     async fn count(&mut self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.expect("a number")
+        sqlx::query_scalar(sql)
+            .fetch_one(&mut self.owner)
+            .await
+            .expect("a number")
     }
 }
 
@@ -83,9 +109,11 @@ async fn rows(
     sql: &str,
     parameters: &[ParameterValue],
 ) -> Vec<Vec<DbValue>> {
-    let answer = call.run(connection, sql, parameters).await;
+    let answer = call.run(connection, sql, parameters, Wanted::Rows).await;
     match answer {
-        Ok(Answer { rows, error: None, .. }) => rows,
+        Ok(Answer {
+            rows, error: None, ..
+        }) => rows,
         other => panic!("{sql}: {other:?}"),
     }
 }
@@ -97,8 +125,11 @@ async fn failure(
     sql: &str,
     parameters: &[ParameterValue],
 ) -> Error {
-    match call.run(connection, sql, parameters).await {
-        Ok(Answer { error: Some(error), .. }) | Err(error) => error,
+    match call.run(connection, sql, parameters, Wanted::Rows).await {
+        Ok(Answer {
+            error: Some(error), ..
+        })
+        | Err(error) => error,
         Ok(answer) => panic!("{sql}: {answer:?}"),
     }
 }
