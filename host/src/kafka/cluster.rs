@@ -6,7 +6,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Longest wait for an answer of the cluster to a metadata or offset question.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two tries of a question that a cluster in motion cannot answer yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Largest record of a topic whose configuration cannot be read, bytes: Kafka's default `max.message.bytes`.
 const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
@@ -104,7 +106,7 @@ impl Cluster {
         // A topic just created may not be in the first answer.
         let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
         while used.iter().any(|t| !partitions.contains_key(t)) && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
             partitions = self.topic_partitions().await?;
         }
         let resources: Vec<_> = used.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
@@ -199,13 +201,22 @@ impl Cluster {
     /// # Errors
     /// The cluster did not answer.
     pub async fn log_bounds(self: &Arc<Self>, tp: &TopicPartition) -> Result<LogBounds, Error> {
-        let wanted = tp.clone();
-        let (start, end) = self
-            .clone()
-            .ask(move |c| c.scout.fetch_watermarks(&wanted.topic, wanted.partition, ANSWER_TIMEOUT))
-            .await?
-            .map_err(Error::new(format!("cannot read the log bounds of {tp}")))?;
-        Ok(LogBounds { start, end })
+        let deadline = tokio::time::Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            let wanted = tp.clone();
+            let answer = self
+                .clone()
+                .ask(move |c| c.scout.fetch_watermarks(&wanted.topic, wanted.partition, ANSWER_TIMEOUT))
+                .await?;
+            match answer {
+                Ok((start, end)) => return Ok(LogBounds { start, end }),
+                // A topic just made, or a broker just started, has no leader for a moment.
+                Err(error) if is_passing(&error) && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(error) => return Err(Error::new(format!("cannot read the log bounds of {tp}"))(error)),
+            }
+        }
     }
 
     /// Partitions of a topic, from the cluster.
@@ -221,6 +232,15 @@ impl Cluster {
             .await
             .map_err(|e| Error::Client(format!("a question to Kafka ended early: {e}")))
     }
+}
+
+/// True for what passes by itself while leaders are elected and metadata spread.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(
+        error.rdkafka_error_code(),
+        Some(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition | UnknownPartition | UnknownTopic)
+    )
 }
 
 /// Settings that every client of ours shares.

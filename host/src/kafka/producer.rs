@@ -7,6 +7,7 @@
 use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
 use crate::dispatch::outbox::Numbered;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
@@ -110,6 +111,13 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // librdkafka warns at every start that `enable.gapless.guarantee` is experimental. It is meant: order is part of the proof.
+        if facility != "CONFWARN" {
+            tracing::info!(?level, facility, "Kafka producer: {message}");
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(reason.to_string());
