@@ -181,6 +181,23 @@ async fn killed_servers_come_back_at_the_same_address_with_their_data() {
 }
 
 #[tokio::test]
+async fn a_stop_in_the_middle_of_a_restart_leaves_nothing_running() {
+    let folder = Folder::new();
+    let servers = start(&folder.0).await;
+    let kafka = pids(&folder.0)[1];
+    kill(kafka);
+    // The new process exists, and is far from ready: its controller refuses it until the killed one's session is over.
+    eventually("a new Kafka process", async || pids(&folder.0)[1] != kafka).await;
+    let restarting = pids(&folder.0)[1];
+    servers.stop().await;
+    assert!(
+        !is_running(restarting),
+        "the Kafka that was being restarted still runs"
+    );
+    start(&folder.0).await.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_fnhost_leaves_nothing_that_blocks_the_next_start() {
     if let Some(folder) = std::env::var_os(VICTIM) {
         let _servers = start(Path::new(&folder)).await;
