@@ -16,8 +16,9 @@ use sqlx::{Connection, PgConnection, Row};
 
 /// Bound of everything that is awaited here.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A start on an existing directory; it takes about one second on an idle machine.
-const SECOND_START_MAX: Duration = Duration::from_secs(5);
+/// A start on an existing directory. It takes less than a second where nothing else runs; this leaves room for a busy
+/// machine, and still notices a broker that waits for its own old session.
+const SECOND_START_MAX: Duration = Duration::from_secs(8);
 /// Tells a copy of this test program to be the fnhost that gets killed, and where.
 const VICTIM: &str = "FNHOST_TEST_VICTIM_DATA_DIR";
 const TOPIC: &str = "kept";
