@@ -122,10 +122,11 @@ impl Rotating {
 
     /// A log that cannot be written (disk full) must not take its server down, so failures end here.
     fn write(&mut self, line: &[u8]) {
-        if self.bytes >= FILE_BYTES_MAX && fs::rename(&self.path, self.path.with_extension("log.1")).is_ok() {
-            if let Ok(fresh) = Self::open(&self.path) {
-                *self = fresh;
-            }
+        if self.bytes >= FILE_BYTES_MAX
+            && fs::rename(&self.path, self.path.with_extension("log.1")).is_ok()
+            && let Ok(fresh) = Self::open(&self.path)
+        {
+            *self = fresh;
         }
         if self.file.write_all(line).is_ok() {
             self.bytes += line.len() as u64;

@@ -18,6 +18,7 @@
 mod account;
 mod directory;
 mod error;
+mod java;
 mod kafka;
 mod leftover;
 mod log;

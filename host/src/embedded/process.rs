@@ -182,7 +182,13 @@ impl Server {
                 failures = 0;
             }
             let restarted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
+                _ = stop.wait_for(|stop| *stop) => {
+                    // The process of the start just dropped is like one of an earlier run.
+                    if let Err(error) = self.service.stop_leftover().await {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "{name} could not be stopped");
+                    }
+                    break;
+                }
                 restarted = self.service.restart(start_deadline, &mut failures) => restarted,
             };
             match restarted {
