@@ -215,6 +215,17 @@ impl Row {
             .map_err(|error| SqlError::new(None, format!("column {index}: {error}")))
     }
 
+    /// The `jsonb` in this column as `T`; `None` for null.
+    ///
+    /// # Errors
+    /// The cell is absent, of another type, or does not hold a `T`.
+    pub fn json_or_null<T: serde::de::DeserializeOwned>(&self, index: usize) -> Result<Option<T>, SqlError> {
+        match self.cell(index)? {
+            Value::Null => Ok(None),
+            _ => self.json(index).map(Some),
+        }
+    }
+
     fn cell(&self, index: usize) -> Result<&Value, SqlError> {
         self.0
             .get(index)
@@ -274,6 +285,7 @@ mod tests {
         assert_eq!(row.int64_or_null(1), Ok(None));
         assert_eq!(row.text(2), Ok("x"));
         assert_eq!(row.json::<Vec<u8>>(3), Ok(vec![1]));
+        assert_eq!(row.json_or_null::<Vec<u8>>(1), Ok(None));
         for wrong in [
             row.int64(1).is_err(),
             row.int64(2).is_err(),
