@@ -86,10 +86,15 @@ impl Request {
     /// # Errors
     /// 400 where it is no number, 422 where it is not within 1 and `max`.
     pub fn limit(&self, default: i64, max: i64) -> Result<i64, Problem> {
-        let Some(text) = self.parameter("limit")? else { return Ok(default) };
+        let Some(text) = self.parameter("limit")? else {
+            return Ok(default);
+        };
         match text.parse() {
             Ok(limit) if (1..=max).contains(&limit) => Ok(limit),
-            Ok(_) => Err(Problem::invalid("limit", format!("between 1 and {max} entries are possible"))),
+            Ok(_) => Err(Problem::invalid(
+                "limit",
+                format!("between 1 and {max} entries are possible"),
+            )),
             Err(_) => Err(Problem::malformed("limit", "the query parameter is no number")),
         }
     }
@@ -324,15 +329,28 @@ mod tests {
     fn a_limit_is_kept_within_bounds() {
         let limit = |query: &str| {
             let query = query.to_owned();
-            Request { query, ..post("", Body::Read(Vec::new())) }.limit(20, 100)
+            Request {
+                query,
+                ..post("", Body::Read(Vec::new()))
+            }
+            .limit(20, 100)
         };
         assert_eq!(limit(""), Ok(20));
         assert_eq!(limit("limit=1"), Ok(1));
         assert_eq!(limit("limit=100"), Ok(100));
-        for (query, status) in [("limit=0", 422), ("limit=101", 422), ("limit=-1", 422), ("limit=x", 400), ("limit=", 400)]
-        {
+        for (query, status) in [
+            ("limit=0", 422),
+            ("limit=101", 422),
+            ("limit=-1", 422),
+            ("limit=x", 400),
+            ("limit=", 400),
+        ] {
             let problem = limit(query).unwrap_err();
-            assert_eq!((problem.status, problem.field.as_deref()), (status, Some("limit")), "{query}");
+            assert_eq!(
+                (problem.status, problem.field.as_deref()),
+                (status, Some("limit")),
+                "{query}"
+            );
         }
     }
 }
