@@ -1,0 +1,141 @@
+//! The catalogue for everybody, and the stock for those who keep it.
+
+use crate::domain::Stock;
+use crate::sql;
+use kit::event::Money;
+use kit::http::{Request, Response};
+use kit::problem::Problem;
+use kit::token::{self, Role};
+use kit::{Host, Row, SqlError};
+use serde::{Deserialize, Serialize};
+
+/// Products in an answer where the caller does not say.
+pub const PRODUCTS_DEFAULT: i64 = 100;
+/// Products in an answer at most.
+pub const PRODUCTS_MAX: i64 = 500;
+/// Units of a product at most, far from where sums of them could overflow.
+pub const ON_HAND_MAX: i64 = 1_000_000_000;
+
+#[derive(Serialize)]
+struct Product {
+    sku: String,
+    name: String,
+    price: Money,
+    available: i64,
+}
+
+#[derive(Serialize)]
+struct Products {
+    products: Vec<Product>,
+    /// For the parameter `cursor` of the next request; null on the last page.
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Inventory<'a> {
+    sku: &'a str,
+    on_hand: i64,
+    reserved: i64,
+    available: i64,
+}
+
+#[derive(Deserialize)]
+struct SetOnHand {
+    on_hand: i64,
+}
+
+/// Answers a request.
+pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
+    route(host, &request).await.into()
+}
+
+async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
+    let segments = request.segments();
+    // A SKU consists of characters that a path carries unescaped, so one that would need decoding does not exist.
+    match (request.method.as_str(), segments.as_slice()) {
+        ("GET", ["products"]) => products(host, request).await,
+        ("GET", ["products", sku]) => product(host, sku).await,
+        ("GET", ["inventory", sku]) => inventory(host, sku).await,
+        ("PUT", ["inventory", sku]) => set_on_hand(host, request, sku).await,
+        (_, ["products"] | ["products", _]) => Err(Problem::method_not_allowed("GET")),
+        (_, ["inventory", _]) => Err(Problem::method_not_allowed("GET, PUT")),
+        _ => Err(Problem::not_found("no such address")),
+    }
+}
+
+async fn products(host: &impl Host, request: &Request) -> Result<Response, Problem> {
+    let limit = request.limit(PRODUCTS_DEFAULT, PRODUCTS_MAX)?;
+    let after = request.parameter("cursor")?.unwrap_or_default();
+    // One more than is asked for tells whether there is more.
+    let rows = sql::products(host, after, limit + 1).await?;
+    let mut products = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let more = i64::try_from(products.len()).is_ok_and(|found| found > limit);
+    if more {
+        products.pop();
+    }
+    let next_cursor = products.last().filter(|_| more).map(|last| last.sku.clone());
+    Ok(Response::json(
+        200,
+        &Products {
+            products,
+            next_cursor,
+        },
+    ))
+}
+
+async fn product(host: &impl Host, sku: &str) -> Result<Response, Problem> {
+    let row = sql::product(host, sku).await?.ok_or_else(unknown)?;
+    Ok(Response::json(200, &read(&row)?))
+}
+
+async fn inventory(host: &impl Host, sku: &str) -> Result<Response, Problem> {
+    let stock = sql::stock_of(host, sku).await?.ok_or_else(unknown)?;
+    Ok(describe(sku, stock))
+}
+
+async fn set_on_hand(host: &impl Host, request: &Request, sku: &str) -> Result<Response, Problem> {
+    if token::caller(host, request).await?.role != Role::Admin {
+        return Err(Problem::forbidden("setting the stock needs the role admin"));
+    }
+    let SetOnHand { on_hand } = request.json()?;
+    if !(0..=ON_HAND_MAX).contains(&on_hand) {
+        return Err(Problem::invalid(
+            "on_hand",
+            format!("between 0 and {ON_HAND_MAX} units are possible"),
+        ));
+    }
+    if let Some(stock) = sql::set_on_hand(host, sku, on_hand).await? {
+        return Ok(describe(sku, stock));
+    }
+    let Stock { reserved, .. } = sql::stock_of(host, sku).await?.ok_or_else(unknown)?;
+    Err(Problem::conflict(format!("{reserved} units are reserved for orders")).with_field("on_hand"))
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no product has this SKU").with_field("sku")
+}
+
+fn describe(sku: &str, stock: Stock) -> Response {
+    let Stock { on_hand, reserved } = stock;
+    Response::json(
+        200,
+        &Inventory {
+            sku,
+            on_hand,
+            reserved,
+            available: stock.available(),
+        },
+    )
+}
+
+fn read(row: &Row) -> Result<Product, SqlError> {
+    Ok(Product {
+        sku: row.text(0)?.to_owned(),
+        name: row.text(1)?.to_owned(),
+        price: Money {
+            amount: row.int64(2)?,
+            currency: row.text(3)?.to_owned(),
+        },
+        available: row.int64(4)?,
+    })
+}

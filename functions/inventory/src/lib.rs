@@ -1,0 +1,9 @@
+//! The `inventory` function: the catalogue, its stock, and what each order holds of it. Glue only.
+
+pub mod domain;
+pub mod http;
+pub mod kafka;
+mod sql;
+
+kit::export_http!(crate::http::handle);
+kit::export_kafka!(crate::kafka::handle);

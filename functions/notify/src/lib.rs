@@ -1,0 +1,9 @@
+//! The `notify` function: tells users what became of their orders. Glue only.
+
+pub mod domain;
+pub mod http;
+pub mod kafka;
+mod sql;
+
+kit::export_http!(crate::http::handle);
+kit::export_kafka!(crate::kafka::handle);

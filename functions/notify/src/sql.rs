@@ -1,0 +1,84 @@
+//! Every statement of the function.
+
+use crate::domain::Notification;
+use kit::event::Notice;
+use kit::{Row, Sql, SqlError, Value};
+use uuid::Uuid;
+
+// In key order, so that two batches with the same events wait for each other in one direction only. A copy of an event
+// that is in the table, or twice in the batch, is left out and not returned.
+const STORE: &str = "
+    WITH asked AS (
+        SELECT * FROM unnest($1::text[], $2::text[]::uuid[], $3::text[]::uuid[], $4::text[], $5::text[], $6::text[],
+                             $7::text[])
+        WITH ORDINALITY AS asked (event_id, order_id, user_id, status, subject, email_text, sms_text, position)
+    ), stored AS (
+        INSERT INTO notification (event_id, order_id, user_id, status, subject, email_text, sms_text)
+        SELECT event_id, order_id, user_id, status, subject, email_text, sms_text FROM asked ORDER BY event_id
+        ON CONFLICT (event_id) DO NOTHING
+        RETURNING event_id
+    )
+    SELECT min(asked.position)::int8 FROM stored JOIN asked USING (event_id) GROUP BY event_id ORDER BY 1";
+
+const LIST: &str = "
+    SELECT id, order_id, status, subject, email_text, sms_text,
+           to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+    FROM notification
+    WHERE user_id = $1::text::uuid AND id < $2::int8
+    ORDER BY id DESC
+    LIMIT $3::int8";
+
+/// A notification to send.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// `ce_id` of the event.
+    pub event_id: &'a str,
+    /// The order it is about.
+    pub order_id: Uuid,
+    /// To whom it is sent.
+    pub user_id: Uuid,
+    /// What it tells.
+    pub status: Notice,
+    /// How it tells it.
+    pub notification: Notification,
+}
+
+/// Stores those whose event is new, and answers their places in `entries`, ascending.
+///
+/// # Errors
+/// What the database refused.
+pub async fn store(db: &impl Sql, entries: &[Entry<'_>]) -> Result<Vec<usize>, SqlError> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = |cell: &dyn Fn(&Entry<'_>) -> String| entries.iter().map(cell).collect::<Value>();
+    let params = vec![
+        text(&|entry| entry.event_id.to_owned()),
+        text(&|entry| entry.order_id.to_string()),
+        text(&|entry| entry.user_id.to_string()),
+        text(&|entry| entry.status.as_str().to_owned()),
+        text(&|entry| entry.notification.subject.to_owned()),
+        text(&|entry| entry.notification.email_text.clone()),
+        text(&|entry| entry.notification.sms_text.clone()),
+    ];
+    db.query(STORE, params).await?.iter().map(place).collect()
+}
+
+/// SQL counts from 1.
+fn place(row: &Row) -> Result<usize, SqlError> {
+    let position = row.int64(0)?;
+    usize::try_from(position - 1).map_err(|_| SqlError::new(None, format!("no position: {position}")))
+}
+
+/// Up to `limit` notifications of a user with an id below `before`, newest first: id, order id, status, subject, e-mail,
+/// SMS, time as RFC 3339.
+///
+/// # Errors
+/// What the database refused.
+pub async fn list(db: &impl Sql, user_id: Uuid, before: i64, limit: i64) -> Result<Vec<Row>, SqlError> {
+    db.query(
+        LIST,
+        vec![user_id.to_string().into(), before.into(), limit.into()],
+    )
+    .await
+}

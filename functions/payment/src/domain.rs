@@ -1,0 +1,204 @@
+//! What an order event does to the order's payment. Pure: state, event and the gateway's answer in, decision out.
+
+use crate::gateway::Answer;
+use kit::event::Money;
+use uuid::Uuid;
+
+/// Why a payment is declined whose gateway failed until the last attempt.
+pub const GATEWAY_UNAVAILABLE: &str = "gateway unavailable";
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The money is held for the order.
+    Authorized,
+    /// Final: the gateway refused, or never answered.
+    Declined,
+    /// The money was taken.
+    Captured,
+    /// Final: nothing is held, or ever will be.
+    Voided,
+    /// Final: the money that was taken went back.
+    Refunded,
+}
+
+impl State {
+    /// Every state, in the order of a payment's life.
+    pub const ALL: [Self; 5] = [
+        Self::Authorized,
+        Self::Declined,
+        Self::Captured,
+        Self::Voided,
+        Self::Refunded,
+    ];
+
+    /// The name used in SQL and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorized => "AUTHORIZED",
+            Self::Declined => "DECLINED",
+            Self::Captured => "CAPTURED",
+            Self::Voided => "VOIDED",
+            Self::Refunded => "REFUNDED",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// The payment of one order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Its own id, which others quote.
+    pub payment_id: Uuid,
+    /// Whose order it is.
+    pub user_id: Uuid,
+    /// What the order costs; absent where the order ended before its creation was heard of.
+    pub amount: Option<Money>,
+    /// Where it stands.
+    pub state: State,
+    /// Why it was declined.
+    pub reason: Option<String>,
+    /// The highest order version seen.
+    pub version: i64,
+}
+
+/// What happened to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was placed.
+    Created {
+        /// What it costs.
+        amount: Money,
+        /// What the gateway says about taking that.
+        answer: Answer,
+        /// Whether an answer that is still missing will stay missing.
+        last_attempt: bool,
+    },
+    /// It has stock and money.
+    Confirmed,
+    /// It was rejected or cancelled.
+    Ended,
+}
+
+/// What came of an event; all but `None` are told to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the event of its name")]
+pub enum Effect {
+    /// Nothing to tell: the event is old news, or no money was held.
+    None,
+    Authorized,
+    Declined,
+    Captured,
+    Voided,
+    Refunded,
+}
+
+/// What to do with an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing changes; the event is old news.
+    Stale,
+    /// The payment becomes this.
+    Write(Payment, Effect),
+    /// The gateway has no answer yet: ask again later.
+    Retry(String),
+    /// The event contradicts what payment itself decided: a dead letter for an operator to look at.
+    Contradiction(String),
+}
+
+/// Whose order an event is about, and which of its changes it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// The order's owner.
+    pub user_id: Uuid,
+    /// The order's version after the event.
+    pub version: i64,
+    /// The id of the payment, should this event begin it.
+    pub new_payment_id: Uuid,
+}
+
+/// Decides on one event of an order whose payment is `payment`, where it has one.
+#[must_use]
+pub fn decide(payment: Option<&Payment>, subject: Subject, change: &Change) -> Decision {
+    let Some(payment) = payment else {
+        return begin(subject, change);
+    };
+    // The creation is an order's first event, so whatever is known already is newer. That includes the end of the
+    // order: a gateway's answer that comes after it is not kept.
+    if subject.version <= payment.version || matches!(change, Change::Created { .. }) {
+        return Decision::Stale;
+    }
+    let (state, effect) = match (payment.state, change) {
+        (State::Authorized, Change::Confirmed) => (State::Captured, Effect::Captured),
+        (State::Captured, Change::Confirmed) => (State::Captured, Effect::None),
+        (state, Change::Confirmed) => {
+            let state = state.as_str();
+            return Decision::Contradiction(format!("the order is confirmed, but its payment is {state}"));
+        }
+        (State::Authorized, _) => (State::Voided, Effect::Voided),
+        (State::Captured, _) => (State::Refunded, Effect::Refunded),
+        (without_money, _) => (without_money, Effect::None),
+    };
+    Decision::Write(
+        Payment {
+            state,
+            version: subject.version,
+            ..payment.clone()
+        },
+        effect,
+    )
+}
+
+/// The first event of an order.
+fn begin(subject: Subject, change: &Change) -> Decision {
+    let Subject {
+        user_id,
+        version,
+        new_payment_id: payment_id,
+    } = subject;
+    let (state, amount, reason, effect) = match change {
+        Change::Created {
+            amount,
+            answer,
+            last_attempt,
+        } => {
+            let (state, reason, effect) = match answer {
+                Answer::Authorized => (State::Authorized, None, Effect::Authorized),
+                Answer::Declined(reason) => (State::Declined, Some((*reason).to_owned()), Effect::Declined),
+                Answer::Unavailable(_) if *last_attempt => (
+                    State::Declined,
+                    Some(GATEWAY_UNAVAILABLE.to_owned()),
+                    Effect::Declined,
+                ),
+                Answer::Unavailable(reason) => return Decision::Retry((*reason).to_owned()),
+            };
+            (state, Some(amount.clone()), reason, effect)
+        }
+        // The creation is still on its way: this row keeps it from taking anything.
+        Change::Ended => (State::Voided, None, None, Effect::None),
+        Change::Confirmed => {
+            return Decision::Contradiction("the order is confirmed, but was never paid for".to_owned());
+        }
+    };
+    Decision::Write(
+        Payment {
+            payment_id,
+            user_id,
+            amount,
+            state,
+            reason,
+            version,
+        },
+        effect,
+    )
+}
+
+#[cfg(test)]
+#[path = "domain_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! Tables of cases: every pair of events in both orders, for each answer of the gateway.
+
+use super::*;
+
+fn created(answer: Answer) -> (i64, Change) {
+    let amount = Money {
+        amount: 4_990,
+        currency: "EUR".to_owned(),
+    };
+    (
+        1,
+        Change::Created {
+            amount,
+            answer,
+            last_attempt: false,
+        },
+    )
+}
+
+fn confirmed() -> (i64, Change) {
+    (2, Change::Confirmed)
+}
+
+fn rejected() -> (i64, Change) {
+    (2, Change::Ended)
+}
+
+fn cancelled() -> (i64, Change) {
+    (3, Change::Ended)
+}
+
+fn subject(version: i64) -> Subject {
+    let id = u128::try_from(version).unwrap();
+    Subject {
+        user_id: Uuid::from_u128(7),
+        version,
+        new_payment_id: Uuid::from_u128(id),
+    }
+}
+
+/// Applies events of one order and compares what each did (`-` is old news or nothing to tell, `~` a retry, `!` a
+/// contradiction) and the state in the end.
+fn check(events: &[(i64, Change)], effects: &[&str], state: Option<State>) {
+    let mut payment: Option<Payment> = None;
+    let mut found = Vec::new();
+    for (version, change) in events {
+        found.push(match decide(payment.as_ref(), subject(*version), change) {
+            Decision::Stale => "-",
+            Decision::Retry(_) => "~",
+            Decision::Contradiction(_) => "!",
+            Decision::Write(written, effect) => {
+                assert_eq!(written.version, *version, "after {events:?}");
+                if let Some(before) = &payment {
+                    assert_eq!(written.payment_id, before.payment_id, "a payment keeps its id");
+                }
+                payment = Some(written);
+                match effect {
+                    Effect::None => "-",
+                    Effect::Authorized => "authorized",
+                    Effect::Declined => "declined",
+                    Effect::Captured => "captured",
+                    Effect::Voided => "voided",
+                    Effect::Refunded => "refunded",
+                }
+            }
+        });
+    }
+    assert_eq!(found, effects, "effects of {events:?}");
+    assert_eq!(
+        payment.map(|payment| payment.state),
+        state,
+        "state after {events:?}"
+    );
+}
+
+#[rustfmt::skip] // a table: one case a line
+#[test]
+fn every_pair_of_events_in_both_orders() {
+    use State::{Authorized, Captured, Declined, Voided};
+    let paid = || created(Answer::Authorized);
+    let refused = || created(Answer::Declined("no"));
+    check(&[paid(), paid()], &["authorized", "-"], Some(Authorized));
+    check(&[paid(), confirmed()], &["authorized", "captured"], Some(Captured));
+    check(&[paid(), rejected()], &["authorized", "voided"], Some(Voided));
+    check(&[paid(), cancelled()], &["authorized", "voided"], Some(Voided));
+    check(&[refused(), refused()], &["declined", "-"], Some(Declined));
+    check(&[refused(), confirmed()], &["declined", "!"], Some(Declined));
+    check(&[refused(), rejected()], &["declined", "-"], Some(Declined));
+    check(&[refused(), cancelled()], &["declined", "-"], Some(Declined));
+    check(&[confirmed(), paid()], &["!", "authorized"], Some(Authorized));
+    check(&[rejected(), paid()], &["-", "-"], Some(Voided));
+    check(&[cancelled(), paid()], &["-", "-"], Some(Voided));
+    check(&[rejected(), refused()], &["-", "-"], Some(Voided));
+    check(&[cancelled(), refused()], &["-", "-"], Some(Voided));
+    check(&[rejected(), cancelled()], &["-", "-"], Some(Voided));
+    check(&[cancelled(), rejected()], &["-", "-"], Some(Voided));
+    check(&[rejected(), confirmed()], &["-", "-"], Some(Voided));
+    check(&[confirmed(), rejected()], &["!", "-"], Some(Voided));
+    check(&[cancelled(), confirmed()], &["-", "-"], Some(Voided));
+    check(&[confirmed(), cancelled()], &["!", "-"], Some(Voided));
+}
+
+#[rustfmt::skip] // a table: one case a line
+#[test]
+fn every_pair_after_the_creation_in_both_orders() {
+    use State::{Captured, Refunded, Voided};
+    let paid = || created(Answer::Authorized);
+    check(&[paid(), confirmed(), confirmed()], &["authorized", "captured", "-"], Some(Captured));
+    check(&[paid(), confirmed(), cancelled()], &["authorized", "captured", "refunded"], Some(Refunded));
+    check(&[paid(), cancelled(), confirmed()], &["authorized", "voided", "-"], Some(Voided));
+    check(&[paid(), rejected(), cancelled()], &["authorized", "voided", "-"], Some(Voided));
+    check(&[paid(), cancelled(), rejected()], &["authorized", "voided", "-"], Some(Voided));
+    check(&[paid(), confirmed(), paid()], &["authorized", "captured", "-"], Some(Captured));
+    check(&[paid(), cancelled(), cancelled()], &["authorized", "voided", "-"], Some(Voided));
+    // A confirmation that is newer than the end of the order contradicts it.
+    check(&[paid(), rejected(), (4, Change::Confirmed)], &["authorized", "voided", "!"], Some(Voided));
+    // A newer confirmation captures nothing again, and a newer end refunds nothing again.
+    check(&[paid(), confirmed(), (4, Change::Confirmed)], &["authorized", "captured", "-"], Some(Captured));
+    let ends = [paid(), confirmed(), cancelled(), (4, Change::Ended)];
+    check(&ends, &["authorized", "captured", "refunded", "-"], Some(Refunded));
+}
+
+#[test]
+fn a_gateway_without_an_answer_is_asked_again_until_the_last_attempt() {
+    let silent = || created(Answer::Unavailable("busy"));
+    check(&[silent()], &["~"], None);
+    check(
+        &[silent(), silent(), created(Answer::Authorized)],
+        &["~", "~", "authorized"],
+        Some(State::Authorized),
+    );
+    check(&[cancelled(), silent()], &["-", "-"], Some(State::Voided));
+    let amount = Money {
+        amount: 1,
+        currency: "EUR".to_owned(),
+    };
+    let last = Change::Created {
+        amount,
+        answer: Answer::Unavailable("busy"),
+        last_attempt: true,
+    };
+    let Decision::Write(payment, effect) = decide(None, subject(1), &last) else {
+        panic!("the last attempt decides")
+    };
+    assert_eq!((payment.state, effect), (State::Declined, Effect::Declined));
+    assert_eq!(payment.reason.as_deref(), Some(GATEWAY_UNAVAILABLE));
+}
+
+#[test]
+fn an_order_that_ended_first_is_known_without_its_amount() {
+    let Decision::Write(payment, _) = decide(None, subject(3), &Change::Ended) else {
+        panic!("a row is left")
+    };
+    assert_eq!(
+        (payment.user_id, payment.amount, payment.version),
+        (Uuid::from_u128(7), None, 3)
+    );
+}
+
+#[test]
+fn state_names_survive() {
+    for state in State::ALL {
+        assert_eq!(State::from_name(state.as_str()), Some(state));
+    }
+    assert_eq!(State::from_name("authorized"), None);
+}

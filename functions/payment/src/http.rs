@@ -1,0 +1,56 @@
+//! The caller's own payments.
+
+use crate::sql;
+use kit::event::Money;
+use kit::http::{Request, Response};
+use kit::problem::Problem;
+use kit::{Host, token};
+use serde::Serialize;
+use uuid::Uuid;
+
+#[derive(Serialize)]
+struct Payment {
+    order_id: Uuid,
+    payment_id: Uuid,
+    status: &'static str,
+    /// Absent where the order ended before payment heard what it costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Answers a request.
+pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
+    route(host, &request).await.into()
+}
+
+async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
+    match (request.method.as_str(), request.segments().as_slice()) {
+        ("GET", ["payments", order_id]) => payment(host, request, order_id).await,
+        (_, ["payments", _]) => Err(Problem::method_not_allowed("GET")),
+        _ => Err(Problem::not_found("no such address")),
+    }
+}
+
+async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<Response, Problem> {
+    let user_id = token::caller(host, request).await?.user_id;
+    // One answer for what does not exist and for what is another's: nobody learns which orders there are.
+    let unknown = || Problem::not_found("you have no payment for such an order").with_field("order_id");
+    let order_id: Uuid = order_id.parse().map_err(|_| unknown())?;
+    let payment = sql::payment_of_user(host, order_id, user_id)
+        .await?
+        .ok_or_else(unknown)?;
+    let status = payment.state.as_str();
+    let (payment_id, amount, reason) = (payment.payment_id, payment.amount, payment.reason);
+    Ok(Response::json(
+        200,
+        &Payment {
+            order_id,
+            payment_id,
+            status,
+            amount,
+            reason,
+        },
+    ))
+}

@@ -1,0 +1,293 @@
+//! Payment's side of the saga: order events in, what became of the money out.
+
+use crate::domain::{self, Change, Decision, Effect, Payment, Subject};
+use crate::gateway::{self, Answer, Clock, Question};
+use crate::sql;
+use kit::Sql;
+use kit::event::{
+    Event, Money, OrderChanged, OrderCreated, PaymentAuthorized, PaymentDeclined, PaymentSettled,
+};
+use kit::kafka::{Batch, Failure, Record, Reply};
+use kit::time::Ids;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// An event that is to be decided on.
+struct Task<'a> {
+    record: &'a Record,
+    user_id: Uuid,
+    version: i64,
+    change: Change,
+}
+
+/// Handles a batch of `order-events`: asks the gateway, then reads and writes in two statements however many records
+/// there are.
+///
+/// # Errors
+/// What the database refused; nothing of the batch is kept then.
+pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Failure> {
+    let Batch { records, mut reply } = batch;
+    // Before the first statement, so that no lock and no connection waits for the gateway.
+    let tasks = tasks(host, &records, &mut reply).await;
+    let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();
+    let mut payments = sql::lock_payments(host, &order_ids).await?;
+    let mut changed = BTreeSet::new();
+    let mut waiting = BTreeSet::new();
+    let mut ids = Ids::new();
+    for Task {
+        record,
+        user_id,
+        version,
+        change,
+    } in tasks
+    {
+        let order_id = record.event.order_id();
+        if waiting.contains(&order_id) {
+            reply.retry(record, "an earlier event of this order waits for the gateway");
+            continue;
+        }
+        let subject = Subject {
+            user_id,
+            version,
+            new_payment_id: ids.next(),
+        };
+        match domain::decide(payments.get(&order_id), subject, &change) {
+            Decision::Stale => {}
+            Decision::Write(payment, effect) => {
+                if let Some(event) = event(order_id, &payment, effect) {
+                    reply.emit(record, &event);
+                }
+                payments.insert(order_id, payment);
+                changed.insert(order_id);
+            }
+            Decision::Retry(reason) => {
+                reply.retry(record, reason);
+                waiting.insert(order_id);
+            }
+            Decision::Contradiction(reason) => reply.reject(record, reason),
+        }
+    }
+    payments.retain(|order_id, _| changed.contains(order_id));
+    sql::write(host, &payments).await?;
+    Ok(reply)
+}
+
+/// What the records ask for, with the gateway's answers; what is no event for payment is rejected.
+async fn tasks<'a>(clock: &impl Clock, records: &'a [Record], reply: &mut Reply) -> Vec<Task<'a>> {
+    let mut accepted = Vec::with_capacity(records.len());
+    let mut questions = Vec::new();
+    for record in records {
+        match check(&record.event) {
+            Ok(()) => accepted.push(record),
+            Err(reason) => {
+                reply.reject(record, reason);
+                continue;
+            }
+        }
+        if let Event::OrderCreated(OrderCreated {
+            order_id,
+            payment_token,
+            ..
+        }) = &record.event
+        {
+            questions.push(Question {
+                order_id: *order_id,
+                token: payment_token,
+                attempt: record.attempt,
+            });
+        }
+    }
+    let mut answers = gateway::ask(clock, &questions).await.into_iter();
+    accepted
+        .into_iter()
+        .filter_map(|record| task(record, &mut answers))
+        .collect()
+}
+
+/// A record with its answer, where it has asked for one.
+fn task<'a>(record: &'a Record, answers: &mut impl Iterator<Item = Answer>) -> Option<Task<'a>> {
+    let (user_id, version, change) = match &record.event {
+        Event::OrderCreated(OrderCreated {
+            user_id,
+            version,
+            total,
+            ..
+        }) => {
+            let (amount, last_attempt) = (total.clone(), record.last_attempt);
+            (
+                *user_id,
+                *version,
+                Change::Created {
+                    amount,
+                    answer: answers.next()?,
+                    last_attempt,
+                },
+            )
+        }
+        Event::OrderConfirmed(OrderChanged { user_id, version, .. }) => {
+            (*user_id, *version, Change::Confirmed)
+        }
+        Event::OrderRejected(OrderChanged { user_id, version, .. })
+        | Event::OrderCancelled(OrderChanged { user_id, version, .. }) => (*user_id, *version, Change::Ended),
+        _ => return None,
+    };
+    Some(Task {
+        record,
+        user_id,
+        version,
+        change,
+    })
+}
+
+/// Refuses what payment does not handle or no order can ask for; the error is the dead letter's reason.
+fn check(event: &Event) -> Result<(), String> {
+    let version = match event {
+        Event::OrderCreated(order) => {
+            let Money { amount, currency } = &order.total;
+            if *amount < 0 {
+                return Err(format!(
+                    "total.amount is {amount}, and nothing less than 0 can be paid"
+                ));
+            }
+            if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+                return Err(format!(
+                    "total.currency is {currency:?}, which is no ISO 4217 code"
+                ));
+            }
+            if order.items.is_empty() {
+                return Err("items is empty".to_owned());
+            }
+            if let Some(index) = order.items.iter().position(|item| item.quantity < 1) {
+                return Err(format!("items[{index}].quantity is less than 1"));
+            }
+            order.version
+        }
+        Event::OrderConfirmed(order) | Event::OrderRejected(order) | Event::OrderCancelled(order) => {
+            order.version
+        }
+        other => return Err(format!("payment does not handle {}", other.event_type())),
+    };
+    if version < 1 {
+        return Err(format!("version is {version}, and an order's first is 1"));
+    }
+    Ok(())
+}
+
+/// What is told to the others, where there is anything to tell.
+fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
+    let payment_id = payment.payment_id;
+    if effect == Effect::Declined {
+        let reason = payment.reason.clone().unwrap_or_default();
+        return Some(Event::PaymentDeclined(PaymentDeclined { order_id, reason }));
+    }
+    // Money that was held has an amount.
+    let amount = payment.amount.clone()?;
+    let settled = PaymentSettled {
+        order_id,
+        payment_id,
+        amount,
+    };
+    Some(match effect {
+        Effect::None | Effect::Declined => return None,
+        Effect::Authorized => Event::PaymentAuthorized(PaymentAuthorized {
+            order_id,
+            payment_id,
+            amount: settled.amount,
+        }),
+        Effect::Captured => Event::PaymentCaptured(settled),
+        Effect::Voided => Event::PaymentVoided(settled),
+        Effect::Refunded => Event::PaymentRefunded(settled),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::event::{InventorySettled, Item, OrderStatus};
+
+    const ORDER: Uuid = Uuid::from_u128(1);
+    const USER: Uuid = Uuid::from_u128(2);
+
+    fn created(change: impl FnOnce(&mut OrderCreated)) -> Event {
+        let mut order = OrderCreated {
+            order_id: ORDER,
+            user_id: USER,
+            version: 1,
+            items: vec![Item {
+                sku: "A".to_owned(),
+                quantity: 1,
+                unit_price: 5,
+            }],
+            total: Money {
+                amount: 5,
+                currency: "EUR".to_owned(),
+            },
+            payment_token: gateway::OK.to_owned(),
+        };
+        change(&mut order);
+        Event::OrderCreated(order)
+    }
+
+    #[test]
+    fn what_no_order_can_ask_for_is_a_dead_letter() {
+        let status = OrderStatus::Cancelled;
+        let end = OrderChanged {
+            order_id: ORDER,
+            user_id: USER,
+            version: 0,
+            status,
+            reason: None,
+        };
+        let settled = Event::InventoryCommitted(InventorySettled { order_id: ORDER });
+        for (event, expected) in [
+            (created(|_| {}), None),
+            (created(|order| order.total.amount = 0), None),
+            (
+                created(|order| order.total.amount = -1),
+                Some("total.amount is -1, and nothing less than 0 can be paid"),
+            ),
+            (
+                created(|order| order.total.currency = "eur".to_owned()),
+                Some("total.currency is \"eur\", which is no ISO 4217 code"),
+            ),
+            (created(|order| order.items.clear()), Some("items is empty")),
+            (
+                created(|order| order.items[0].quantity = 0),
+                Some("items[0].quantity is less than 1"),
+            ),
+            (
+                created(|order| order.version = 0),
+                Some("version is 0, and an order's first is 1"),
+            ),
+            (
+                Event::OrderCancelled(end),
+                Some("version is 0, and an order's first is 1"),
+            ),
+            (settled, Some("payment does not handle inventory.committed")),
+        ] {
+            assert_eq!(check(&event).err().as_deref(), expected, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn only_money_that_was_held_is_told_of() {
+        let held = Payment {
+            payment_id: Uuid::from_u128(3),
+            user_id: USER,
+            amount: Some(Money {
+                amount: 5,
+                currency: "EUR".to_owned(),
+            }),
+            state: domain::State::Declined,
+            reason: Some("no".to_owned()),
+            version: 1,
+        };
+        let told = |effect| event(ORDER, &held, effect).map(|event| event.event_type());
+        assert_eq!(told(Effect::None), None);
+        assert_eq!(told(Effect::Authorized), Some("payment.authorized"));
+        assert_eq!(told(Effect::Declined), Some("payment.declined"));
+        assert_eq!(told(Effect::Captured), Some("payment.captured"));
+        assert_eq!(told(Effect::Voided), Some("payment.voided"));
+        assert_eq!(told(Effect::Refunded), Some("payment.refunded"));
+    }
+}

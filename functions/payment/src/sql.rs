@@ -1,0 +1,111 @@
+//! Every statement of the function. Those of a batch take all its rows at once and lock them in key order.
+
+use crate::domain::{Payment, State};
+use kit::event::Money;
+use kit::{Row, Sql, SqlError, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+const LOCK_PAYMENTS: &str = "
+    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version
+    FROM payment
+    WHERE order_id = ANY ($1::text[]::uuid[])
+    ORDER BY order_id
+    FOR NO KEY UPDATE";
+
+// What a payment is for and whose it is never changes.
+const WRITE: &str = "
+    INSERT INTO payment (order_id, payment_id, user_id, amount, currency, state, reason, version)
+    SELECT * FROM unnest($1::text[]::uuid[], $2::text[]::uuid[], $3::text[]::uuid[], $4::int8[], $5::text[],
+                         $6::text[], $7::text[], $8::int8[])
+    ON CONFLICT (order_id) DO UPDATE
+    SET state = excluded.state, version = excluded.version, updated_at = now()";
+
+const PAYMENT_OF_USER: &str = "
+    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version
+    FROM payment
+    WHERE order_id = $1::text::uuid AND user_id = $2::text::uuid";
+
+/// The payments of these orders, locked.
+///
+/// # Errors
+/// What the database refused.
+pub async fn lock_payments(
+    db: &impl Sql,
+    order_ids: &BTreeSet<Uuid>,
+) -> Result<BTreeMap<Uuid, Payment>, SqlError> {
+    if order_ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids = order_ids.iter().map(Uuid::to_string).collect();
+    let rows = db.query(LOCK_PAYMENTS, vec![ids]).await?;
+    rows.iter().map(|row| Ok((row.uuid(0)?, payment(row)?))).collect()
+}
+
+/// The payment of this order, where it is the user's.
+///
+/// # Errors
+/// What the database refused.
+pub async fn payment_of_user(
+    db: &impl Sql,
+    order_id: Uuid,
+    user_id: Uuid,
+) -> Result<Option<Payment>, SqlError> {
+    let params = vec![order_id.to_string().into(), user_id.to_string().into()];
+    db.query(PAYMENT_OF_USER, params)
+        .await?
+        .first()
+        .map(payment)
+        .transpose()
+}
+
+fn payment(row: &Row) -> Result<Payment, SqlError> {
+    let currency = row.text_or_null(4)?.map(str::to_owned);
+    let amount = row
+        .int64_or_null(3)?
+        .zip(currency)
+        .map(|(amount, currency)| Money { amount, currency });
+    let state = row.text(5)?;
+    Ok(Payment {
+        payment_id: row.uuid(1)?,
+        user_id: row.uuid(2)?,
+        amount,
+        state: State::from_name(state)
+            .ok_or_else(|| SqlError::new(None, format!("unknown state {state:?}")))?,
+        reason: row.text_or_null(6)?.map(str::to_owned),
+        version: row.int64(7)?,
+    })
+}
+
+/// Writes payments by the id of their order: new ones whole, of others what can change.
+///
+/// # Errors
+/// What the database refused.
+pub async fn write(db: &impl Sql, payments: &BTreeMap<Uuid, Payment>) -> Result<(), SqlError> {
+    if payments.is_empty() {
+        return Ok(());
+    }
+    let amount = |payment: &Payment| payment.amount.as_ref().map(|money| money.amount);
+    let currency = |payment: &Payment| payment.amount.as_ref().map(|money| money.currency.clone());
+    let params: Vec<Value> = vec![
+        payments.keys().map(Uuid::to_string).collect(),
+        payments
+            .values()
+            .map(|payment| payment.payment_id.to_string())
+            .collect(),
+        payments
+            .values()
+            .map(|payment| payment.user_id.to_string())
+            .collect(),
+        Value::Int64Array(payments.values().map(amount).collect()),
+        payments.values().map(currency).collect(),
+        payments
+            .values()
+            .map(|payment| payment.state.as_str().to_owned())
+            .collect(),
+        payments.values().map(|payment| payment.reason.clone()).collect(),
+        payments.values().map(|payment| payment.version).collect(),
+    ];
+    db.execute(WRITE, params).await?;
+    Ok(())
+}
