@@ -136,3 +136,124 @@ async fn keys<H: Host>(host: &H) -> Result<Response, Problem> {
 fn invalid(invalid: Invalid) -> Problem {
     Problem::invalid(invalid.field, invalid.detail)
 }
+
+#[cfg(test)]
+mod tests {
+    //! What is refused before the database is asked: the host of these tests has nothing at all.
+
+    use super::*;
+    use kit::http::Body;
+    use kit::{Row, Sql, SqlError, Value};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    struct Nothing;
+
+    impl Sql for Nothing {
+        async fn query(&self, statement: &'static str, _: Vec<Value>) -> Result<Vec<Row>, SqlError> {
+            panic!("the database was asked: {statement}")
+        }
+
+        async fn execute(&self, statement: &'static str, _: Vec<Value>) -> Result<u64, SqlError> {
+            panic!("the database was asked: {statement}")
+        }
+    }
+
+    impl Host for Nothing {
+        async fn variable(&self, name: &str) -> Result<String, String> {
+            Err(format!("variable {name} is not defined"))
+        }
+    }
+
+    /// Status and field of the answer. Nothing here ever waits, so one poll is the whole call.
+    fn refusal(method: &str, path: &str, body: Body) -> (u16, Option<String>) {
+        let headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let request = Request {
+            method,
+            path,
+            query: String::new(),
+            headers,
+            body,
+        };
+        let answer = pin!(handle(&Nothing, request)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(response) = answer else {
+            panic!("the call waits for something")
+        };
+        let problem: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(problem["status"], response.status);
+        (response.status, problem["field"].as_str().map(str::to_owned))
+    }
+
+    #[test]
+    fn what_is_not_acceptable_names_the_field() {
+        for (path, body, status, field) in [
+            ("register", "{", 400, "body"),
+            ("register", "{}", 422, "email"),
+            ("register", r#"{"email":"a@b.c"}"#, 422, "password"),
+            (
+                "register",
+                r#"{"email":7,"password":"correct horse"}"#,
+                422,
+                "email",
+            ),
+            (
+                "register",
+                r#"{"email":"a@b","password":"correct horse"}"#,
+                422,
+                "email",
+            ),
+            (
+                "register",
+                r#"{"email":"a@b.c\u0000","password":"correct horse"}"#,
+                422,
+                "email",
+            ),
+            (
+                "register",
+                r#"{"email":"a@b.c","password":"password"}"#,
+                422,
+                "password",
+            ),
+            (
+                "register",
+                r#"{"email":"a@b.c","password":"correct horse","name":"a\nb"}"#,
+                422,
+                "name",
+            ),
+            ("login", r#"{"email":"a@b.c"}"#, 422, "password"),
+            ("refresh", "{}", 422, "refresh_token"),
+        ] {
+            let found = refusal("POST", &format!("/auth/{path}"), Body::Read(body.into()));
+            assert_eq!(found, (status, Some(field.to_owned())), "{path} {body}");
+        }
+        assert_eq!(
+            refusal("POST", "/auth/login", Body::TooLarge),
+            (413, Some("body".to_owned()))
+        );
+    }
+
+    #[test]
+    fn addresses_and_methods_that_do_not_exist_are_refused() {
+        for (method, path, status) in [
+            ("GET", "/auth", 404),
+            ("GET", "/auth/other", 404),
+            ("GET", "/auth/login", 405),
+            ("POST", "/auth/me", 405),
+            ("POST", "/.well-known/jwks.json", 405),
+            ("GET", "/auth/me", 401),
+        ] {
+            assert_eq!(
+                refusal(method, path, Body::Read(Vec::new())).0,
+                status,
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_key_is_our_fault_and_says_nothing() {
+        let body = Body::Read(br#"{"email":"a@b.c","password":"correct horse"}"#.to_vec());
+        assert_eq!(refusal("POST", "/auth/login", body), (500, None));
+    }
+}

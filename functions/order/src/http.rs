@@ -139,14 +139,7 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
                 .map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?,
         ),
     };
-    let limit = match request.parameter("limit")? {
-        None => PAGE_DEFAULT,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=PAGE_MAX).contains(limit))
-            .ok_or_else(|| Problem::invalid("limit", format!("1 to {PAGE_MAX}")))?,
-    };
+    let limit = request.limit(PAGE_DEFAULT, PAGE_MAX)?;
     // One more than asked for tells whether there is a further page.
     let mut orders: Vec<View> = sql::list(host, user_id, status, cursor, limit + 1)
         .await?
@@ -262,3 +255,7 @@ fn body_hash(input: &Input) -> Vec<u8> {
     // Strings and numbers: writing them into memory cannot fail.
     Sha256::digest(serde_json::to_vec(input).unwrap_or_default()).to_vec()
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -147,3 +147,111 @@ fn notification(order: &Known, status: Notice, reason: Option<String>) -> Event 
         reason,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Order;
+    use kit::event::InventorySettled;
+    use kit::kafka::{Header, Message, Outcome};
+    use kit::{Row, SqlError, Value};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    struct NoDatabase;
+
+    impl Sql for NoDatabase {
+        async fn query(&self, statement: &'static str, _: Vec<Value>) -> Result<Vec<Row>, SqlError> {
+            Err(SqlError::new(None, statement))
+        }
+
+        async fn execute(&self, statement: &'static str, _: Vec<Value>) -> Result<u64, SqlError> {
+            Err(SqlError::new(None, statement))
+        }
+    }
+
+    fn message(event: &Event) -> Message {
+        Message {
+            key: Some(event.order_id().to_string().into_bytes()),
+            value: Some(event.to_json()),
+            headers: vec![Header {
+                name: "ce_type".to_owned(),
+                value: event.event_type().into(),
+            }],
+            attempt: 1,
+            last_attempt: false,
+        }
+    }
+
+    fn answer(messages: Vec<Message>) -> Result<Reply, Failure> {
+        let call = pin!(handle(&NoDatabase, Batch::decode(messages)));
+        let Poll::Ready(answer) = call.poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits")
+        };
+        answer
+    }
+
+    fn changed(status: OrderStatus) -> Transition {
+        Transition {
+            status,
+            version: 2,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_batch_of_what_is_not_ours_is_rejected_without_a_statement() {
+        let events = announcement(
+            Uuid::from_u128(1),
+            Uuid::from_u128(2),
+            &changed(OrderStatus::Confirmed),
+        );
+        let broken = Message {
+            value: None,
+            ..message(&events[0])
+        };
+        let reply = answer(vec![message(&events[0]), broken, message(&events[1])]).unwrap();
+        let expected = [
+            "order does not handle order.confirmed",
+            "a tombstone is no event",
+            "order does not handle notification.requested",
+        ];
+        assert_eq!(
+            reply.outcomes,
+            expected.map(|reason| Outcome::Reject(reason.to_owned()))
+        );
+        assert!(reply.emits.is_empty());
+    }
+
+    #[test]
+    fn what_the_database_refuses_fails_the_batch() {
+        let released = Event::InventoryReleased(InventorySettled {
+            order_id: Uuid::from_u128(1),
+        });
+        let failure = answer(vec![message(&released)]).unwrap_err();
+        assert_eq!(
+            failure,
+            Failure {
+                reason: sql::READ_AND_LOCK.to_owned(),
+                message: None
+            }
+        );
+    }
+
+    #[test]
+    fn every_final_status_is_announced_and_told_once() {
+        let (order_id, user_id) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        for (status, expected) in [
+            (OrderStatus::Confirmed, "order.confirmed"),
+            (OrderStatus::Rejected, "order.rejected"),
+            (OrderStatus::PaymentFailed, "order.rejected"),
+            (OrderStatus::Cancelled, "order.cancelled"),
+        ] {
+            let events = announcement(order_id, user_id, &changed(status));
+            let types: Vec<_> = events.iter().map(Event::event_type).collect();
+            assert_eq!(types, [expected, "notification.requested"]);
+            assert_eq!(sql::entry_event(status), expected, "the timeline names the event");
+        }
+        assert!(announcement(order_id, user_id, &changed(Order::new().status)).is_empty());
+    }
+}

@@ -1,0 +1,179 @@
+//! What a batch of events reads and writes.
+
+use super::{entry_event, status};
+use crate::domain::{Order, Transition};
+use kit::event::{Event, OrderStatus};
+use kit::{Sql, SqlError, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// $1 orders to lock, ascending, $2 orders only to know of.
+///
+/// The sub-select is run for one order after the other, so rows are locked in the order of $1 and found by index
+/// whatever the planner believes of the table. NO KEY: an order's id never changes.
+pub const READ_AND_LOCK: &str = "
+SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
+FROM unnest($1::text[]::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = wanted.id FOR NO KEY UPDATE) AS o
+UNION ALL
+SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
+FROM unnest($2::text[]::uuid[]) AS wanted (id)
+CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = wanted.id OFFSET 0) AS o";
+
+/// $1 to $6 the changed orders, $7 to $10 the entries of the timeline.
+pub const STORE: &str = "
+WITH changed AS (
+    UPDATE orders
+    SET status = change.status, version = change.version, reserved = change.reserved <> 0,
+        authorized = change.authorized <> 0, reason = change.reason, updated_at = now()
+    FROM unnest($1::text[]::uuid[], $2::text[], $3::int8[], $4::int4[], $5::int4[], $6::text[])
+        AS change (id, status, version, reserved, authorized, reason)
+    WHERE orders.id = change.id
+)
+INSERT INTO timeline (order_id, event, status, detail)
+SELECT entry.order_id, entry.event, entry.status, entry.detail
+FROM unnest($7::text[]::uuid[], $8::text[], $9::text[], $10::text[])
+    AS entry (order_id, event, status, detail)
+ON CONFLICT (order_id, event) DO NOTHING";
+
+/// An order as a batch knows it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The order.
+    pub order_id: Uuid,
+    /// Its customer.
+    pub user_id: Uuid,
+    /// What decides.
+    pub order: Order,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+}
+
+/// Reads these orders, those in `deciding` locked until the transaction ends.
+///
+/// # Errors
+/// What the database refused.
+pub async fn read_and_lock<S: Sql>(
+    db: &S,
+    deciding: &BTreeSet<Uuid>,
+    noted: &BTreeSet<Uuid>,
+) -> Result<BTreeMap<Uuid, Known>, SqlError> {
+    if deciding.is_empty() && noted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let texts = |ids: &BTreeSet<Uuid>| ids.iter().map(Uuid::to_string).collect::<Value>();
+    let rows = db
+        .query(READ_AND_LOCK, vec![texts(deciding), texts(noted)])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let known = Known {
+                order_id: row.uuid(0)?,
+                user_id: row.uuid(1)?,
+                order: Order {
+                    status: status(row, 2)?,
+                    version: row.int64(3)?,
+                    reserved: row.bool(4)?,
+                    authorized: row.bool(5)?,
+                },
+                reason: row.text_or_null(6)?.map(str::to_owned),
+            };
+            Ok((known.order_id, known))
+        })
+        .collect()
+}
+
+/// An entry of an order's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    order_id: Uuid,
+    event: &'static str,
+    status: Option<OrderStatus>,
+    detail: Option<String>,
+}
+
+impl Entry {
+    /// Something that was heard of.
+    #[must_use]
+    pub fn new(event: &Event) -> Self {
+        let detail = match event {
+            Event::InventoryRejected(rejected) => Some(rejected.reason.clone()),
+            Event::PaymentDeclined(declined) => Some(declined.reason.clone()),
+            _ => None,
+        };
+        Self {
+            order_id: event.order_id(),
+            event: event.event_type(),
+            status: None,
+            detail,
+        }
+    }
+
+    /// A change of status. Its event tells the status, except for `order.rejected`, which has two.
+    #[must_use]
+    pub fn of_transition(order_id: Uuid, transition: &Transition) -> Self {
+        let Transition { status, reason, .. } = transition.clone();
+        Self {
+            order_id,
+            event: entry_event(status),
+            status: Some(status),
+            detail: reason,
+        }
+    }
+}
+
+/// What a batch writes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    orders: BTreeSet<Uuid>,
+    entries: Vec<Entry>,
+}
+
+impl Changes {
+    /// This order is not as it was read.
+    pub fn add_order(&mut self, order_id: Uuid) {
+        self.orders.insert(order_id);
+    }
+
+    /// One more line of history.
+    pub fn add_entry(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Writes everything in one statement; none where there is nothing. `known` holds the orders as they are now.
+    ///
+    /// # Errors
+    /// What the database refused.
+    pub async fn store<S: Sql>(self, db: &S, known: &BTreeMap<Uuid, Known>) -> Result<(), SqlError> {
+        let Self { orders, entries } = self;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let changed: Vec<_> = orders.iter().filter_map(|id| known.get(id)).collect();
+        let params = vec![
+            changed.iter().map(|known| known.order_id.to_string()).collect(),
+            changed
+                .iter()
+                .map(|known| known.order.status.as_str().to_owned())
+                .collect(),
+            changed.iter().map(|known| known.order.version).collect(),
+            changed
+                .iter()
+                .map(|known| i32::from(known.order.reserved))
+                .collect(),
+            changed
+                .iter()
+                .map(|known| i32::from(known.order.authorized))
+                .collect(),
+            changed.iter().map(|known| known.reason.clone()).collect(),
+            entries.iter().map(|entry| entry.order_id.to_string()).collect(),
+            entries.iter().map(|entry| entry.event.to_owned()).collect(),
+            entries
+                .iter()
+                .map(|entry| entry.status.map(|status| status.as_str().to_owned()))
+                .collect(),
+            entries.into_iter().map(|entry| entry.detail).collect(),
+        ];
+        db.execute(STORE, params).await.map(|_| ())
+    }
+}

@@ -1,0 +1,28 @@
+//! Every statement of the order function: those of a batch, and those of a request.
+//!
+//! Parameters are typed by the server, so each says what it is given; see `kit::sql`.
+
+mod batch;
+mod request;
+
+pub use batch::*;
+pub use request::*;
+
+use kit::event::OrderStatus;
+use kit::{Row, SqlError};
+
+/// The type of the event that tells of this status.
+#[must_use]
+pub fn entry_event(status: OrderStatus) -> &'static str {
+    match status {
+        OrderStatus::Pending => "order.created",
+        OrderStatus::Confirmed => "order.confirmed",
+        OrderStatus::Rejected | OrderStatus::PaymentFailed => "order.rejected",
+        OrderStatus::Cancelled => "order.cancelled",
+    }
+}
+
+fn status(row: &Row, index: usize) -> Result<OrderStatus, SqlError> {
+    let name = row.text(index)?;
+    OrderStatus::from_name(name).ok_or_else(|| SqlError::new(None, format!("there is no status {name:?}")))
+}
