@@ -17,12 +17,18 @@ const VALUE_BYTES: usize = 300;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let source = std::env::args_os().nth(1).context("usage: call_cost COMPONENT.wasm")?;
+    let source = std::env::args_os()
+        .nth(1)
+        .context("usage: call_cost COMPONENT.wasm")?;
     let engine = Engine::new(EngineOptions::default())?;
     let component = engine.load(&ComponentSpec {
         id: "noop".to_owned(),
         source: source.into(),
-        limits: Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None },
+        limits: Limits {
+            memory_bytes: 64 << 20,
+            deadline: Duration::from_secs(30),
+            max_concurrency: None,
+        },
         environment: Default::default(),
         variables: Default::default(),
         allowed_hosts: Default::default(),

@@ -26,7 +26,9 @@ const MEASURED: Duration = Duration::from_secs(3);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let source = arguments.next().context("usage: http_cost COMPONENT.wasm [PATH]")?;
+    let source = arguments
+        .next()
+        .context("usage: http_cost COMPONENT.wasm [PATH]")?;
     let path: Arc<str> = arguments.next().unwrap_or("/".to_owned()).into();
     let text = format!(
         "spin_manifest_version = 2\n[application]\nname = \"cost\"\n[[trigger.http]]\nroute = \"/...\"\n\
@@ -42,7 +44,8 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
-    let server = tokio::spawn(Arc::new(Server::new(&manifest, &components)).serve(listener, shutdown.clone()));
+    let server =
+        tokio::spawn(Arc::new(Server::new(&manifest, &components)).serve(listener, shutdown.clone()));
     println!("connections  requests/s  p50 us  p99 us");
     for connections in [1, 16] {
         let clients = (0..connections).map(|_| tokio::spawn(client(address, path.clone())));
@@ -68,7 +71,9 @@ async fn client(address: SocketAddr, path: Arc<str>) -> anyhow::Result<Vec<Durat
     tokio::spawn(connection);
     let (begun, mut took) = (Instant::now(), Vec::new());
     while begun.elapsed() < MEASURED {
-        let request = Request::get(&*path).header("host", "localhost").body(Empty::<Bytes>::new())?;
+        let request = Request::get(&*path)
+            .header("host", "localhost")
+            .body(Empty::<Bytes>::new())?;
         let started = Instant::now();
         let response = sender.send_request(request).await?;
         anyhow::ensure!(response.status().is_success(), "{}", response.status());

@@ -14,11 +14,18 @@ fn batch(behaviour: &str, messages: usize) -> Batch {
         timestamp_ms: 0,
         key: Some(b"key".to_vec()),
         value: Some(behaviour.as_bytes().to_vec()),
-        headers: vec![Header { name: "h".to_owned(), value: vec![1, 2] }],
+        headers: vec![Header {
+            name: "h".to_owned(),
+            value: vec![1, 2],
+        }],
         attempt: 1,
         last_attempt: false,
     };
-    Batch { topic: "in".to_owned(), partition: 0, messages: (0..messages).map(message).collect() }
+    Batch {
+        topic: "in".to_owned(),
+        partition: 0,
+        messages: (0..messages).map(message).collect(),
+    }
 }
 
 async fn call(guest: &LoadedComponent, behaviour: &str) -> Result<Vec<Outcome>, CallError> {
@@ -29,10 +36,16 @@ async fn call(guest: &LoadedComponent, behaviour: &str) -> Result<Vec<Outcome>, 
 #[tokio::test]
 async fn replies_come_back_as_the_function_gave_them() {
     let guest = load(|_| {});
-    assert!(matches!(call(&guest, "done").await.unwrap()[..], [Outcome::Done, Outcome::Done]));
+    assert!(matches!(
+        call(&guest, "done").await.unwrap()[..],
+        [Outcome::Done, Outcome::Done]
+    ));
     assert!(matches!(&call(&guest, "retry").await.unwrap()[1], Outcome::Retry(why) if why == "later"));
     assert!(matches!(&call(&guest, "reject").await.unwrap()[0], Outcome::Reject(why) if why == "never"));
-    assert!(call(&guest, "short-reply").await.unwrap().is_empty(), "the dispatch checks replies, not the engine");
+    assert!(
+        call(&guest, "short-reply").await.unwrap().is_empty(),
+        "the dispatch checks replies, not the engine"
+    );
     let (outcome, report) = guest.call_kafka(guest.call_state(), batch("emit", 1)).await;
     let emit = &outcome.unwrap().unwrap().emits[0];
     assert_eq!((emit.topic.as_str(), emit.cause), ("out", 0));
@@ -75,21 +88,31 @@ async fn a_loop_ends_at_the_deadline_and_blocks_nobody() {
         }
         started.elapsed()
     });
-    assert_eq!(looped.unwrap_err(), CallError::DeadlineExceeded { deadline_ms: 300 });
+    assert_eq!(
+        looped.unwrap_err(),
+        CallError::DeadlineExceeded { deadline_ms: 300 }
+    );
     assert!(calls < Duration::from_millis(300), "{calls:?}");
 }
 
 #[tokio::test]
 async fn a_guest_that_waits_too_long_ends_at_the_deadline() {
     let guest = load(|spec| spec.limits.deadline = Duration::from_millis(100));
-    assert_eq!(call(&guest, "sleep").await.unwrap_err(), CallError::DeadlineExceeded { deadline_ms: 100 });
+    assert_eq!(
+        call(&guest, "sleep").await.unwrap_err(),
+        CallError::DeadlineExceeded { deadline_ms: 100 }
+    );
 }
 
 #[tokio::test]
 async fn memory_beyond_the_limit_is_refused() {
     let guest = load(|_| {});
     let (outcome, report) = guest.call_kafka(guest.call_state(), batch("memory", 1)).await;
-    let Err(CallError::MemoryLimit { limit_bytes, wanted_bytes }) = outcome else {
+    let Err(CallError::MemoryLimit {
+        limit_bytes,
+        wanted_bytes,
+    }) = outcome
+    else {
         panic!("not a memory limit: {:?}", outcome.map(|_| ()));
     };
     assert_eq!(limit_bytes, MEMORY_BYTES);
@@ -101,12 +124,25 @@ async fn memory_beyond_the_limit_is_refused() {
 async fn memory_that_the_guest_starts_with_counts_too() {
     let guest = load(|spec| spec.limits.memory_bytes = 1 << 16);
     let error = call(&guest, "done").await.unwrap_err();
-    assert!(matches!(error, CallError::MemoryLimit { limit_bytes: 65536, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CallError::MemoryLimit {
+                limit_bytes: 65536,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn a_full_pool_waits() {
-    let engine = Engine::new(EngineOptions { max_calls: 2, cache_dir: None }).unwrap();
+    let engine = Engine::new(EngineOptions {
+        max_calls: 2,
+        cache_dir: None,
+    })
+    .unwrap();
     let guest = engine.load(&spec()).unwrap();
     let calls = (0..20).map(|_| call(&guest, "done"));
     for outcome in futures::future::join_all(calls).await {
@@ -164,10 +200,22 @@ fn components_that_cannot_serve_are_refused_with_what_to_do() {
         (b"#!/bin/sh".to_vec(), &["no WebAssembly file", "wasm32-wasip2"]),
         (b"\0asm\x01\0\0\0".to_vec(), &["a core module", "wasm32-wasip2"]),
         (b"\0asm\x0d\0\x01\0\xff".to_vec(), &["does not compile"]),
-        (component(&[]), &["exports neither", "its exports: none", "http_service"]),
-        (exporting("acme:other/thing@1.0.0"), &["exports neither", "acme:other/thing@1.0.0"]),
-        (exporting("wasi:http/handler@0.3.0"), &["a Kafka trigger", "fnhost:kafka/handler@0.1.0"]),
-        (exporting("fnhost:kafka/handler@0.1.0"), &["an HTTP trigger", "wasi:http/handler@0.3.0"]),
+        (
+            component(&[]),
+            &["exports neither", "its exports: none", "http_service"],
+        ),
+        (
+            exporting("acme:other/thing@1.0.0"),
+            &["exports neither", "acme:other/thing@1.0.0"],
+        ),
+        (
+            exporting("wasi:http/handler@0.3.0"),
+            &["a Kafka trigger", "fnhost:kafka/handler@0.1.0"],
+        ),
+        (
+            exporting("fnhost:kafka/handler@0.1.0"),
+            &["an HTTP trigger", "wasi:http/handler@0.3.0"],
+        ),
     ];
     for (bytes, parts) in cases {
         let message = refusal(bytes, |_| {});
@@ -176,11 +224,22 @@ fn components_that_cannot_serve_are_refused_with_what_to_do() {
         }
         assert!(message.starts_with("component \"guest\""), "{message}");
     }
-    let message = refusal(&importing("spin:key-value/key-value@3.0.0"), |spec| spec.kafka = false);
-    assert!(message.contains("imports spin:key-value/key-value@3.0.0, which fnhost does not offer"), "{message}");
-    assert!(message.contains("spin:variables@3.0.0"), "it says what there is: {message}");
+    let message = refusal(&importing("spin:key-value/key-value@3.0.0"), |spec| {
+        spec.kafka = false
+    });
+    assert!(
+        message.contains("imports spin:key-value/key-value@3.0.0, which fnhost does not offer"),
+        "{message}"
+    );
+    assert!(
+        message.contains("spin:variables@3.0.0"),
+        "it says what there is: {message}"
+    );
     let message = refusal(&exporting("wasi:http/handler@0.3.0"), |spec| spec.kafka = false);
-    assert!(message.contains("in a shape that fnhost does not know"), "{message}");
+    assert!(
+        message.contains("in a shape that fnhost does not know"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -195,11 +254,16 @@ fn a_missing_file_is_said() {
 async fn images_are_kept_and_damaged_ones_compiled_anew() {
     let scratch = Scratch::new("images");
     let directory = scratch.path().join("cache");
-    let options = EngineOptions { cache_dir: Some(directory.clone()), max_calls: 4 };
+    let options = EngineOptions {
+        cache_dir: Some(directory.clone()),
+        max_calls: 4,
+    };
     let first = Engine::new(options.clone()).unwrap();
     first.load(&spec()).unwrap();
     let image_of = |extension: &str| {
-        let entries = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        let entries = std::fs::read_dir(&directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
         let mut found = entries.filter(|path| path.extension().is_some_and(|found| found == extension));
         let image = found.next().expect("an image");
         assert!(found.next().is_none());
@@ -211,18 +275,29 @@ async fn images_are_kept_and_damaged_ones_compiled_anew() {
     let started = Instant::now();
     let second = Engine::new(options.clone()).unwrap();
     let guest = second.load(&spec()).unwrap();
-    assert!(started.elapsed() < Duration::from_millis(300), "loading takes {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_millis(300),
+        "loading takes {:?}",
+        started.elapsed()
+    );
     assert!(call(&guest, "done").await.is_ok());
     drop((guest, second));
     // Each damage is one that a crash or a disk can do.
-    let flipped = bytes.iter().enumerate().map(|(at, byte)| if at == bytes.len() / 2 { byte ^ 1 } else { *byte });
+    let flipped = bytes
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if at == bytes.len() / 2 { byte ^ 1 } else { *byte });
     for damaged in [bytes[..bytes.len() / 2].to_vec(), Vec::new(), flipped.collect()] {
         std::fs::remove_file(&image).unwrap();
         std::fs::write(&image, &damaged).unwrap();
         let third = Engine::new(options.clone()).unwrap();
         let guest = third.load(&spec()).unwrap();
         assert!(call(&guest, "done").await.is_ok());
-        assert_eq!(std::fs::read(image_of("cwasm")).unwrap().len(), bytes.len(), "the image is whole again");
+        assert_eq!(
+            std::fs::read(image_of("cwasm")).unwrap().len(),
+            bytes.len(),
+            "the image is whole again"
+        );
     }
 }
 
@@ -231,7 +306,10 @@ fn a_cache_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let scratch = Scratch::new("open-cache");
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
-    let options = EngineOptions { cache_dir: Some(scratch.path().to_owned()), max_calls: 1 };
+    let options = EngineOptions {
+        cache_dir: Some(scratch.path().to_owned()),
+        max_calls: 1,
+    };
     let message = Engine::new(options).err().expect("refused").to_string();
     assert!(message.contains("chmod 700"), "{message}");
 }

@@ -63,7 +63,11 @@ impl App {
         let shutdown = CancellationToken::new();
         let server = Arc::new(Server::new(&manifest, &components));
         let served = tokio::spawn(server.serve(listener, shutdown.clone()));
-        Self { address, shutdown, served }
+        Self {
+            address,
+            shutdown,
+            served,
+        }
     }
 
     async fn send<B>(&self, request: Request<B>) -> hyper::Result<Response<Incoming>>
@@ -82,8 +86,14 @@ impl App {
     }
 
     async fn call(&self, method: Method, path: &str, body: impl Into<Bytes>) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri(path).header("host", "shop.example:8080");
-        let response = self.send(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "shop.example:8080");
+        let response = self
+            .send(request.body(Full::new(body.into())).unwrap())
+            .await
+            .unwrap();
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -113,7 +123,10 @@ async fn a_request_reaches_the_function_with_spins_headers() {
     let seen = json(std::str::from_utf8(&response.into_body().collect().await.unwrap().to_bytes()).unwrap());
     assert_eq!(seen["uri"], "http://shop.example:8080/request/42/a/b?x=1");
     let headers: BTreeMap<String, String> =
-        serde_json::from_value::<Vec<(String, String)>>(seen["headers"].clone()).unwrap().into_iter().collect();
+        serde_json::from_value::<Vec<(String, String)>>(seen["headers"].clone())
+            .unwrap()
+            .into_iter()
+            .collect();
     for (name, value) in [
         ("spin-path-info", "/a/b"),
         ("spin-full-url", "http://shop.example:8080/request/42/a/b?x=1"),
@@ -126,7 +139,10 @@ async fn a_request_reaches_the_function_with_spins_headers() {
     ] {
         assert_eq!(headers.get(name).map(String::as_str), Some(value), "{name}");
     }
-    assert!(headers["spin-client-addr"].starts_with("127.0.0.1:"), "{headers:?}");
+    assert!(
+        headers["spin-client-addr"].starts_with("127.0.0.1:"),
+        "{headers:?}"
+    );
     assert!(!headers.contains_key("spin-forged"));
     app.stop().await;
 }
@@ -138,7 +154,11 @@ async fn variables_and_environment_are_those_of_the_manifest() {
     let (_, missing) = app.get("/variable/other").await;
     assert!(missing.contains("[component.guest.variables]"), "{missing}");
     assert_eq!(app.get("/environment/COLOUR").await.1, "green");
-    assert_eq!(app.get("/environment/PATH").await.1, "", "nothing of the host's environment");
+    assert_eq!(
+        app.get("/environment/PATH").await.1,
+        "",
+        "nothing of the host's environment"
+    );
     app.stop().await;
 }
 
@@ -146,8 +166,14 @@ async fn variables_and_environment_are_those_of_the_manifest() {
 async fn bodies_and_statuses_pass_both_ways() {
     let app = App::start(|_| {}).await;
     let sent = "x".repeat(300_000);
-    assert_eq!(app.call(Method::POST, "/echo", sent.clone()).await, (StatusCode::OK, sent));
-    assert_eq!(app.call(Method::PUT, "/status/422", "").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        app.call(Method::POST, "/echo", sent.clone()).await,
+        (StatusCode::OK, sent)
+    );
+    assert_eq!(
+        app.call(Method::PUT, "/status/422", "").await.0,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
     let (status, body) = app.get("/stream/40").await;
     assert_eq!((status, body.len()), (StatusCode::OK, 40 * (64 << 10)));
     app.stop().await;
@@ -158,7 +184,10 @@ async fn paths_without_a_function() {
     let routes = MANIFEST.replace("\"/...\"", "\"/only\"");
     let app = App::start_with(&routes, |_| {}).await;
     assert_eq!(app.get("/only").await.0, StatusCode::OK);
-    assert_eq!(app.get("/.well-known/spin/health").await, (StatusCode::OK, "OK".to_owned()));
+    assert_eq!(
+        app.get("/.well-known/spin/health").await,
+        (StatusCode::OK, "OK".to_owned())
+    );
     for path in ["/hidden", "/", "/only/more", "/.well-known/spin/other"] {
         let (status, body) = app.get(path).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
@@ -178,8 +207,10 @@ async fn failures_become_problems_without_internals() {
         ("/loop", 504),
         ("/sleep/60000", 504),
     ] {
-        let response =
-            app.send(Request::get(path).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+        let response = app
+            .send(Request::get(path).body(Full::new(Bytes::new())).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -197,9 +228,15 @@ async fn failures_become_problems_without_internals() {
 #[tokio::test]
 async fn a_body_that_the_function_does_not_finish_is_seen_to_break_off() {
     let app = App::start(|_| {}).await;
-    let response = app.send(Request::get("/break/3").body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+    let response = app
+        .send(Request::get("/break/3").body(Full::new(Bytes::new())).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK, "the head was sent before");
-    assert!(response.into_body().collect().await.is_err(), "and the body has no regular end");
+    assert!(
+        response.into_body().collect().await.is_err(),
+        "and the body has no regular end"
+    );
     app.stop().await;
 }
 
@@ -218,7 +255,10 @@ async fn a_body_over_the_limit_is_refused() {
     let parts = std::iter::repeat_n(Bytes::from(vec![b'a'; 64 << 10]), 17);
     let parts = parts.map(|part| Ok::<_, std::io::Error>(Frame::data(part)));
     let body = StreamBody::new(futures::stream::iter(parts));
-    let response = app.send(Request::post("/length").body(body).unwrap()).await.unwrap();
+    let response = app
+        .send(Request::post("/length").body(body).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     app.stop().await;
 }
@@ -226,7 +266,10 @@ async fn a_body_over_the_limit_is_refused() {
 #[tokio::test]
 async fn a_malformed_or_huge_head_is_refused() {
     let app = App::start(|_| {}).await;
-    let huge = format!("GET /ok HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n", "a".repeat(64 << 10));
+    let huge = format!(
+        "GET /ok HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n",
+        "a".repeat(64 << 10)
+    );
     let many = format!("GET /ok HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
     for (request, status) in [
         (huge.as_str(), "431"),
@@ -238,7 +281,12 @@ async fn a_malformed_or_huge_head_is_refused() {
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(std::str::from_utf8(&answer[9..]).unwrap(), status, "{:.20}", request);
+        assert_eq!(
+            std::str::from_utf8(&answer[9..]).unwrap(),
+            status,
+            "{:.20}",
+            request
+        );
     }
     app.stop().await;
 }
@@ -248,7 +296,9 @@ async fn outbound_requests_are_held_to_the_allowed_hosts() {
     let target = App::start(|_| {}).await;
     let allowed = format!("http://{}", target.address);
     let app = App::start(|spec| spec.allowed_hosts = AllowedHosts::parse("guest", [&allowed]).unwrap()).await;
-    let (_, answer) = app.get(&format!("/fetch/http/{}/variable/greeting", target.address)).await;
+    let (_, answer) = app
+        .get(&format!("/fetch/http/{}/variable/greeting", target.address))
+        .await;
     assert_eq!(answer, "200 hello");
     let (_, answer) = app.get(&format!("/fetch/http/{}/ok", app.address)).await;
     assert!(answer.contains("HttpRequestDenied"), "{answer}");
@@ -264,7 +314,11 @@ async fn calls_beyond_max_concurrency_queue() {
     for (status, _) in futures::future::join_all(calls).await {
         assert_eq!(status, StatusCode::OK);
     }
-    assert!(started.elapsed() >= Duration::from_millis(200), "one at a time: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() >= Duration::from_millis(200),
+        "one at a time: {:?}",
+        started.elapsed()
+    );
     app.stop().await;
 }
 
@@ -283,6 +337,9 @@ async fn requests_that_run_end_before_the_server_does() {
     let rest = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(first.data_ref().unwrap().len() + rest.len(), 200 * (64 << 10));
     app.served.await.unwrap().unwrap();
-    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
     connection.await.unwrap().unwrap();
 }

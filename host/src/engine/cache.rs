@@ -30,7 +30,10 @@ pub(super) struct Cache {
 impl Cache {
     /// Creates the directory where missing, and refuses one that others could write to.
     pub fn open(directory: PathBuf, engine: &wasmtime::Engine) -> Result<Self, LoadError> {
-        let fault = |reason: String| LoadError::Cache { directory: directory.clone(), reason };
+        let fault = |reason: String| LoadError::Cache {
+            directory: directory.clone(),
+            reason,
+        };
         fs::DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
@@ -38,14 +41,22 @@ impl Cache {
             .map_err(|error| fault(error.to_string()))?;
         let metadata = fs::metadata(&directory).map_err(|error| fault(error.to_string()))?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(fault("it belongs to another user; give another directory".to_owned()));
+            return Err(fault(
+                "it belongs to another user; give another directory".to_owned(),
+            ));
         }
         if metadata.mode() & OTHERS_MASK != 0 {
-            return Err(fault(format!("others have access to it; run: chmod 700 {}", directory.display())));
+            return Err(fault(format!(
+                "others have access to it; run: chmod 700 {}",
+                directory.display()
+            )));
         }
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self { directory, compatibility: hasher.finish() })
+        Ok(Self {
+            directory,
+            compatibility: hasher.finish(),
+        })
     }
 
     /// The image of a component whose bytes have this digest; `None` where it must be compiled.
@@ -85,7 +96,8 @@ impl Cache {
     }
 
     fn image(&self, digest: &str) -> PathBuf {
-        self.directory.join(format!("{digest}-{:016x}.cwasm", self.compatibility))
+        self.directory
+            .join(format!("{digest}-{:016x}.cwasm", self.compatibility))
     }
 }
 
@@ -119,9 +131,11 @@ fn deserialize(engine: &wasmtime::Engine, image: &Path) -> wasmtime::Result<Comp
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

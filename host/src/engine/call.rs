@@ -99,7 +99,9 @@ impl CallState {
     }
 
     pub(super) fn deadline_exceeded(&self) -> CallError {
-        CallError::DeadlineExceeded { deadline_ms: self.component.limits.deadline.as_millis() as u64 }
+        CallError::DeadlineExceeded {
+            deadline_ms: self.component.limits.deadline.as_millis() as u64,
+        }
     }
 
     /// Judges an error of the handler.
@@ -116,18 +118,29 @@ impl CallState {
     pub(super) fn into_report(self, took: Duration) -> CallReport {
         self.stdout.flush_line();
         self.stderr.flush_line();
-        CallReport { memory_peak_bytes: self.limiter.peak_bytes(), took, state: self }
+        CallReport {
+            memory_peak_bytes: self.limiter.peak_bytes(),
+            took,
+            state: self,
+        }
     }
 }
 
 impl WasiView for CallState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outbound_http, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.outbound_http,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }

@@ -141,11 +141,21 @@ impl CallError {
     /// Judges what Wasmtime reports; `stderr` is the end of what the guest printed there.
     pub(super) fn from_wasmtime(error: &wasmtime::Error, stderr: &str) -> Self {
         if let Some(over) = error.downcast_ref::<OverLimit>() {
-            return Self::MemoryLimit { limit_bytes: over.limit_bytes, wanted_bytes: over.wanted_bytes };
+            return Self::MemoryLimit {
+                limit_bytes: over.limit_bytes,
+                wanted_bytes: over.wanted_bytes,
+            };
         }
         let cause = error.root_cause();
-        let message = if stderr.is_empty() { cause.to_string() } else { format!("{cause}: {stderr}") };
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string).unwrap_or_default();
+        let message = if stderr.is_empty() {
+            cause.to_string()
+        } else {
+            format!("{cause}: {stderr}")
+        };
+        let backtrace = error
+            .downcast_ref::<WasmBacktrace>()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         Self::Trap { message, backtrace }
     }
 

@@ -89,7 +89,9 @@ impl LoadedComponent {
         };
         tokio::spawn(call.in_current_span());
         // The task sends a head before it ends, unless it panics.
-        response.await.unwrap_or_else(|_| Err(CallError::NoResponse("the call was dropped".to_owned())))
+        response
+            .await
+            .unwrap_or_else(|_| Err(CallError::NoResponse("the call was dropped".to_owned())))
     }
 
     async fn run_http<B>(&self, state: CallState, request: http::Request<B>, head: oneshot::Sender<Head>)
@@ -103,7 +105,9 @@ impl LoadedComponent {
         let mut store = self.store(state);
         let call = async {
             let Some(pre) = &self.http else {
-                return Err(CallError::Instantiate("it does not export the HTTP handler".to_owned()));
+                return Err(CallError::Instantiate(
+                    "it does not export the HTTP handler".to_owned(),
+                ));
             };
             let service = pre
                 .instantiate_async(&mut store)
@@ -148,7 +152,10 @@ where
                 Err(code) => return Ok(Err(CallError::NoResponse(code.to_string()))),
             };
             let response = accessor.with(|store| response.into_http(store, sent))?;
-            let response = response.map(|inner| ResponseBody { inner, failed: failed.clone() });
+            let response = response.map(|inner| ResponseBody {
+                inner,
+                failed: failed.clone(),
+            });
             if let Some(head) = head.take() {
                 // Without a reader the guest still ends its work: its writes report a closed stream.
                 let _ = head.send(Ok(response));

@@ -33,7 +33,9 @@ impl LoadedComponent {
         let mut store = self.store(state);
         let call = async {
             let Some(pre) = &self.kafka else {
-                return Err(CallError::Instantiate("it does not export the Kafka handler".to_owned()));
+                return Err(CallError::Instantiate(
+                    "it does not export the Kafka handler".to_owned(),
+                ));
             };
             let instance = pre
                 .instantiate_async(&mut store)

@@ -23,7 +23,11 @@ pub(super) struct OverLimit {
 
 impl MemoryLimiter {
     pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, used_bytes: 0, peak_bytes: 0 }
+        Self {
+            limit_bytes,
+            used_bytes: 0,
+            peak_bytes: 0,
+        }
     }
 
     /// The most bytes held at a time.
@@ -37,7 +41,11 @@ impl MemoryLimiter {
         let grown = desired_bytes.saturating_sub(current_bytes);
         let wanted_bytes = self.used_bytes.saturating_add(grown);
         if wanted_bytes > self.limit_bytes {
-            return Err(OverLimit { limit_bytes: self.limit_bytes, wanted_bytes }.into());
+            return Err(OverLimit {
+                limit_bytes: self.limit_bytes,
+                wanted_bytes,
+            }
+            .into());
         }
         self.used_bytes = wanted_bytes;
         self.peak_bytes = self.peak_bytes.max(wanted_bytes);
@@ -61,7 +69,10 @@ impl ResourceLimiter for MemoryLimiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.grow(current.saturating_mul(TABLE_ELEMENT_BYTES), desired.saturating_mul(TABLE_ELEMENT_BYTES))
+        self.grow(
+            current.saturating_mul(TABLE_ELEMENT_BYTES),
+            desired.saturating_mul(TABLE_ELEMENT_BYTES),
+        )
     }
 }
 
@@ -79,7 +90,10 @@ mod tests {
         let error = limiter.memory_growing(400, 401, None).unwrap_err();
         assert_eq!(
             error.downcast_ref::<OverLimit>(),
-            Some(&OverLimit { limit_bytes: 1000, wanted_bytes: 1001 })
+            Some(&OverLimit {
+                limit_bytes: 1000,
+                wanted_bytes: 1001
+            })
         );
         assert_eq!(limiter.peak_bytes(), 1000, "what was refused is not counted");
     }

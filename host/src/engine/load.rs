@@ -128,7 +128,11 @@ impl Engine {
             source,
         })?;
         if let Some(what) = not_a_component(&bytes) {
-            return Err(LoadError::NotAComponent { component: id, path: spec.source.clone(), what });
+            return Err(LoadError::NotAComponent {
+                component: id,
+                path: spec.source.clone(),
+                what,
+            });
         }
         let digest = cache::hex(&Sha256::digest(&bytes));
         let component = self.compile(&id, &digest, &bytes)?;
@@ -136,14 +140,26 @@ impl Engine {
         let has = |export: &str| exports.iter().any(|name| name == export);
         let (http, kafka) = (has(HTTP_HANDLER), has(KAFKA_HANDLER));
         if !http && !kafka {
-            let exports = if exports.is_empty() { "none".to_owned() } else { exports.join(", ") };
-            return Err(LoadError::NoHandler { component: id, exports });
+            let exports = if exports.is_empty() {
+                "none".to_owned()
+            } else {
+                exports.join(", ")
+            };
+            return Err(LoadError::NoHandler {
+                component: id,
+                exports,
+            });
         }
-        for (needed, offered, trigger, export) in
-            [(spec.http, http, "an HTTP", HTTP_HANDLER), (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER)]
-        {
+        for (needed, offered, trigger, export) in [
+            (spec.http, http, "an HTTP", HTTP_HANDLER),
+            (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER),
+        ] {
             if needed && !offered {
-                return Err(LoadError::MissingHandler { component: id, trigger, export });
+                return Err(LoadError::MissingHandler {
+                    component: id,
+                    trigger,
+                    export,
+                });
             }
         }
         let pre = self.link(&id, &component)?;
@@ -166,7 +182,10 @@ impl Engine {
             engine: self.clone(),
             http,
             kafka,
-            http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
+            http_places: spec
+                .limits
+                .max_concurrency
+                .map(|places| Arc::new(Semaphore::new(places))),
             shared: Arc::new(Shared {
                 id: id.into(),
                 digest,
@@ -183,9 +202,11 @@ impl Engine {
         if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.shared.wasm, bytes).map_err(|error| {
-            LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") }
-        })?;
+        let component =
+            Component::from_binary(&self.shared.wasm, bytes).map_err(|error| LoadError::Compile {
+                component: id.to_owned(),
+                reason: format!("{error:#}"),
+            })?;
         if let Some(cache) = cache {
             cache.store(digest, &component);
         }
@@ -194,7 +215,9 @@ impl Engine {
 
     fn exports(&self, component: &Component) -> Vec<String> {
         let ty = component.component_type();
-        ty.exports(&self.shared.wasm).map(|(name, _)| name.to_owned()).collect()
+        ty.exports(&self.shared.wasm)
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     fn link(&self, id: &str, component: &Component) -> Result<InstancePre<CallState>, LoadError> {
@@ -203,7 +226,11 @@ impl Engine {
             let chain = format!("{error:#}");
             // Wasmtime quotes the import that it did not find or that has another type.
             let import = chain.split('`').nth(1).unwrap_or("something").to_owned();
-            LoadError::UnknownImport { component: id.to_owned(), import, reason }
+            LoadError::UnknownImport {
+                component: id.to_owned(),
+                import,
+                reason,
+            }
         })
     }
 }

@@ -62,7 +62,10 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, max_calls: DEFAULT_MAX_CALLS }
+        Self {
+            cache_dir: None,
+            max_calls: DEFAULT_MAX_CALLS,
+        }
     }
 }
 
@@ -88,11 +91,23 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config(options.max_calls)).map_err(LoadError::Engine)?;
         let mut linker = Linker::new(&wasm);
         crate::capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
-        let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
+        let cache = options
+            .cache_dir
+            .map(|directory| Cache::open(directory, &wasm))
+            .transpose()?;
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let max_calls = options.max_calls;
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, cache, places, max_calls, _ticker: ticker }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                wasm,
+                linker,
+                cache,
+                places,
+                max_calls,
+                _ticker: ticker,
+            }),
+        })
     }
 
     /// Waits until no call is running, as when everything that makes calls has stopped.

@@ -43,7 +43,12 @@ struct Buffer {
 
 impl Output {
     pub fn new(stream: Stream, component: Arc<str>, call: u64) -> Self {
-        Self { stream, component, call, buffer: Arc::default() }
+        Self {
+            stream,
+            component,
+            call,
+            buffer: Arc::default(),
+        }
     }
 
     /// The end of what was printed, an unfinished line included.

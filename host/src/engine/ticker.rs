@@ -20,16 +20,21 @@ impl Ticker {
     pub fn start(engine: &wasmtime::Engine) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, engine) = (stop.clone(), engine.weak());
-        let thread = std::thread::Builder::new().name("fnhost-epoch".to_owned()).spawn(move || {
-            while !stopped.load(Ordering::Acquire) {
-                std::thread::park_timeout(TICK);
-                match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => return,
+        let thread = std::thread::Builder::new()
+            .name("fnhost-epoch".to_owned())
+            .spawn(move || {
+                while !stopped.load(Ordering::Acquire) {
+                    std::thread::park_timeout(TICK);
+                    match engine.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => return,
+                    }
                 }
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 

@@ -21,7 +21,15 @@ impl<B> LimitedBody<B> {
     /// The body, and what is set once it turned out too long.
     pub fn new(inner: B, limit_bytes: u64) -> (Self, Arc<AtomicBool>) {
         let exceeded = Arc::new(AtomicBool::new(false));
-        (Self { inner, limit_bytes, left_bytes: limit_bytes, exceeded: exceeded.clone() }, exceeded)
+        (
+            Self {
+                inner,
+                limit_bytes,
+                left_bytes: limit_bytes,
+                exceeded: exceeded.clone(),
+            },
+            exceeded,
+        )
     }
 }
 

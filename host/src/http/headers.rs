@@ -30,7 +30,11 @@ pub(super) fn spin<B>(
         (None, Some(host)) => Authority::try_from(host.as_bytes()).map_err(|_| BAD_HOST)?,
         (None, None) => Authority::try_from(peers.local.to_string()).map_err(|_| BAD_HOST)?,
     };
-    let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+    let path = request
+        .uri()
+        .path_and_query()
+        .cloned()
+        .unwrap_or(PathAndQuery::from_static("/"));
     let uri = Uri::builder()
         .scheme(Scheme::HTTP)
         .authority(authority)
@@ -50,7 +54,10 @@ pub(super) fn spin<B>(
     add(HeaderName::from_static("spin-raw-component-route"), pattern.raw())?;
     add(HeaderName::from_static("spin-component-route"), pattern.prefix())?;
     add(HeaderName::from_static("spin-base-path"), "/")?;
-    add(HeaderName::from_static("spin-client-addr"), &peers.client.to_string())?;
+    add(
+        HeaderName::from_static("spin-client-addr"),
+        &peers.client.to_string(),
+    )?;
     for (parameter, value) in &captures.params {
         let name = format!("{PATH_MATCH}{}", parameter.to_ascii_lowercase().replace('_', "-"));
         let name = HeaderName::try_from(name).map_err(|_| "the route's parameter is not valid")?;
@@ -61,8 +68,12 @@ pub(super) fn spin<B>(
 
 /// Puts the additions into the request's head in place of what the client may have sent under these names.
 pub(super) fn apply(head: &mut request::Parts, added: Added) {
-    let forged: Vec<HeaderName> =
-        head.headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         head.headers.remove(name);
     }

@@ -62,7 +62,9 @@ impl Server {
     pub fn new(manifest: &Manifest, components: &BTreeMap<String, LoadedComponent>) -> Self {
         let mut router = Router::default();
         for trigger in &manifest.http {
-            if let (Route::Public(pattern), Some(component)) = (&trigger.route, components.get(&trigger.component)) {
+            if let (Route::Public(pattern), Some(component)) =
+                (&trigger.route, components.get(&trigger.component))
+            {
                 router.add(pattern.clone(), component.clone());
             }
         }
@@ -70,7 +72,11 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then lets running requests end, for [`DRAIN_TIMEOUT`] at most.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
         let local = listener.local_addr()?;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -98,7 +104,10 @@ impl Server {
         drop(listener);
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests did not end in time; closing their connections");
+            tracing::warn!(
+                connections = connections.len(),
+                "requests did not end in time; closing their connections"
+            );
             connections.shutdown().await;
         }
         Ok(())
@@ -188,14 +197,22 @@ async fn accept(
 }
 
 fn content_length<B>(request: &Request<B>) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    request
+        .headers()
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn too_large() -> Response<ServerBody> {
     let detail = format!("the body is larger than {MAX_REQUEST_BODY_BYTES} bytes");
     let mut response = problem(StatusCode::PAYLOAD_TOO_LARGE, &detail, None);
     // What is left of the body is not read, so the connection cannot carry another request.
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -206,9 +223,15 @@ fn failure(component: &str, call: u64, error: &CallError) -> Response<ServerBody
         _ => tracing::error!(component, call, "{error}"),
     }
     match error {
-        CallError::DeadlineExceeded { .. } => {
-            problem(StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time", Some(call))
-        }
-        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the function failed", Some(call)),
+        CallError::DeadlineExceeded { .. } => problem(
+            StatusCode::GATEWAY_TIMEOUT,
+            "the function did not answer in time",
+            Some(call),
+        ),
+        _ => problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the function failed",
+            Some(call),
+        ),
     }
 }

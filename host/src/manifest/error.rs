@@ -57,7 +57,10 @@ impl Source<'_> {
         let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
         Error::Invalid {
-            place: Place { path: self.path.to_owned(), line: Some(line) },
+            place: Place {
+                path: self.path.to_owned(),
+                line: Some(line),
+            },
             message: message.into(),
         }
     }
@@ -65,7 +68,10 @@ impl Source<'_> {
     /// An error of the whole file.
     pub fn error(&self, message: impl Into<String>) -> Error {
         Error::Invalid {
-            place: Place { path: self.path.to_owned(), line: None },
+            place: Place {
+                path: self.path.to_owned(),
+                line: None,
+            },
             message: message.into(),
         }
     }
@@ -132,6 +138,10 @@ mod tests {
         assert_eq!(nearest("rout", known.into_iter()), Some("route"));
         assert_eq!(nearest("compnent", known.into_iter()), Some("component"));
         assert_eq!(nearest("channel", known.into_iter()), None);
-        assert_eq!(nearest("ab", ["cd"].into_iter()), None, "nothing in common is no near miss");
+        assert_eq!(
+            nearest("ab", ["cd"].into_iter()),
+            None,
+            "nothing in common is no near miss"
+        );
     }
 }

@@ -42,7 +42,10 @@ enum Host {
     /// The application's own address; only relative requests are meant, so it allows no host.
     Itself,
     Name(String),
-    Network { address: IpAddr, prefix: u8 },
+    Network {
+        address: IpAddr,
+        prefix: u8,
+    },
 }
 
 impl AllowedHosts {
@@ -51,8 +54,14 @@ impl AllowedHosts {
         component: &str,
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, String> {
-        let entries = entries.into_iter().map(|text| Entry::parse(text.as_ref())).collect::<Result<_, _>>()?;
-        Ok(Self { component: component.to_owned(), entries })
+        let entries = entries
+            .into_iter()
+            .map(|text| Entry::parse(text.as_ref()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            component: component.to_owned(),
+            entries,
+        })
     }
 
     /// Whether the component may connect to `host` (a name or an address, brackets optional) at `port`.
@@ -66,9 +75,17 @@ impl AllowedHosts {
             return Ok(());
         }
         let address = format!("{scheme}://{host}:{port}");
-        let mut list: Vec<String> = self.entries.iter().map(|entry| format!("\"{}\"", entry.text)).collect();
+        let mut list: Vec<String> = self
+            .entries
+            .iter()
+            .map(|entry| format!("\"{}\"", entry.text))
+            .collect();
         list.push(format!("\"{address}\""));
-        Err(Refused { component: self.component.clone(), address, list: list.join(", ") })
+        Err(Refused {
+            component: self.component.clone(),
+            address,
+            list: list.join(", "),
+        })
     }
 }
 
@@ -102,12 +119,20 @@ impl Entry {
             Err(why) => return fault(&why),
         };
         let scheme = (scheme != "*").then(|| scheme.to_owned());
-        Ok(Self { text: text.to_owned(), scheme, host, ports })
+        Ok(Self {
+            text: text.to_owned(),
+            scheme,
+            host,
+            ports,
+        })
     }
 
     fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         self.scheme.as_deref().is_none_or(|own| own == scheme)
-            && self.ports.as_ref().is_none_or(|ports| ports.contains(&u32::from(port)))
+            && self
+                .ports
+                .as_ref()
+                .is_none_or(|ports| ports.contains(&u32::from(port)))
             && self.host.allows(host)
     }
 }
@@ -135,7 +160,9 @@ impl Host {
             Some(domain) if !domain.contains('*') => {
                 Ok(Self::Subdomain(format!(".{}", domain.to_ascii_lowercase())))
             }
-            _ if name.contains('*') => Err("may have \"*\" only as the whole host or its first label".to_owned()),
+            _ if name.contains('*') => {
+                Err("may have \"*\" only as the whole host or its first label".to_owned())
+            }
             _ => Ok(Self::Name(name.to_ascii_lowercase())),
         }
     }
@@ -188,7 +215,9 @@ fn same_prefix(left: u128, right: u128, width: u32, prefix: u8) -> bool {
 /// The ports of an entry; `None` is any. A range excludes its end, as Spin's does.
 fn ports(text: &str, scheme: &str) -> Result<Option<Range<u32>>, String> {
     let number = |text: &str| {
-        text.parse::<u16>().map(u32::from).map_err(|_| format!("has a port \"{text}\" that is not 0 to 65535"))
+        text.parse::<u16>()
+            .map(u32::from)
+            .map_err(|_| format!("has a port \"{text}\" that is not 0 to 65535"))
     };
     match text {
         "*" => Ok(None),
@@ -256,7 +285,11 @@ mod tests {
         ];
         for (entry, scheme, host, port, allowed) in cases {
             let hosts = AllowedHosts::parse("x", [entry]).unwrap();
-            assert_eq!(hosts.allows(scheme, host, port), allowed, "{entry}: {scheme}://{host}:{port}");
+            assert_eq!(
+                hosts.allows(scheme, host, port),
+                allowed,
+                "{entry}: {scheme}://{host}:{port}"
+            );
         }
     }
 
@@ -286,7 +319,10 @@ mod tests {
     #[test]
     fn a_refusal_names_the_line_to_add() {
         let hosts = AllowedHosts::parse("order", ["postgres://db:5432"]).unwrap();
-        let refused = hosts.check("https", "pay.example.com", 443).unwrap_err().to_string();
+        let refused = hosts
+            .check("https", "pay.example.com", 443)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             refused,
             "component \"order\" may not connect to https://pay.example.com:443; to allow it, add it in \

@@ -9,6 +9,8 @@ pub mod hosts;
 pub mod route;
 mod schema;
 pub mod start;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -186,8 +188,10 @@ pub struct KafkaTrigger {
 impl Manifest {
     /// Reads and checks the manifest at `path`, also that the files it names are there.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let manifest = Self::parse(path, &text)?;
         manifest.check_files()?;
         Ok(manifest)
@@ -206,7 +210,10 @@ impl Manifest {
     /// Whether each component's file and each migrations directory is there.
     fn check_files(&self) -> Result<(), Error> {
         let whole_file = |message| Error::Invalid {
-            place: Place { path: self.path.clone(), line: None },
+            place: Place {
+                path: self.path.clone(),
+                line: None,
+            },
             message,
         };
         for component in self.components.values() {
@@ -221,7 +228,10 @@ impl Manifest {
                     component.source.display(),
                 )));
             }
-            let migrations = component.database.as_ref().and_then(|database| database.migrations.as_ref());
+            let migrations = component
+                .database
+                .as_ref()
+                .and_then(|database| database.migrations.as_ref());
             if let Some(directory) = migrations.filter(|directory| !directory.is_dir()) {
                 return Err(whole_file(format!(
                     "component \"{}\" has no migrations directory at {}; create it or remove the key \"migrations\"",

@@ -52,10 +52,17 @@ impl Pattern {
         if matches!(segments.last(), Some(Segment::Exact(last)) if last.is_empty()) {
             segments.pop();
         }
-        if segments.iter().any(|segment| matches!(segment, Segment::Exact(text) if text.is_empty())) {
+        if segments
+            .iter()
+            .any(|segment| matches!(segment, Segment::Exact(text) if text.is_empty()))
+        {
             return Err(format!("route \"{raw}\" has an empty segment"));
         }
-        Ok(Self { raw: raw.to_owned(), segments, wildcard })
+        Ok(Self {
+            raw: raw.to_owned(),
+            segments,
+            wildcard,
+        })
     }
 
     /// The route as the manifest writes it.
@@ -74,8 +81,7 @@ impl Pattern {
             Segment::Exact(text) => Some(text.clone()),
             Segment::Param(_) => None,
         };
-        self.wildcard == other.wildcard
-            && self.segments.iter().map(kind).eq(other.segments.iter().map(kind))
+        self.wildcard == other.wildcard && self.segments.iter().map(kind).eq(other.segments.iter().map(kind))
     }
 
     /// Matches a path (not decoded, without its query); one trailing slash of it makes no difference.
@@ -99,9 +105,15 @@ impl Pattern {
             rest = path;
         }
         if self.wildcard {
-            return Some(Captures { params, path_info: rest.to_owned() });
+            return Some(Captures {
+                params,
+                path_info: rest.to_owned(),
+            });
         }
-        matches!(rest, "" | "/").then(|| Captures { params, path_info: String::new() })
+        matches!(rest, "" | "/").then(|| Captures {
+            params,
+            path_info: String::new(),
+        })
     }
 
     /// `Less` where this one is the more specific of two patterns that match the same path: segment by
@@ -114,7 +126,11 @@ impl Pattern {
                 _ => {}
             }
         }
-        other.segments.len().cmp(&self.segments.len()).then(self.wildcard.cmp(&other.wildcard))
+        other
+            .segments
+            .len()
+            .cmp(&self.segments.len())
+            .then(self.wildcard.cmp(&other.wildcard))
     }
 }
 
@@ -170,7 +186,10 @@ mod tests {
         for (route, path, expected, params) in cases {
             let got = Pattern::parse(route).unwrap().matches(path);
             let expected = expected.map(|path_info| Captures {
-                params: params.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+                params: params
+                    .iter()
+                    .map(|(name, value)| ((*name).to_owned(), *value))
+                    .collect(),
                 path_info: path_info.to_owned(),
             });
             assert_eq!(got, expected, "{route} on {path}");
@@ -181,14 +200,36 @@ mod tests {
     fn the_more_specific_goes_first() {
         let ordered = ["/a/b/c", "/a/:x/c", "/a/b/...", "/a/:x/...", "/a/...", "/..."];
         // Each pair that can match the same path, more specific first.
-        let pairs = [(0, 1), (0, 2), (1, 3), (2, 3), (2, 4), (3, 4), (4, 5), (0, 5), (2, 1)];
+        let pairs = [
+            (0, 1),
+            (0, 2),
+            (1, 3),
+            (2, 3),
+            (2, 4),
+            (3, 4),
+            (4, 5),
+            (0, 5),
+            (2, 1),
+        ];
         for (first, second) in pairs {
-            let (a, b) = (Pattern::parse(ordered[first]).unwrap(), Pattern::parse(ordered[second]).unwrap());
-            assert_eq!(a.specificity(&b), Ordering::Less, "{} before {}", ordered[first], ordered[second]);
+            let (a, b) = (
+                Pattern::parse(ordered[first]).unwrap(),
+                Pattern::parse(ordered[second]).unwrap(),
+            );
+            assert_eq!(
+                a.specificity(&b),
+                Ordering::Less,
+                "{} before {}",
+                ordered[first],
+                ordered[second]
+            );
             assert_eq!(b.specificity(&a), Ordering::Greater);
         }
         let exact = Pattern::parse("/a").unwrap();
-        assert_eq!(exact.specificity(&Pattern::parse("/a/...").unwrap()), Ordering::Less);
+        assert_eq!(
+            exact.specificity(&Pattern::parse("/a/...").unwrap()),
+            Ordering::Less
+        );
     }
 
     #[test]

@@ -205,7 +205,10 @@ pub struct Tool<T> {
 
 impl<T: Default> Default for Tool<T> {
     fn default() -> Self {
-        Self { fnhost: T::default(), others: Vec::new() }
+        Self {
+            fnhost: T::default(),
+            others: Vec::new(),
+        }
     }
 }
 

@@ -51,7 +51,9 @@ impl Template {
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once("{{") {
             let Some((name, tail)) = after.split_once("}}") else {
-                return Err(format!("\"{text}\" opens \"{{{{\" and does not close it with \"}}}}\""));
+                return Err(format!(
+                    "\"{text}\" opens \"{{{{\" and does not close it with \"}}}}\""
+                ));
             };
             if !literal.is_empty() {
                 parts.push(Part::Literal(literal.to_owned()));
@@ -96,7 +98,9 @@ impl Template {
 pub(super) fn valid_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.contains("__")
 }
 
@@ -127,7 +131,9 @@ impl VariableSources {
         }
         for (key, value) in environment {
             if let Some(name) = key.strip_prefix(ENVIRONMENT_PREFIX) {
-                sources.environment.insert(name.to_ascii_lowercase(), Secret::new(value));
+                sources
+                    .environment
+                    .insert(name.to_ascii_lowercase(), Secret::new(value));
             }
         }
         Ok(sources)
@@ -135,7 +141,10 @@ impl VariableSources {
 
     /// The value that somebody other than the manifest's default gives.
     pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.flags.get(name).or_else(|| self.environment.get(name)).or_else(|| self.host.get(name))
+        self.flags
+            .get(name)
+            .or_else(|| self.environment.get(name))
+            .or_else(|| self.host.get(name))
     }
 }
 
@@ -179,7 +188,10 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
     }
     let mut components = BTreeMap::new();
     for component in manifest.components.values() {
-        let hosts = component.allowed_outbound_hosts.iter().map(|host| host.fill(&application));
+        let hosts = component
+            .allowed_outbound_hosts
+            .iter()
+            .map(|host| host.fill(&application));
         let allowed_hosts = AllowedHosts::parse(&component.id, hosts).map_err(|fault| {
             Error::Variables(vec![format!(
                 "{}: component \"{}\": {fault}",
@@ -187,13 +199,21 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
                 component.id
             )])
         })?;
-        let filled = |(name, template): (&String, &Template)| {
-            (name.clone(), Secret(template.fill(&application)))
-        };
+        let filled =
+            |(name, template): (&String, &Template)| (name.clone(), Secret(template.fill(&application)));
         let variables = component.variables.iter().map(filled).collect();
-        components.insert(component.id.clone(), ResolvedComponent { variables, allowed_hosts });
+        components.insert(
+            component.id.clone(),
+            ResolvedComponent {
+                variables,
+                allowed_hosts,
+            },
+        );
     }
-    Ok(Values { application, components })
+    Ok(Values {
+        application,
+        components,
+    })
 }
 
 fn unknown_flag(manifest: &Manifest, name: &str) -> String {
@@ -210,15 +230,23 @@ fn missing(manifest: &Manifest, name: &str) -> String {
         .components
         .values()
         .filter(|component| {
-            let templates = component.variables.values().chain(&component.allowed_outbound_hosts);
-            templates.into_iter().any(|template| template.variables().any(|used| used == name))
+            let templates = component
+                .variables
+                .values()
+                .chain(&component.allowed_outbound_hosts);
+            templates
+                .into_iter()
+                .any(|template| template.variables().any(|used| used == name))
         })
         .map(|component| component.id.as_str())
         .collect();
     let users = match users.len() {
         0 => "no component uses it".to_owned(),
         1 => format!("component {} needs it", users.into_iter().collect::<String>()),
-        _ => format!("components {} need it", users.into_iter().collect::<Vec<_>>().join(", ")),
+        _ => format!(
+            "components {} need it",
+            users.into_iter().collect::<Vec<_>>().join(", ")
+        ),
     };
     format!(
         "variable \"{name}\" has no value ({users}); set {ENVIRONMENT_PREFIX}{} or pass --variable {name}=VALUE",
@@ -240,14 +268,22 @@ mod tests {
             ("", "", &[][..]),
             ("plain", "plain", &[]),
             ("{{host}}", "db", &["host"]),
-            ("postgres://{{ host }}:{{ port }}/x", "postgres://db:5432/x", &["host", "port"]),
+            (
+                "postgres://{{ host }}:{{ port }}/x",
+                "postgres://db:5432/x",
+                &["host", "port"],
+            ),
             ("}} {{ host }} }}", "}} db }}", &["host"]),
         ] {
             let template = Template::parse(text).unwrap();
             assert_eq!(template.fill(&values), filled);
             assert_eq!(template.variables().collect::<Vec<_>>(), used);
         }
-        assert!(Template::parse("{{ a }} {{ b").unwrap_err().contains("does not close"));
+        assert!(
+            Template::parse("{{ a }} {{ b")
+                .unwrap_err()
+                .contains("does not close")
+        );
     }
 
     #[test]
@@ -262,7 +298,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let sources = VariableSources::new(["a=hush"], [("SPIN_VARIABLE_B_C".into(), "hush".into())]).unwrap();
+        let sources =
+            VariableSources::new(["a=hush"], [("SPIN_VARIABLE_B_C".into(), "hush".into())]).unwrap();
         assert_eq!(sources.get("b_c").unwrap().expose(), "hush");
         assert!(!format!("{sources:?}").contains("hush"));
         let error = VariableSources::new(["hush"], []).unwrap_err();

@@ -23,7 +23,14 @@ pub fn guest() -> &'static Path {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
         let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
             .current_dir(&workspace)
-            .args(["build", "--quiet", "--profile", "function", "--target", "wasm32-wasip2"])
+            .args([
+                "build",
+                "--quiet",
+                "--profile",
+                "function",
+                "--target",
+                "wasm32-wasip2",
+            ])
             .args(["-p", "fnhost-test-guest", "--target-dir"])
             .arg(&target)
             .status()
@@ -37,7 +44,10 @@ pub fn guest() -> &'static Path {
 /// One engine for all tests of a binary: its pool reserves much address space.
 pub fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-        let options = EngineOptions { cache_dir: Some(cache_dir()), ..EngineOptions::default() };
+        let options = EngineOptions {
+            cache_dir: Some(cache_dir()),
+            ..EngineOptions::default()
+        };
         Engine::new(options).expect("an engine")
     });
     &ENGINE

@@ -34,7 +34,10 @@ impl OutboundHttp {
         let uri = request.uri();
         let scheme = uri.scheme().unwrap_or(&Scheme::HTTPS).as_str();
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-        let port = uri.port_u16().or_else(|| default_port(scheme)).ok_or(Error::HttpRequestUriInvalid)?;
+        let port = uri
+            .port_u16()
+            .or_else(|| default_port(scheme))
+            .ok_or(Error::HttpRequestUriInvalid)?;
         self.allowed.check(scheme, host, port).map_err(|refused| {
             tracing::warn!("{refused}");
             Error::HttpRequestDenied
@@ -55,7 +58,10 @@ impl WasiHttpHooks for OutboundHttp {
         Box::new(async move {
             allowed?;
             let (response, transfer) = default_send_request(request, Some(options)).await?;
-            Ok((response.map(|body| body.boxed_unsync()), Box::new(transfer) as Transfer))
+            Ok((
+                response.map(|body| body.boxed_unsync()),
+                Box::new(transfer) as Transfer,
+            ))
         })
     }
 }

@@ -46,13 +46,15 @@ impl interface::Host for CallState {}
 
 impl<T: Send + 'static> interface::HostWithStore<T> for Binding {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, Error>> {
-        Ok(accessor.with(|mut access| match access.get().variables().get(&name) {
-            Some(value) => Ok(value.expose().to_owned()),
-            None => Err(Error::Undefined(format!(
-                "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
-                access.get().component()
-            ))),
-        }))
+        Ok(
+            accessor.with(|mut access| match access.get().variables().get(&name) {
+                Some(value) => Ok(value.expose().to_owned()),
+                None => Err(Error::Undefined(format!(
+                    "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
+                    access.get().component()
+                ))),
+            }),
+        )
     }
 }
 

@@ -21,10 +21,19 @@ impl Guest for Handler {
         let done: Vec<Outcome> = batch.messages.iter().map(|_| Outcome::Done).collect();
         let reply = |outcomes, emits| Ok(Reply { outcomes, emits });
         match behaviour.as_str() {
-            "error" => Err(Error { reason: "asked to fail".to_owned(), message: Some(0) }),
+            "error" => Err(Error {
+                reason: "asked to fail".to_owned(),
+                message: Some(0),
+            }),
             "short-reply" => reply(Vec::new(), Vec::new()),
-            "retry" => reply(done.iter().map(|_| Outcome::Retry("later".to_owned())).collect(), Vec::new()),
-            "reject" => reply(done.iter().map(|_| Outcome::Reject("never".to_owned())).collect(), Vec::new()),
+            "retry" => reply(
+                done.iter().map(|_| Outcome::Retry("later".to_owned())).collect(),
+                Vec::new(),
+            ),
+            "reject" => reply(
+                done.iter().map(|_| Outcome::Reject("never".to_owned())).collect(),
+                Vec::new(),
+            ),
             "emit" => {
                 let emits = vec![Emit {
                     cause: 0,
