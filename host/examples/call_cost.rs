@@ -51,11 +51,8 @@ async fn measure(component: &LoadedComponent, messages: usize) -> anyhow::Result
             attempt: 1,
             last_attempt: false,
         };
-        let batch = Batch {
-            topic: "noop".to_owned(),
-            partition: 0,
-            messages: (0..messages).map(message).collect(),
-        };
+        let batch =
+            Batch { topic: "noop".to_owned(), partition: 0, messages: (0..messages).map(message).collect() };
         let started = Instant::now();
         let (outcome, _) = component.call_kafka(component.call_state(), batch).await;
         took.push(started.elapsed());

@@ -46,9 +46,7 @@ async fn start(folder: &Path) -> Servers {
 }
 
 async fn database(servers: &Servers) -> PgConnection {
-    PgConnection::connect(servers.database_url.as_ref().unwrap())
-        .await
-        .unwrap()
+    PgConnection::connect(servers.database_url.as_ref().unwrap()).await.unwrap()
 }
 
 fn client(servers: &Servers) -> ClientConfig {
@@ -65,25 +63,17 @@ async fn store(servers: &Servers) {
         .unwrap();
     let admin: AdminClient<DefaultClientContext> = client(servers).create().unwrap();
     let topic = NewTopic::new(TOPIC, 1, TopicReplication::Fixed(1));
-    admin.create_topics([&topic], &AdminOptions::new()).await.unwrap()[0]
-        .as_ref()
-        .unwrap();
+    admin.create_topics([&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     produce(servers).await;
 }
 
 async fn produce(servers: &Servers) {
     let producer: FutureProducer = client(servers).create().unwrap();
-    producer
-        .send(FutureRecord::to(TOPIC).key("key").payload("value"), PATIENCE)
-        .await
-        .unwrap();
+    producer.send(FutureRecord::to(TOPIC).key("key").payload("value"), PATIENCE).await.unwrap();
 }
 
 async fn assert_kept(servers: &Servers, records: i64) {
-    let row = sqlx::query("SELECT id FROM kept")
-        .fetch_one(&mut database(servers).await)
-        .await
-        .unwrap();
+    let row = sqlx::query("SELECT id FROM kept").fetch_one(&mut database(servers).await).await.unwrap();
     assert_eq!(row.get::<i32, _>(0), 42);
     let consumer: BaseConsumer = client(servers).create().unwrap();
     let (low, high) = consumer.fetch_watermarks(TOPIC, 0, PATIENCE).unwrap();
@@ -106,8 +96,7 @@ fn kill(pid: i32) {
 /// A process that ended stays in the table until its parent has asked for its status.
 fn is_running(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 /// Awaits a condition that nothing announces.
@@ -127,10 +116,7 @@ async fn data_outlives_a_stop_and_the_second_start_is_quick() {
     let addresses = (servers.kafka.clone(), servers.database_url.clone());
     let running = pids(&folder.0);
     servers.stop().await;
-    assert!(
-        running.iter().all(|pid| !is_running(*pid)),
-        "stop() returned before the servers were gone"
-    );
+    assert!(running.iter().all(|pid| !is_running(*pid)), "stop() returned before the servers were gone");
 
     let begun = Instant::now();
     let servers = start(&folder.0).await;
@@ -191,10 +177,7 @@ async fn a_stop_in_the_middle_of_a_restart_leaves_nothing_running() {
     eventually("a new Kafka process", async || pids(&folder.0)[1] != kafka).await;
     let restarting = pids(&folder.0)[1];
     servers.stop().await;
-    assert!(
-        !is_running(restarting),
-        "the Kafka that was being restarted still runs"
-    );
+    assert!(!is_running(restarting), "the Kafka that was being restarted still runs");
     start(&folder.0).await.stop().await;
 }
 
@@ -210,10 +193,7 @@ async fn a_killed_fnhost_leaves_nothing_that_blocks_the_next_start() {
     servers.stop().await;
 
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_killed_fnhost_leaves_nothing_that_blocks_the_next_start",
-        ])
+        .args(["--exact", "a_killed_fnhost_leaves_nothing_that_blocks_the_next_start"])
         .env(VICTIM, &folder.0)
         .stdout(Stdio::null())
         .spawn()
@@ -234,9 +214,6 @@ async fn a_killed_fnhost_leaves_nothing_that_blocks_the_next_start() {
 
     let servers = start(&folder.0).await;
     assert_kept(&servers, 1).await;
-    assert!(
-        orphans.into_iter().all(|pid| !is_running(pid)),
-        "the victim's servers are still there"
-    );
+    assert!(orphans.into_iter().all(|pid| !is_running(pid)), "the victim's servers are still there");
     servers.stop().await;
 }

@@ -32,7 +32,10 @@ async fn replies_come_back_as_the_function_gave_them() {
     assert!(matches!(call(&guest, "done").await.unwrap()[..], [Outcome::Done, Outcome::Done]));
     assert!(matches!(&call(&guest, "retry").await.unwrap()[1], Outcome::Retry(why) if why == "later"));
     assert!(matches!(&call(&guest, "reject").await.unwrap()[0], Outcome::Reject(why) if why == "never"));
-    assert!(call(&guest, "short-reply").await.unwrap().is_empty(), "the dispatch checks replies, not the engine");
+    assert!(
+        call(&guest, "short-reply").await.unwrap().is_empty(),
+        "the dispatch checks replies, not the engine"
+    );
     let (outcome, report) = guest.call_kafka(guest.call_state(), batch("emit", 1)).await;
     let emit = &outcome.unwrap().unwrap().emits[0];
     assert_eq!((emit.topic.as_str(), emit.cause), ("out", 0));
@@ -177,7 +180,10 @@ fn components_that_cannot_serve_are_refused_with_what_to_do() {
         assert!(message.starts_with("component \"guest\""), "{message}");
     }
     let message = refusal(&importing("spin:key-value/key-value@3.0.0"), |spec| spec.kafka = false);
-    assert!(message.contains("imports spin:key-value/key-value@3.0.0, which fnhost does not offer"), "{message}");
+    assert!(
+        message.contains("imports spin:key-value/key-value@3.0.0, which fnhost does not offer"),
+        "{message}"
+    );
     assert!(message.contains("spin:variables@3.0.0"), "it says what there is: {message}");
     let message = refusal(&exporting("wasi:http/handler@0.3.0"), |spec| spec.kafka = false);
     assert!(message.contains("in a shape that fnhost does not know"), "{message}");
@@ -215,7 +221,8 @@ async fn images_are_kept_and_damaged_ones_compiled_anew() {
     assert!(call(&guest, "done").await.is_ok());
     drop((guest, second));
     // Each damage is one that a crash or a disk can do.
-    let flipped = bytes.iter().enumerate().map(|(at, byte)| if at == bytes.len() / 2 { byte ^ 1 } else { *byte });
+    let flipped =
+        bytes.iter().enumerate().map(|(at, byte)| if at == bytes.len() / 2 { byte ^ 1 } else { *byte });
     for damaged in [bytes[..bytes.len() / 2].to_vec(), Vec::new(), flipped.collect()] {
         std::fs::remove_file(&image).unwrap();
         std::fs::write(&image, &damaged).unwrap();

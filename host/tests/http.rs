@@ -113,7 +113,10 @@ async fn a_request_reaches_the_function_with_spins_headers() {
     let seen = json(std::str::from_utf8(&response.into_body().collect().await.unwrap().to_bytes()).unwrap());
     assert_eq!(seen["uri"], "http://shop.example:8080/request/42/a/b?x=1");
     let headers: BTreeMap<String, String> =
-        serde_json::from_value::<Vec<(String, String)>>(seen["headers"].clone()).unwrap().into_iter().collect();
+        serde_json::from_value::<Vec<(String, String)>>(seen["headers"].clone())
+            .unwrap()
+            .into_iter()
+            .collect();
     for (name, value) in [
         ("spin-path-info", "/a/b"),
         ("spin-full-url", "http://shop.example:8080/request/42/a/b?x=1"),
@@ -178,8 +181,7 @@ async fn failures_become_problems_without_internals() {
         ("/loop", 504),
         ("/sleep/60000", 504),
     ] {
-        let response =
-            app.send(Request::get(path).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+        let response = app.send(Request::get(path).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let body = response.into_body().collect().await.unwrap().to_bytes();

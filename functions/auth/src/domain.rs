@@ -52,10 +52,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(field: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            field,
-            detail: detail.into(),
-        }
+        Self { field, detail: detail.into() }
     }
 }
 
@@ -103,9 +100,7 @@ pub fn check_password(password: &str, email: &str) -> Result<(), Invalid> {
     let lower = password.to_lowercase();
     let distinct = lower.chars().collect::<std::collections::BTreeSet<_>>().len();
     if distinct < PASSWORD_DISTINCT_CHARS_MIN {
-        return refused(format!(
-            "at least {PASSWORD_DISTINCT_CHARS_MIN} different characters"
-        ));
+        return refused(format!("at least {PASSWORD_DISTINCT_CHARS_MIN} different characters"));
     }
     let local = email.split('@').next().unwrap_or_default();
     if lower == email || lower == local || COMMON_PASSWORDS.contains(&lower.as_str()) {
@@ -137,18 +132,10 @@ mod tests {
 
     #[test]
     fn addresses_are_normalised_and_checked() {
-        assert_eq!(
-            normalise_email("  Ada.Lovelace@Example.COM\n"),
-            "ada.lovelace@example.com"
-        );
+        assert_eq!(normalise_email("  Ada.Lovelace@Example.COM\n"), "ada.lovelace@example.com");
         let long_local = format!("{}@example.com", "x".repeat(LOCAL_PART_BYTES_MAX + 1));
         let long = format!("x@{}.com", "x.".repeat(EMAIL_BYTES_MAX / 2));
-        for good in [
-            "a@b.c",
-            "ada+orders@mail.example.com",
-            "o'hara@example.org",
-            "ü@bücher.example",
-        ] {
+        for good in ["a@b.c", "ada+orders@mail.example.com", "o'hara@example.org", "ü@bücher.example"] {
             assert_eq!(check_email(good), Ok(()), "{good}");
         }
         for bad in [
@@ -177,12 +164,7 @@ mod tests {
     #[test]
     fn weak_passwords_are_refused() {
         let email = "ada.lovelace@example.com";
-        for good in [
-            "correct horse",
-            "8 chars!",
-            "ünïcødé!",
-            &"xyz1".repeat(PASSWORD_BYTES_MAX / 4),
-        ] {
+        for good in ["correct horse", "8 chars!", "ünïcødé!", &"xyz1".repeat(PASSWORD_BYTES_MAX / 4)] {
             assert_eq!(check_password(good, email), Ok(()), "{good}");
         }
         for bad in [

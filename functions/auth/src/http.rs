@@ -68,9 +68,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     let input: Input = request.json()?;
     let signer = Signer::from_variables(host).await?;
     let credentials = sql::credentials(host, &domain::normalise_email(&input.email)).await?;
-    let hash = credentials
-        .as_ref()
-        .map(|credentials| credentials.password_hash.as_str());
+    let hash = credentials.as_ref().map(|credentials| credentials.password_hash.as_str());
     // Nobody has a longer one, so this tells nothing about an account.
     let matches = input.password.len() <= PASSWORD_BYTES_MAX && password::verify(&input.password, hash);
     let Some(credentials) = credentials.filter(|_| matches) else {
@@ -117,15 +115,7 @@ async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
     let account = sql::account(host, user_id).await?;
     let account = account.ok_or_else(|| Problem::unauthorized("there is no such account any more"))?;
     let sql::Account { email, name, role } = account;
-    Ok(Response::json(
-        200,
-        &Me {
-            user_id,
-            email,
-            name,
-            role,
-        },
-    ))
+    Ok(Response::json(200, &Me { user_id, email, name, role }))
 }
 
 async fn keys<H: Host>(host: &H) -> Result<Response, Problem> {
@@ -169,17 +159,9 @@ mod tests {
     fn refusal(method: &str, path: &str, body: Body) -> (u16, Option<String>) {
         let headers = vec![("content-type".to_owned(), b"application/json".to_vec())];
         let (method, path) = (method.to_owned(), path.to_owned());
-        let request = Request {
-            method,
-            path,
-            query: String::new(),
-            headers,
-            body,
-        };
+        let request = Request { method, path, query: String::new(), headers, body };
         let answer = pin!(handle(&Nothing, request)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(response) = answer else {
-            panic!("the call waits for something")
-        };
+        let Poll::Ready(response) = answer else { panic!("the call waits for something") };
         let problem: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
         assert_eq!(problem["status"], response.status);
         (response.status, problem["field"].as_str().map(str::to_owned))
@@ -191,46 +173,18 @@ mod tests {
             ("register", "{", 400, "body"),
             ("register", "{}", 422, "email"),
             ("register", r#"{"email":"a@b.c"}"#, 422, "password"),
-            (
-                "register",
-                r#"{"email":7,"password":"correct horse"}"#,
-                422,
-                "email",
-            ),
-            (
-                "register",
-                r#"{"email":"a@b","password":"correct horse"}"#,
-                422,
-                "email",
-            ),
-            (
-                "register",
-                r#"{"email":"a@b.c\u0000","password":"correct horse"}"#,
-                422,
-                "email",
-            ),
-            (
-                "register",
-                r#"{"email":"a@b.c","password":"password"}"#,
-                422,
-                "password",
-            ),
-            (
-                "register",
-                r#"{"email":"a@b.c","password":"correct horse","name":"a\nb"}"#,
-                422,
-                "name",
-            ),
+            ("register", r#"{"email":7,"password":"correct horse"}"#, 422, "email"),
+            ("register", r#"{"email":"a@b","password":"correct horse"}"#, 422, "email"),
+            ("register", r#"{"email":"a@b.c\u0000","password":"correct horse"}"#, 422, "email"),
+            ("register", r#"{"email":"a@b.c","password":"password"}"#, 422, "password"),
+            ("register", r#"{"email":"a@b.c","password":"correct horse","name":"a\nb"}"#, 422, "name"),
             ("login", r#"{"email":"a@b.c"}"#, 422, "password"),
             ("refresh", "{}", 422, "refresh_token"),
         ] {
             let found = refusal("POST", &format!("/auth/{path}"), Body::Read(body.into()));
             assert_eq!(found, (status, Some(field.to_owned())), "{path} {body}");
         }
-        assert_eq!(
-            refusal("POST", "/auth/login", Body::TooLarge),
-            (413, Some("body".to_owned()))
-        );
+        assert_eq!(refusal("POST", "/auth/login", Body::TooLarge), (413, Some("body".to_owned())));
     }
 
     #[test]
@@ -243,11 +197,7 @@ mod tests {
             ("POST", "/.well-known/jwks.json", 405),
             ("GET", "/auth/me", 401),
         ] {
-            assert_eq!(
-                refusal(method, path, Body::Read(Vec::new())).0,
-                status,
-                "{method} {path}"
-            );
+            assert_eq!(refusal(method, path, Body::Read(Vec::new())).0, status, "{method} {path}");
         }
     }
 

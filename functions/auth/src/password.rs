@@ -32,9 +32,8 @@ pub fn hash(password: &str) -> Result<String, Error> {
     getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let hash = argon2
-        .hash_password_with_salt(password.as_bytes(), &salt)
-        .map_err(|error| error.to_string())?;
+    let hash =
+        argon2.hash_password_with_salt(password.as_bytes(), &salt).map_err(|error| error.to_string())?;
     Ok(hash.to_string())
 }
 
@@ -42,9 +41,7 @@ pub fn hash(password: &str) -> Result<String, Error> {
 #[must_use]
 pub fn verify(password: &str, hash: Option<&str>) -> bool {
     // The parameters are those of the hash.
-    let matches = Argon2::default()
-        .verify_password(password.as_bytes(), hash.unwrap_or(NOBODY))
-        .is_ok();
+    let matches = Argon2::default().verify_password(password.as_bytes(), hash.unwrap_or(NOBODY)).is_ok();
     matches && hash.is_some()
 }
 
@@ -56,10 +53,7 @@ mod tests {
     #[test]
     fn a_hash_fits_its_password_alone_and_carries_its_parameters() {
         let (one, two) = (hash("correct horse").unwrap(), hash("correct horse").unwrap());
-        assert!(
-            one.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$")),
-            "{one}"
-        );
+        assert!(one.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$")), "{one}");
         assert_ne!(one, two, "each has its own salt");
         assert!(verify("correct horse", Some(&one)));
         assert!(!verify("correct horsf", Some(&one)));
@@ -77,9 +71,6 @@ mod tests {
         };
         let (known, unknown) = (cost(Some(somebody.as_str())), cost(None));
         // A hash that cannot be parsed is refused in microseconds; a real one takes milliseconds.
-        assert!(
-            unknown * 20 > known,
-            "{unknown:?} for nobody, {known:?} for somebody"
-        );
+        assert!(unknown * 20 > known, "{unknown:?} for nobody, {known:?} for somebody");
     }
 }

@@ -72,20 +72,12 @@ impl Signer {
     /// # Errors
     /// 500 where one is missing or they do not belong together; the log says which.
     pub async fn from_variables(host: &impl Host) -> Result<Self, Problem> {
-        let pem = host
-            .variable(PRIVATE_KEY_VARIABLE)
-            .await
-            .map_err(Problem::internal)?;
+        let pem = host.variable(PRIVATE_KEY_VARIABLE).await.map_err(Problem::internal)?;
         let key = SigningKey::from_pkcs8_pem(pem.trim())
             .map_err(|error| Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: {error}")))?;
-        let kid = token::public_keys(host)
-            .await?
-            .key_of(&key)
-            .map(|public| public.kid.clone());
+        let kid = token::public_keys(host).await?.key_of(&key).map(|public| public.kid.clone());
         let kid = kid.ok_or_else(|| {
-            Problem::internal(format!(
-                "{PRIVATE_KEY_VARIABLE}: its public part is not in token_public_keys"
-            ))
+            Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: its public part is not in token_public_keys"))
         })?;
         Ok(Self { key, kid })
     }

@@ -76,12 +76,7 @@ pub async fn register<S: Sql>(
     name: Option<&str>,
     password_hash: String,
 ) -> Result<bool, SqlError> {
-    let params = vec![
-        account_id.to_string().into(),
-        email.into(),
-        name.into(),
-        password_hash.into(),
-    ];
+    let params = vec![account_id.to_string().into(), email.into(), name.into(), password_hash.into()];
     Ok(!db.query(REGISTER, params).await?.is_empty())
 }
 
@@ -94,11 +89,7 @@ pub async fn credentials<S: Sql>(db: &S, email: &str) -> Result<Option<Credentia
     rows.first()
         .map(|row| {
             let password_hash = row.text(2)?.to_owned();
-            Ok(Credentials {
-                account_id: row.uuid(0)?,
-                role: role(row, 1)?,
-                password_hash,
-            })
+            Ok(Credentials { account_id: row.uuid(0)?, role: role(row, 1)?, password_hash })
         })
         .transpose()
 }
@@ -112,11 +103,7 @@ pub async fn account<S: Sql>(db: &S, account_id: Uuid) -> Result<Option<Account>
     rows.first()
         .map(|row| {
             let name = row.text_or_null(1)?.map(str::to_owned);
-            Ok(Account {
-                email: row.text(0)?.to_owned(),
-                name,
-                role: role(row, 2)?,
-            })
+            Ok(Account { email: row.text(0)?.to_owned(), name, role: role(row, 2)? })
         })
         .transpose()
 }
@@ -145,15 +132,9 @@ pub async fn exchange<S: Sql>(
     old: &Refresh,
     new: &Refresh,
 ) -> Result<Option<(Uuid, Role)>, SqlError> {
-    let params = vec![
-        old.hash.clone().into(),
-        new.hash.clone().into(),
-        REFRESH_SECONDS.into(),
-    ];
+    let params = vec![old.hash.clone().into(), new.hash.clone().into(), REFRESH_SECONDS.into()];
     let rows = db.query(EXCHANGE, params).await?;
-    rows.first()
-        .map(|row| Ok((row.uuid(0)?, role(row, 1)?)))
-        .transpose()
+    rows.first().map(|row| Ok((row.uuid(0)?, role(row, 1)?))).transpose()
 }
 
 /// Ends all sessions that descend from the login of a token that was used before; how many tokens that were.

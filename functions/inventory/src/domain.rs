@@ -124,10 +124,7 @@ impl Ledger {
     /// A ledger over the reservations that exist for the batch's orders, without stock as yet.
     #[must_use]
     pub fn new(reservations: BTreeMap<Uuid, Reservation>) -> Self {
-        Self {
-            reservations,
-            ..Self::default()
-        }
+        Self { reservations, ..Self::default() }
     }
 
     /// The products whose stock an event may move: to be locked, in this order, before it is applied.
@@ -163,9 +160,7 @@ impl Ledger {
             (State::Committed, Change::Confirmed) => (State::Committed, Effect::None),
             (State::Rejected | State::Released, Change::Confirmed) => {
                 let state = reservation.state.as_str();
-                return Err(Contradiction(format!(
-                    "the order is confirmed, but its reservation is {state}"
-                )));
+                return Err(Contradiction(format!("the order is confirmed, but its reservation is {state}")));
             }
             (State::Reserved | State::Committed, _) => (State::Released, Effect::Released),
             (unheld, _) => (unheld, Effect::None),
@@ -181,18 +176,12 @@ impl Ledger {
                 let shortages = self.shortages(lines);
                 if shortages.is_empty() {
                     for (sku, quantity) in lines {
-                        self.stock
-                            .entry(sku.clone())
-                            .and_modify(|stock| stock.reserved += quantity);
+                        self.stock.entry(sku.clone()).and_modify(|stock| stock.reserved += quantity);
                     }
                     (State::Reserved, lines.clone(), Effect::Reserved)
                 } else {
                     let reason = describe(&shortages);
-                    (
-                        State::Rejected,
-                        Lines::new(),
-                        Effect::Rejected { reason, shortages },
-                    )
+                    (State::Rejected, Lines::new(), Effect::Rejected { reason, shortages })
                 }
             }
             // The creation is still on its way: this row keeps it from reserving anything.
@@ -203,20 +192,8 @@ impl Ledger {
                 ));
             }
         };
-        let reason = if let Effect::Rejected { reason, .. } = &effect {
-            Some(reason.clone())
-        } else {
-            None
-        };
-        self.reservations.insert(
-            order_id,
-            Reservation {
-                state,
-                reason,
-                version,
-                lines,
-            },
-        );
+        let reason = if let Effect::Rejected { reason, .. } = &effect { Some(reason.clone()) } else { None };
+        self.reservations.insert(order_id, Reservation { state, reason, version, lines });
         self.created.insert(order_id);
         self.changed.insert(order_id);
         Ok(effect)
@@ -225,11 +202,7 @@ impl Ledger {
     fn shortages(&self, lines: &Lines) -> Vec<Shortage> {
         let short = |(sku, &requested): (&String, &i64)| {
             let available = self.stock.get(sku).map_or(0, |stock| stock.available());
-            (available < requested).then(|| Shortage {
-                sku: sku.clone(),
-                requested,
-                available,
-            })
+            (available < requested).then(|| Shortage { sku: sku.clone(), requested, available })
         };
         lines.iter().filter_map(short).collect()
     }
@@ -262,32 +235,23 @@ impl Ledger {
     pub fn moved(&self) -> impl Iterator<Item = (&str, Stock)> {
         self.stock.iter().filter_map(|(sku, now)| {
             let was = self.before.get(sku)?;
-            let delta = Stock {
-                on_hand: now.on_hand - was.on_hand,
-                reserved: now.reserved - was.reserved,
-            };
+            let delta = Stock { on_hand: now.on_hand - was.on_hand, reserved: now.reserved - was.reserved };
             (now != was).then_some((sku.as_str(), delta))
         })
     }
 
     /// The reservations to write, by order id.
     pub fn written(&self) -> impl Iterator<Item = (Uuid, &Reservation)> {
-        self.changed
-            .iter()
-            .filter_map(|id| Some((*id, self.reservations.get(id)?)))
+        self.changed.iter().filter_map(|id| Some((*id, self.reservations.get(id)?)))
     }
 
     /// The lines to write: those of reservations that are new.
     pub fn new_lines(&self) -> impl Iterator<Item = (Uuid, &str, i64)> {
-        self.created
-            .iter()
-            .filter_map(|id| Some((*id, self.reservations.get(id)?)))
-            .flat_map(|(id, reservation)| {
-                reservation
-                    .lines
-                    .iter()
-                    .map(move |(sku, quantity)| (id, sku.as_str(), *quantity))
-            })
+        self.created.iter().filter_map(|id| Some((*id, self.reservations.get(id)?))).flat_map(
+            |(id, reservation)| {
+                reservation.lines.iter().map(move |(sku, quantity)| (id, sku.as_str(), *quantity))
+            },
+        )
     }
 }
 

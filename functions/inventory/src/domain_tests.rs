@@ -6,10 +6,7 @@ const ORDER: Uuid = Uuid::from_u128(1);
 const ON_HAND: i64 = 10;
 
 fn lines(lines: &[(&str, i64)]) -> Lines {
-    lines
-        .iter()
-        .map(|(sku, quantity)| ((*sku).to_owned(), *quantity))
-        .collect()
+    lines.iter().map(|(sku, quantity)| ((*sku).to_owned(), *quantity)).collect()
 }
 
 fn created(quantity: i64) -> (i64, Change) {
@@ -30,13 +27,7 @@ fn cancelled() -> (i64, Change) {
 
 fn ledger() -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.set_stock(BTreeMap::from([(
-        "A".to_owned(),
-        Stock {
-            on_hand: ON_HAND,
-            reserved: 0,
-        },
-    )]));
+    ledger.set_stock(BTreeMap::from([("A".to_owned(), Stock { on_hand: ON_HAND, reserved: 0 })]));
     ledger
 }
 
@@ -55,29 +46,15 @@ fn name(effect: &Result<Effect, Contradiction>) -> &'static str {
 /// Applies events of one order and compares effects, final state, on hand and reserved.
 fn check(events: &[(i64, Change)], effects: &[&str], state: State, stock: (i64, i64)) {
     let mut ledger = ledger();
-    let found: Vec<_> = events
-        .iter()
-        .map(|(version, change)| name(&ledger.apply(ORDER, *version, change)))
-        .collect();
+    let found: Vec<_> =
+        events.iter().map(|(version, change)| name(&ledger.apply(ORDER, *version, change))).collect();
     assert_eq!(found, effects, "effects of {events:?}");
-    let accepted = events
-        .iter()
-        .zip(effects)
-        .filter(|(_, effect)| **effect != "!")
-        .map(|(event, _)| event.0)
-        .max();
+    let accepted =
+        events.iter().zip(effects).filter(|(_, effect)| **effect != "!").map(|(event, _)| event.0).max();
     let reservation = &ledger.reservations[&ORDER];
-    assert_eq!(
-        (reservation.state, Some(reservation.version)),
-        (state, accepted),
-        "state after {events:?}"
-    );
+    assert_eq!((reservation.state, Some(reservation.version)), (state, accepted), "state after {events:?}");
     let (on_hand, reserved) = stock;
-    assert_eq!(
-        ledger.stock["A"],
-        Stock { on_hand, reserved },
-        "stock after {events:?}"
-    );
+    assert_eq!(ledger.stock["A"], Stock { on_hand, reserved }, "stock after {events:?}");
 }
 
 #[rustfmt::skip] // a table: one case a line
@@ -126,33 +103,20 @@ fn every_pair_after_the_creation_in_both_orders() {
 fn orders_of_one_batch_compete_in_its_order_all_or_nothing() {
     let mut ledger = Ledger::default();
     let level = |on_hand, reserved| Stock { on_hand, reserved };
-    ledger.set_stock(BTreeMap::from([
-        ("A".to_owned(), level(5, 1)),
-        ("B".to_owned(), level(2, 0)),
-    ]));
+    ledger.set_stock(BTreeMap::from([("A".to_owned(), level(5, 1)), ("B".to_owned(), level(2, 0))]));
     let mut place = |order: u128, wanted: &[(&str, i64)]| {
         name(&ledger.apply(Uuid::from_u128(order), 1, &Change::Created(lines(wanted))))
     };
     assert_eq!(place(1, &[("A", 2), ("B", 1)]), "reserved");
-    assert_eq!(
-        place(2, &[("A", 1), ("B", 2)]),
-        "rejected",
-        "B has one left, and A must stay whole"
-    );
+    assert_eq!(place(2, &[("A", 1), ("B", 2)]), "rejected", "B has one left, and A must stay whole");
     assert_eq!(place(3, &[("A", 3)]), "rejected", "A has two left");
-    assert_eq!(
-        place(4, &[("A", 2), ("B", 1)]),
-        "reserved",
-        "a later and smaller order still fits"
-    );
+    assert_eq!(place(4, &[("A", 2), ("B", 1)]), "reserved", "a later and smaller order still fits");
     assert_eq!(place(5, &[("A", 1)]), "rejected", "nothing is left");
     assert_eq!(place(6, &[("C", 1)]), "rejected", "a product that does not exist");
     let moved: Vec<_> = ledger.moved().collect();
     assert_eq!(moved, [("A", level(0, 4)), ("B", level(0, 2))]);
-    let new_lines: Vec<_> = ledger
-        .new_lines()
-        .map(|(id, sku, quantity)| (id.as_u128(), sku, quantity))
-        .collect();
+    let new_lines: Vec<_> =
+        ledger.new_lines().map(|(id, sku, quantity)| (id.as_u128(), sku, quantity)).collect();
     assert_eq!(new_lines, [(1, "A", 2), (1, "B", 1), (4, "A", 2), (4, "B", 1)]);
     assert_eq!(ledger.written().count(), 6);
 }
@@ -160,14 +124,8 @@ fn orders_of_one_batch_compete_in_its_order_all_or_nothing() {
 #[test]
 fn a_rejection_names_each_short_product() {
     let mut ledger = ledger();
-    let effect = ledger
-        .apply(ORDER, 1, &Change::Created(lines(&[("A", 12), ("GONE", 1)])))
-        .unwrap();
-    let shortage = |sku: &str, requested, available| Shortage {
-        sku: sku.to_owned(),
-        requested,
-        available,
-    };
+    let effect = ledger.apply(ORDER, 1, &Change::Created(lines(&[("A", 12), ("GONE", 1)]))).unwrap();
+    let shortage = |sku: &str, requested, available| Shortage { sku: sku.to_owned(), requested, available };
     let expected = Effect::Rejected {
         reason: "A has 10 of 12 left, GONE is out of stock".to_owned(),
         shortages: vec![shortage("A", 12, 10), shortage("GONE", 1, 0)],
@@ -183,34 +141,17 @@ fn what_returns_in_a_batch_is_available_to_its_next_order() {
     assert_eq!(ledger.apply(ORDER, 1, &all), Ok(Effect::Reserved));
     assert_eq!(ledger.apply(ORDER, 2, &Change::Ended), Ok(Effect::Released));
     assert_eq!(ledger.apply(other, 1, &all), Ok(Effect::Reserved));
-    assert_eq!(
-        ledger.moved().collect::<Vec<_>>(),
-        [(
-            "A",
-            Stock {
-                on_hand: 0,
-                reserved: ON_HAND
-            }
-        )]
-    );
+    assert_eq!(ledger.moved().collect::<Vec<_>>(), [("A", Stock { on_hand: 0, reserved: ON_HAND })]);
 }
 
 #[test]
 fn only_products_that_can_move_are_locked() {
-    let held = Reservation {
-        state: State::Reserved,
-        reason: None,
-        version: 1,
-        lines: lines(&[("A", 1), ("B", 1)]),
-    };
+    let held =
+        Reservation { state: State::Reserved, reason: None, version: 1, lines: lines(&[("A", 1), ("B", 1)]) };
     let ledger = Ledger::new(BTreeMap::from([(ORDER, held)]));
     let new = Change::Created(lines(&[("C", 1)]));
-    let skus = |order_id, change: &Change| {
-        ledger
-            .products(order_id, change)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
+    let skus =
+        |order_id, change: &Change| ledger.products(order_id, change).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(skus(ORDER, &Change::Confirmed), ["A", "B"]);
     assert_eq!(skus(ORDER, &new), [""; 0], "a creation that is known already");
     assert_eq!(skus(Uuid::from_u128(2), &new), ["C"]);

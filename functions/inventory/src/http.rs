@@ -74,13 +74,7 @@ async fn products(host: &impl Host, request: &Request) -> Result<Response, Probl
         products.pop();
     }
     let next_cursor = products.last().filter(|_| more).map(|last| last.sku.clone());
-    Ok(Response::json(
-        200,
-        &Products {
-            products,
-            next_cursor,
-        },
-    ))
+    Ok(Response::json(200, &Products { products, next_cursor }))
 }
 
 async fn product(host: &impl Host, sku: &str) -> Result<Response, Problem> {
@@ -99,10 +93,7 @@ async fn set_on_hand(host: &impl Host, request: &Request, sku: &str) -> Result<R
     }
     let SetOnHand { on_hand } = request.json()?;
     if !(0..=ON_HAND_MAX).contains(&on_hand) {
-        return Err(Problem::invalid(
-            "on_hand",
-            format!("between 0 and {ON_HAND_MAX} units are possible"),
-        ));
+        return Err(Problem::invalid("on_hand", format!("between 0 and {ON_HAND_MAX} units are possible")));
     }
     if let Some(stock) = sql::set_on_hand(host, sku, on_hand).await? {
         return Ok(describe(sku, stock));
@@ -117,25 +108,14 @@ fn unknown() -> Problem {
 
 fn describe(sku: &str, stock: Stock) -> Response {
     let Stock { on_hand, reserved } = stock;
-    Response::json(
-        200,
-        &Inventory {
-            sku,
-            on_hand,
-            reserved,
-            available: stock.available(),
-        },
-    )
+    Response::json(200, &Inventory { sku, on_hand, reserved, available: stock.available() })
 }
 
 fn read(row: &Row) -> Result<Product, SqlError> {
     Ok(Product {
         sku: row.text(0)?.to_owned(),
         name: row.text(1)?.to_owned(),
-        price: Money {
-            amount: row.int64(2)?,
-            currency: row.text(3)?.to_owned(),
-        },
+        price: Money { amount: row.int64(2)?, currency: row.text(3)?.to_owned() },
         available: row.int64(4)?,
     })
 }

@@ -34,10 +34,8 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
     }
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.order_id).collect();
     let mut ledger = Ledger::new(sql::lock_reservations(db, &order_ids).await?);
-    let skus: BTreeSet<&str> = tasks
-        .iter()
-        .flat_map(|task| ledger.products(task.order_id, &task.change))
-        .collect();
+    let skus: BTreeSet<&str> =
+        tasks.iter().flat_map(|task| ledger.products(task.order_id, &task.change)).collect();
     let stock = sql::lock_stock(db, &skus).await?;
     ledger.set_stock(stock);
     for task in &tasks {
@@ -65,12 +63,7 @@ fn task(record: &Record) -> Result<Task<'_>, String> {
     if version < 1 {
         return Err(format!("version is {version}, and an order's first is 1"));
     }
-    Ok(Task {
-        record,
-        order_id: record.event.order_id(),
-        version,
-        change,
-    })
+    Ok(Task { record, order_id: record.event.order_id(), version, change })
 }
 
 /// The units of each product, lines of the same one added up.
@@ -81,10 +74,7 @@ fn lines(items: &[Item]) -> Result<Lines, String> {
     let mut lines = Lines::new();
     for (index, item) in items.iter().enumerate() {
         if item.quantity < 1 {
-            return Err(format!(
-                "items[{index}].quantity is {}, and at least 1 is needed",
-                item.quantity
-            ));
+            return Err(format!("items[{index}].quantity is {}, and at least 1 is needed", item.quantity));
         }
         *lines.entry(item.sku.clone()).or_default() += i64::from(item.quantity);
     }
@@ -93,18 +83,13 @@ fn lines(items: &[Item]) -> Result<Lines, String> {
 
 /// What is told to the others, where there is anything to tell.
 fn event(task: &Task<'_>, effect: Effect) -> Option<Event> {
-    let Task {
-        order_id, version, ..
-    } = *task;
+    let Task { order_id, version, .. } = *task;
     Some(match effect {
         Effect::None => return None,
         Effect::Reserved => Event::InventoryReserved(InventoryReserved { order_id, version }),
-        Effect::Rejected { reason, shortages } => Event::InventoryRejected(InventoryRejected {
-            order_id,
-            version,
-            reason,
-            shortages,
-        }),
+        Effect::Rejected { reason, shortages } => {
+            Event::InventoryRejected(InventoryRejected { order_id, version, reason, shortages })
+        }
         Effect::Committed => Event::InventoryCommitted(InventorySettled { order_id }),
         Effect::Released => Event::InventoryReleased(InventorySettled { order_id }),
     })
@@ -116,14 +101,7 @@ mod tests {
     use kit::event::{Money, OrderCreated};
 
     fn record(event: Event) -> Record {
-        Record {
-            index: 0,
-            event,
-            event_id: None,
-            traceparent: None,
-            attempt: 1,
-            last_attempt: false,
-        }
+        Record { index: 0, event, event_id: None, traceparent: None, attempt: 1, last_attempt: false }
     }
 
     fn created(version: i64, items: &[(&str, i32)]) -> Record {
@@ -137,10 +115,7 @@ mod tests {
             user_id: Uuid::from_u128(2),
             version,
             items: items.iter().map(item).collect(),
-            total: Money {
-                amount: 1,
-                currency: "EUR".to_owned(),
-            },
+            total: Money { amount: 1, currency: "EUR".to_owned() },
             payment_token: String::new(),
         }))
     }
@@ -154,19 +129,11 @@ mod tests {
 
     #[test]
     fn what_no_order_can_ask_for_is_a_dead_letter() {
-        let settled = Event::InventoryCommitted(InventorySettled {
-            order_id: Uuid::from_u128(1),
-        });
+        let settled = Event::InventoryCommitted(InventorySettled { order_id: Uuid::from_u128(1) });
         for (record, expected) in [
             (created(1, &[]), "items is empty"),
-            (
-                created(1, &[("A", 1), ("B", 0)]),
-                "items[1].quantity is 0, and at least 1 is needed",
-            ),
-            (
-                created(1, &[("A", -5)]),
-                "items[0].quantity is -5, and at least 1 is needed",
-            ),
+            (created(1, &[("A", 1), ("B", 0)]), "items[1].quantity is 0, and at least 1 is needed"),
+            (created(1, &[("A", -5)]), "items[0].quantity is -5, and at least 1 is needed"),
             (created(0, &[("A", 1)]), "version is 0, and an order's first is 1"),
             (record(settled), "inventory does not handle inventory.committed"),
         ] {

@@ -63,11 +63,7 @@ pub async fn lock_reservations(
         return Ok(BTreeMap::new());
     }
     let ids = order_ids.iter().map(Uuid::to_string).collect();
-    db.query(LOCK_RESERVATIONS, vec![ids])
-        .await?
-        .iter()
-        .map(reservation)
-        .collect()
+    db.query(LOCK_RESERVATIONS, vec![ids]).await?.iter().map(reservation).collect()
 }
 
 fn reservation(row: &Row) -> Result<(Uuid, Reservation), SqlError> {
@@ -76,15 +72,7 @@ fn reservation(row: &Row) -> Result<(Uuid, Reservation), SqlError> {
         State::from_name(state).ok_or_else(|| SqlError::new(None, format!("unknown state {state:?}")))?;
     let reason = row.text_or_null(2)?.map(str::to_owned);
     let lines = row.json_or_null(4)?.unwrap_or_default();
-    Ok((
-        row.uuid(0)?,
-        Reservation {
-            state,
-            reason,
-            version: row.int64(3)?,
-            lines,
-        },
-    ))
+    Ok((row.uuid(0)?, Reservation { state, reason, version: row.int64(3)?, lines }))
 }
 
 /// The stock of these products, locked; those that do not exist are not in it.
@@ -97,16 +85,11 @@ pub async fn lock_stock(db: &impl Sql, skus: &BTreeSet<&str>) -> Result<BTreeMap
     }
     let skus = skus.iter().map(|sku| (*sku).to_owned()).collect();
     let rows = db.query(LOCK_STOCK, vec![skus]).await?;
-    rows.iter()
-        .map(|row| Ok((row.text(0)?.to_owned(), stock(row)?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), stock(row)?))).collect()
 }
 
 fn stock(row: &Row) -> Result<Stock, SqlError> {
-    Ok(Stock {
-        on_hand: row.int64(1)?,
-        reserved: row.int64(2)?,
-    })
+    Ok(Stock { on_hand: row.int64(1)?, reserved: row.int64(2)? })
 }
 
 /// Writes what the batch changed.
@@ -124,26 +107,11 @@ pub async fn write(db: &impl Sql, ledger: &Ledger) -> Result<(), SqlError> {
         moved.iter().map(|(sku, _)| (*sku).to_owned()).collect(),
         moved.iter().map(|(_, delta)| delta.on_hand).collect(),
         moved.iter().map(|(_, delta)| delta.reserved).collect(),
-        reservations
-            .iter()
-            .map(|(order_id, _)| order_id.to_string())
-            .collect(),
-        reservations
-            .iter()
-            .map(|(_, reservation)| reservation.state.as_str().to_owned())
-            .collect(),
-        reservations
-            .iter()
-            .map(|(_, reservation)| reservation.reason.clone())
-            .collect(),
-        reservations
-            .iter()
-            .map(|(_, reservation)| reservation.version)
-            .collect(),
-        lines
-            .iter()
-            .map(|(order_id, _, _)| order_id.to_string())
-            .collect(),
+        reservations.iter().map(|(order_id, _)| order_id.to_string()).collect(),
+        reservations.iter().map(|(_, reservation)| reservation.state.as_str().to_owned()).collect(),
+        reservations.iter().map(|(_, reservation)| reservation.reason.clone()).collect(),
+        reservations.iter().map(|(_, reservation)| reservation.version).collect(),
+        lines.iter().map(|(order_id, _, _)| order_id.to_string()).collect(),
         lines.iter().map(|(_, sku, _)| (*sku).to_owned()).collect(),
         lines.iter().map(|(_, _, quantity)| *quantity).collect(),
     ];
@@ -172,11 +140,7 @@ pub async fn product(db: &impl Sql, sku: &str) -> Result<Option<Row>, SqlError> 
 /// # Errors
 /// What the database refused.
 pub async fn stock_of(db: &impl Sql, sku: &str) -> Result<Option<Stock>, SqlError> {
-    db.query(STOCK, vec![sku.into()])
-        .await?
-        .first()
-        .map(stock)
-        .transpose()
+    db.query(STOCK, vec![sku.into()]).await?.first().map(stock).transpose()
 }
 
 /// Sets the units on hand and answers the stock after it; changes nothing where more units are reserved, or where there

@@ -64,13 +64,8 @@ pub enum OrderStatus {
 
 impl OrderStatus {
     /// Every status, in the order of an order's life.
-    pub const ALL: [Self; 5] = [
-        Self::Pending,
-        Self::Confirmed,
-        Self::Rejected,
-        Self::PaymentFailed,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Confirmed, Self::Rejected, Self::PaymentFailed, Self::Cancelled];
 
     /// The name used in JSON, SQL and query parameters.
     #[must_use]
@@ -344,20 +339,10 @@ mod tests {
         for (event_type, payload, reason) in [
             ("order.lost", "{}", "unknown event type \"order.lost\""),
             ("order.created", "{", "the value is broken JSON"),
-            (
-                "inventory.committed",
-                "{}",
-                "the value does not fit the event type: missing field `order_id`",
-            ),
-            (
-                "inventory.committed",
-                r#"{"order_id":"7"}"#,
-                "the value does not fit the event type",
-            ),
+            ("inventory.committed", "{}", "the value does not fit the event type: missing field `order_id`"),
+            ("inventory.committed", r#"{"order_id":"7"}"#, "the value does not fit the event type"),
         ] {
-            let error = Event::from_json(event_type, payload.as_bytes())
-                .unwrap_err()
-                .to_string();
+            let error = Event::from_json(event_type, payload.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(reason), "{error}");
         }
     }

@@ -74,10 +74,7 @@ impl Request {
         let Some(value) = found else { return Ok(None) };
         match percent_decode(value) {
             Some(text) if !text.contains('\0') => Ok(Some(text)),
-            _ => Err(Problem::malformed(
-                name,
-                "the query parameter is not percent-encoded UTF-8 text",
-            )),
+            _ => Err(Problem::malformed(name, "the query parameter is not percent-encoded UTF-8 text")),
         }
     }
 
@@ -127,9 +124,7 @@ fn field_problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Probl
     }
     let path = if path == "." { String::new() } else { path };
     // serde reports a missing field at the object that lacks it, and its name in the text alone.
-    let missing = cause
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split('`').next());
+    let missing = cause.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
     let field = match (path.is_empty(), missing) {
         (true, None) => "body".to_owned(),
         (true, Some(name)) => name.to_owned(),
@@ -172,9 +167,7 @@ impl Response {
     #[must_use]
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self::empty(status)
-                .with_body(body)
-                .with_header("content-type", "application/json"),
+            Ok(body) => Self::empty(status).with_body(body).with_header("content-type", "application/json"),
             Err(error) => Problem::internal(error).into(),
         }
     }
@@ -182,11 +175,7 @@ impl Response {
     /// No body.
     #[must_use]
     pub fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Self { status, headers: Vec::new(), body: Vec::new() }
     }
 
     /// Sets the body.
@@ -206,10 +195,7 @@ impl Response {
     /// A header's value.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(found, _)| *found == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -40,48 +40,18 @@ fn a_body_that_does_not_fit_names_the_field() {
         ("7", 422, "body"),
         ("{}", 422, "items"),
         (r#"{"items":[{"sku":"a"}]}"#, 422, "items[0].quantity"),
-        (
-            r#"{"items":[{"sku":"a","quantity":"1"}]}"#,
-            422,
-            "items[0].quantity",
-        ),
-        (
-            r#"{"items":[{"sku":"a","quantity":1e30}]}"#,
-            422,
-            "items[0].quantity",
-        ),
-        (
-            r#"{"items":[{"sku":"a","quantity":99999999999999999999}]}"#,
-            422,
-            "items[0].quantity",
-        ),
-        (
-            r#"{"items":[{"sku":"a\u0000","quantity":1}]}"#,
-            422,
-            "items[0].sku",
-        ),
+        (r#"{"items":[{"sku":"a","quantity":"1"}]}"#, 422, "items[0].quantity"),
+        (r#"{"items":[{"sku":"a","quantity":1e30}]}"#, 422, "items[0].quantity"),
+        (r#"{"items":[{"sku":"a","quantity":99999999999999999999}]}"#, 422, "items[0].quantity"),
+        (r#"{"items":[{"sku":"a\u0000","quantity":1}]}"#, 422, "items[0].sku"),
     ] {
         let problem = json(body).unwrap_err();
-        assert_eq!(
-            (problem.status, problem.field.as_deref()),
-            (status, Some(field)),
-            "{body}"
-        );
+        assert_eq!((problem.status, problem.field.as_deref()), (status, Some(field)), "{body}");
     }
-    let wrong_type = post("text/plain", Body::Read(b"{}".to_vec()))
-        .json::<Input>()
-        .unwrap_err();
-    assert_eq!(
-        (wrong_type.status, wrong_type.field.as_deref()),
-        (415, Some("content-type"))
-    );
-    let too_large = post("application/json", Body::TooLarge)
-        .json::<Input>()
-        .unwrap_err();
-    assert_eq!(
-        (too_large.status, too_large.field.as_deref()),
-        (413, Some("body"))
-    );
+    let wrong_type = post("text/plain", Body::Read(b"{}".to_vec())).json::<Input>().unwrap_err();
+    assert_eq!((wrong_type.status, wrong_type.field.as_deref()), (415, Some("content-type")));
+    let too_large = post("application/json", Body::TooLarge).json::<Input>().unwrap_err();
+    assert_eq!((too_large.status, too_large.field.as_deref()), (413, Some("body")));
 }
 
 #[test]
@@ -90,10 +60,7 @@ fn parameters_are_decoded() {
     assert_eq!(request.parameter("status").unwrap().as_deref(), Some("A B"));
     assert_eq!(request.parameter("limit").unwrap().as_deref(), Some("5"));
     assert_eq!(request.parameter("cursor").unwrap(), None);
-    assert_eq!(
-        request.parameter("broken").unwrap_err().field.as_deref(),
-        Some("broken")
-    );
+    assert_eq!(request.parameter("broken").unwrap_err().field.as_deref(), Some("broken"));
     assert_eq!(request.parameter("nul").unwrap_err().status, 400);
 }
 
@@ -101,28 +68,13 @@ fn parameters_are_decoded() {
 fn a_limit_is_kept_within_bounds() {
     let limit = |query: &str| {
         let query = query.to_owned();
-        Request {
-            query,
-            ..post("", Body::Read(Vec::new()))
-        }
-        .limit(20, 100)
+        Request { query, ..post("", Body::Read(Vec::new())) }.limit(20, 100)
     };
     assert_eq!(limit(""), Ok(20));
     assert_eq!(limit("limit=1"), Ok(1));
     assert_eq!(limit("limit=100"), Ok(100));
-    for query in [
-        "limit=0",
-        "limit=101",
-        "limit=-1",
-        "limit=x",
-        "limit=",
-        "limit=99999999999999999999",
-    ] {
+    for query in ["limit=0", "limit=101", "limit=-1", "limit=x", "limit=", "limit=99999999999999999999"] {
         let problem = limit(query).unwrap_err();
-        assert_eq!(
-            (problem.status, problem.field.as_deref()),
-            (422, Some("limit")),
-            "{query}"
-        );
+        assert_eq!((problem.status, problem.field.as_deref()), (422, Some("limit")), "{query}");
     }
 }

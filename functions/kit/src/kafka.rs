@@ -113,10 +113,7 @@ pub struct Failure {
 
 impl From<crate::sql::SqlError> for Failure {
     fn from(error: crate::sql::SqlError) -> Self {
-        Self {
-            reason: error.to_string(),
-            message: None,
-        }
+        Self { reason: error.to_string(), message: None }
     }
 }
 
@@ -135,14 +132,7 @@ impl Batch {
                 Err(reason) => outcomes.push(Outcome::Reject(reason)),
             }
         }
-        Self {
-            records,
-            reply: Reply {
-                outcomes,
-                emits: Vec::new(),
-                stamp: None,
-            },
-        }
+        Self { records, reply: Reply { outcomes, emits: Vec::new(), stamp: None } }
     }
 }
 
@@ -160,10 +150,8 @@ impl Reply {
 
     /// Sends `event`, because of `cause`, which is done.
     pub fn emit(&mut self, cause: &Record, event: &Event) {
-        let stamp = self.stamp.get_or_insert_with(|| Stamp {
-            ids: time::Ids::new(),
-            time: time::now_rfc3339(),
-        });
+        let stamp =
+            self.stamp.get_or_insert_with(|| Stamp { ids: time::Ids::new(), time: time::now_rfc3339() });
         let id = stamp.ids.next().to_string();
         self.emits.push(Emit {
             cause: cause.index,
@@ -171,10 +159,7 @@ impl Reply {
             key: event.order_id().to_string().into_bytes(),
             value: event.to_json(),
             headers: headers(event, id, stamp.time.clone(), cause.traceparent.clone())
-                .map(|(name, value)| Header {
-                    name: name.to_owned(),
-                    value: value.into_bytes(),
-                })
+                .map(|(name, value)| Header { name: name.to_owned(), value: value.into_bytes() })
                 .collect(),
         });
     }
@@ -207,28 +192,15 @@ fn decode(index: u32, message: Message) -> Result<Record, String> {
     let value = message.value.as_deref().ok_or("a tombstone is no event")?;
     let event = Event::from_json(event_type, value).map_err(|error| error.to_string())?;
     if let Some(path) = nul::find(value) {
-        return Err(format!(
-            "{path} contains the character NUL, which no text column holds"
-        ));
+        return Err(format!("{path} contains the character NUL, which no text column holds"));
     }
     if key != event.order_id().to_string().as_bytes() {
         return Err(format!("the key is not the order id {}", event.order_id()));
     }
     let event_id = text_header(&message.headers, CE_ID)?.map(str::to_owned);
     let traceparent = text_header(&message.headers, TRACEPARENT)?.map(str::to_owned);
-    let Message {
-        attempt,
-        last_attempt,
-        ..
-    } = message;
-    Ok(Record {
-        index,
-        event,
-        event_id,
-        traceparent,
-        attempt,
-        last_attempt,
-    })
+    let Message { attempt, last_attempt, .. } = message;
+    Ok(Record { index, event, event_id, traceparent, attempt, last_attempt })
 }
 
 fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {

@@ -7,91 +7,34 @@ use uuid::Uuid;
 const ORDER: Uuid = Uuid::from_u128(7);
 
 fn header(name: &str, value: &str) -> Header {
-    Header {
-        name: name.to_owned(),
-        value: value.into(),
-    }
+    Header { name: name.to_owned(), value: value.into() }
 }
 
 fn message(event: &Event) -> Message {
     Message {
         key: Some(event.order_id().to_string().into_bytes()),
         value: Some(event.to_json()),
-        headers: vec![
-            header(CE_TYPE, event.event_type()),
-            header(TRACEPARENT, "00-1-2-01"),
-        ],
+        headers: vec![header(CE_TYPE, event.event_type()), header(TRACEPARENT, "00-1-2-01")],
         attempt: 1,
         last_attempt: false,
     }
 }
 
 fn declined(reason: &str) -> Event {
-    Event::PaymentDeclined(PaymentDeclined {
-        order_id: ORDER,
-        reason: reason.to_owned(),
-    })
+    Event::PaymentDeclined(PaymentDeclined { order_id: ORDER, reason: reason.to_owned() })
 }
 
 /// What is no event, and how the reason begins.
 fn broken(good: &Message) -> [(Message, &'static str); 9] {
     [
-        (
-            Message {
-                headers: vec![],
-                ..good.clone()
-            },
-            "the header ce_type is missing",
-        ),
-        (
-            Message {
-                key: None,
-                ..good.clone()
-            },
-            "the key is missing",
-        ),
-        (
-            Message {
-                value: None,
-                ..good.clone()
-            },
-            "a tombstone is no event",
-        ),
-        (
-            Message {
-                value: Some(b"{".to_vec()),
-                ..good.clone()
-            },
-            "the value is broken JSON",
-        ),
-        (
-            Message {
-                value: Some(b"{}".to_vec()),
-                ..good.clone()
-            },
-            "the value does not fit the event type",
-        ),
-        (
-            Message {
-                value: Some(b"\xff".to_vec()),
-                ..good.clone()
-            },
-            "the value is broken JSON",
-        ),
-        (
-            Message {
-                headers: vec![header(CE_TYPE, "x.y")],
-                ..good.clone()
-            },
-            "unknown event type \"x.y\"",
-        ),
-        (
-            Message {
-                key: Some(b"7".to_vec()),
-                ..good.clone()
-            },
-            "the key is not the order id",
-        ),
+        (Message { headers: vec![], ..good.clone() }, "the header ce_type is missing"),
+        (Message { key: None, ..good.clone() }, "the key is missing"),
+        (Message { value: None, ..good.clone() }, "a tombstone is no event"),
+        (Message { value: Some(b"{".to_vec()), ..good.clone() }, "the value is broken JSON"),
+        (Message { value: Some(b"{}".to_vec()), ..good.clone() }, "the value does not fit the event type"),
+        (Message { value: Some(b"\xff".to_vec()), ..good.clone() }, "the value is broken JSON"),
+        (Message { headers: vec![header(CE_TYPE, "x.y")], ..good.clone() }, "unknown event type \"x.y\""),
+        (Message { key: Some(b"7".to_vec()), ..good.clone() }, "the key is not the order id"),
         (message(&declined("a\0b")), "reason contains the character NUL"),
     ]
 }
@@ -101,17 +44,8 @@ fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
     let good = message(&declined("no funds"));
     for (message, reason) in broken(&good) {
         let batch = Batch::decode(vec![good.clone(), message, good.clone()]);
-        assert_eq!(
-            batch
-                .records
-                .iter()
-                .map(|record| record.index)
-                .collect::<Vec<_>>(),
-            [0, 2]
-        );
-        let Outcome::Reject(found) = &batch.reply.outcomes[1] else {
-            panic!("{reason}: not rejected")
-        };
+        assert_eq!(batch.records.iter().map(|record| record.index).collect::<Vec<_>>(), [0, 2]);
+        let Outcome::Reject(found) = &batch.reply.outcomes[1] else { panic!("{reason}: not rejected") };
         assert!(found.starts_with(reason), "{found}");
     }
 }
@@ -127,20 +61,15 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
     });
     batch.reply.emit(&batch.records[0], &event);
     batch.reply.emit(&batch.records[0], &event);
-    let [first, second] = &batch.reply.emits[..] else {
-        panic!("two emits")
-    };
+    let [first, second] = &batch.reply.emits[..] else { panic!("two emits") };
     assert_eq!((first.cause, first.topic), (0, "notification-events"));
     assert_eq!(first.key, ORDER.to_string().into_bytes());
     let get = |emit: &Emit, name| text_header(&emit.headers, name).unwrap().map(str::to_owned);
     assert_eq!(get(first, "ce_source").as_deref(), Some("/order"));
     assert_eq!(get(first, "traceparent").as_deref(), Some("00-1-2-01"));
     assert_ne!(get(first, CE_ID), get(second, CE_ID));
-    let again = Message {
-        headers: first.headers.clone(),
-        value: Some(first.value.clone()),
-        ..message(&event)
-    };
+    let again =
+        Message { headers: first.headers.clone(), value: Some(first.value.clone()), ..message(&event) };
     assert_eq!(Batch::decode(vec![again]).records[0].event, event);
 }
 
@@ -149,18 +78,12 @@ fn a_record_may_be_retried_or_rejected() {
     let settled = Event::PaymentCaptured(PaymentSettled {
         order_id: ORDER,
         payment_id: ORDER,
-        amount: Money {
-            amount: 1,
-            currency: "EUR".to_owned(),
-        },
+        amount: Money { amount: 1, currency: "EUR".to_owned() },
     });
     let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
     let mut batch = Batch::decode(vec![message(&settled), message(&released)]);
     batch.reply.retry(&batch.records[0], "later");
     batch.reply.reject(&batch.records[1], "never");
-    let expected = [
-        Outcome::Retry("later".to_owned()),
-        Outcome::Reject("never".to_owned()),
-    ];
+    let expected = [Outcome::Retry("later".to_owned()), Outcome::Reject("never".to_owned())];
     assert_eq!(batch.reply.outcomes, expected);
 }

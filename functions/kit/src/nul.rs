@@ -20,9 +20,9 @@ pub fn find(json: &[u8]) -> Option<String> {
 fn search(value: &Value, path: String) -> Option<String> {
     match value {
         Value::String(text) if text.contains('\0') => Some(path),
-        Value::Array(values) => (0..)
-            .zip(values)
-            .find_map(|(i, value)| search(value, format!("{path}[{i}]"))),
+        Value::Array(values) => {
+            (0..).zip(values).find_map(|(i, value)| search(value, format!("{path}[{i}]")))
+        }
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
             if name.contains('\0') {
                 return Some(path.clone());
@@ -44,10 +44,7 @@ mod tests {
             (r#"{"a":"b"}"#, None),
             (r#"{"a":"\\u0000"}"#, None),
             (r#"{"a":"\u0000"}"#, Some("a")),
-            (
-                r#"{"items":[{"sku":"x"},{"sku":"x\u0000"}]}"#,
-                Some("items[1].sku"),
-            ),
+            (r#"{"items":[{"sku":"x"},{"sku":"x\u0000"}]}"#, Some("items[1].sku")),
             (r#"{"a":{"b\u0000":1}}"#, Some("a")),
         ] {
             assert_eq!(find(json.as_bytes()).as_deref(), expected, "{json}");

@@ -28,12 +28,8 @@ impl OutgoingEvents {
                     .collect();
             outgoing.topics.push(Some(event.topic().to_owned()));
             outgoing.keys.push(Some(event.order_id().to_string()));
-            outgoing
-                .values
-                .push(Some(String::from_utf8_lossy(&event.to_json()).into_owned()));
-            outgoing
-                .headers
-                .push(Some(serde_json::Value::from(headers).to_string()));
+            outgoing.values.push(Some(String::from_utf8_lossy(&event.to_json()).into_owned()));
+            outgoing.headers.push(Some(serde_json::Value::from(headers).to_string()));
         }
         outgoing
     }
@@ -47,11 +43,6 @@ impl OutgoingEvents {
     /// statement that makes the change, because only those always run.
     #[must_use]
     pub fn into_params(self) -> [Value; 4] {
-        [
-            self.topics.into(),
-            self.keys.into(),
-            self.values.into(),
-            self.headers.into(),
-        ]
+        [self.topics.into(), self.keys.into(), self.values.into(), self.headers.into()]
     }
 }

@@ -25,149 +25,82 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: u16, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            title,
-            status,
-            detail: detail.into(),
-            field: None,
-            header: None,
-        }
+        Self { kind, title, status, detail: detail.into(), field: None, header: None }
     }
 
     /// Names the input at fault.
     #[must_use]
     pub fn with_field(self, field: impl Into<String>) -> Self {
-        Self {
-            field: Some(field.into()),
-            ..self
-        }
+        Self { field: Some(field.into()), ..self }
     }
 
     /// 400: the request cannot be read.
     #[must_use]
     pub fn malformed(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(
-            400,
-            "urn:orders:problem:malformed",
-            "The request cannot be read",
-            detail,
-        )
-        .with_field(field)
+        Self::new(400, "urn:orders:problem:malformed", "The request cannot be read", detail).with_field(field)
     }
 
     /// 401: no token, or one that is not accepted.
     #[must_use]
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        let problem = Self::new(
-            401,
-            "urn:orders:problem:unauthorized",
-            "A valid access token is needed",
-            detail,
-        );
-        Self {
-            header: Some(("www-authenticate", "Bearer")),
-            ..problem.with_field("authorization")
-        }
+        let problem =
+            Self::new(401, "urn:orders:problem:unauthorized", "A valid access token is needed", detail);
+        Self { header: Some(("www-authenticate", "Bearer")), ..problem.with_field("authorization") }
     }
 
     /// 401: e-mail and password do not belong together.
     #[must_use]
     pub fn wrong_credentials(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(
-            401,
-            "urn:orders:problem:wrong-credentials",
-            "The credentials are not accepted",
-            detail,
-        )
-        .with_field(field)
+        Self::new(401, "urn:orders:problem:wrong-credentials", "The credentials are not accepted", detail)
+            .with_field(field)
     }
 
     /// 403: the caller is known and may not do this.
     #[must_use]
     pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(
-            403,
-            "urn:orders:problem:forbidden",
-            "The caller may not do this",
-            detail,
-        )
+        Self::new(403, "urn:orders:problem:forbidden", "The caller may not do this", detail)
     }
 
     /// 404: nothing there, or nothing that this caller may know of.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Self {
-        Self::new(
-            404,
-            "urn:orders:problem:not-found",
-            "There is nothing here",
-            detail,
-        )
+        Self::new(404, "urn:orders:problem:not-found", "There is nothing here", detail)
     }
 
     /// 405, with the methods that work.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this address answers {allow}");
-        let problem = Self::new(
-            405,
-            "urn:orders:problem:method-not-allowed",
-            "The method does not work here",
-            detail,
-        );
-        Self {
-            header: Some(("allow", allow)),
-            ..problem
-        }
+        let problem =
+            Self::new(405, "urn:orders:problem:method-not-allowed", "The method does not work here", detail);
+        Self { header: Some(("allow", allow)), ..problem }
     }
 
     /// 409: the request contradicts what is.
     #[must_use]
     pub fn conflict(detail: impl Into<String>) -> Self {
-        Self::new(
-            409,
-            "urn:orders:problem:conflict",
-            "The request contradicts the current state",
-            detail,
-        )
+        Self::new(409, "urn:orders:problem:conflict", "The request contradicts the current state", detail)
     }
 
     /// 413: the body is over `limit_bytes`.
     #[must_use]
     pub fn too_large(limit_bytes: usize) -> Self {
         let detail = format!("the body may have {limit_bytes} bytes at most");
-        Self::new(
-            413,
-            "urn:orders:problem:too-large",
-            "The body is too large",
-            detail,
-        )
-        .with_field("body")
+        Self::new(413, "urn:orders:problem:too-large", "The body is too large", detail).with_field("body")
     }
 
     /// 415: the body is not said to be JSON.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
         let detail = "send the header content-type: application/json";
-        Self::new(
-            415,
-            "urn:orders:problem:unsupported-media-type",
-            "The body is not JSON",
-            detail,
-        )
-        .with_field("content-type")
+        Self::new(415, "urn:orders:problem:unsupported-media-type", "The body is not JSON", detail)
+            .with_field("content-type")
     }
 
     /// 422: the request can be read and its content is not acceptable.
     #[must_use]
     pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(
-            422,
-            "urn:orders:problem:invalid",
-            "The input is not acceptable",
-            detail,
-        )
-        .with_field(field)
+        Self::new(422, "urn:orders:problem:invalid", "The input is not acceptable", detail).with_field(field)
     }
 
     /// 500: the fault is ours; `cause` goes to the log and nowhere else.
@@ -192,10 +125,7 @@ impl Problem {
             "The service is not available",
             "try again in a moment",
         );
-        Self {
-            header: Some(("retry-after", "1")),
-            ..problem
-        }
+        Self { header: Some(("retry-after", "1")), ..problem }
     }
 }
 
@@ -242,16 +172,10 @@ mod tests {
         });
         assert_eq!(body, expected);
 
-        for (sqlstate, status) in [
-            (None, 500),
-            (Some("42703"), 500),
-            (Some("53300"), 503),
-            (Some("08006"), 503),
-        ] {
-            let error = SqlError {
-                sqlstate: sqlstate.map(str::to_owned),
-                message: "secret".to_owned(),
-            };
+        for (sqlstate, status) in
+            [(None, 500), (Some("42703"), 500), (Some("53300"), 503), (Some("08006"), 503)]
+        {
+            let error = SqlError { sqlstate: sqlstate.map(str::to_owned), message: "secret".to_owned() };
             let response = Response::from(Problem::from(error));
             assert_eq!(response.status, status);
             assert!(!String::from_utf8(response.body).unwrap().contains("secret"));
@@ -260,13 +184,7 @@ mod tests {
 
     #[test]
     fn a_problem_brings_the_header_its_status_asks_for() {
-        assert_eq!(
-            Response::from(Problem::method_not_allowed("GET")).header("allow"),
-            Some("GET")
-        );
-        assert_eq!(
-            Response::from(Problem::unauthorized("x")).header("www-authenticate"),
-            Some("Bearer")
-        );
+        assert_eq!(Response::from(Problem::method_not_allowed("GET")).header("allow"), Some("GET"));
+        assert_eq!(Response::from(Problem::unauthorized("x")).header("www-authenticate"), Some("Bearer"));
     }
 }

@@ -169,8 +169,7 @@ impl Row {
     /// # Errors
     /// The cell is absent, null or of another type.
     pub fn text(&self, index: usize) -> Result<&str, SqlError> {
-        self.text_or_null(index)?
-            .ok_or_else(|| SqlError::decode(index, "text", &Value::Null))
+        self.text_or_null(index)?.ok_or_else(|| SqlError::decode(index, "text", &Value::Null))
     }
 
     /// The `text` or `uuid` in this column; `None` for null.
@@ -191,8 +190,7 @@ impl Row {
     /// The cell is absent, null or no UUID.
     pub fn uuid(&self, index: usize) -> Result<uuid::Uuid, SqlError> {
         let text = self.text(index)?;
-        text.parse()
-            .map_err(|_| SqlError::decode(index, "uuid", &Value::from(text)))
+        text.parse().map_err(|_| SqlError::decode(index, "uuid", &Value::from(text)))
     }
 
     /// The bytes of the `bytea` in this column, or the text of the `jsonb`.
@@ -227,9 +225,7 @@ impl Row {
     }
 
     fn cell(&self, index: usize) -> Result<&Value, SqlError> {
-        self.0
-            .get(index)
-            .ok_or_else(|| SqlError::new(None, format!("no column {index} of {}", self.0.len())))
+        self.0.get(index).ok_or_else(|| SqlError::new(None, format!("no column {index} of {}", self.0.len())))
     }
 }
 
@@ -247,10 +243,7 @@ impl SqlError {
     /// An error with the server's code, where it has one.
     #[must_use]
     pub fn new(sqlstate: Option<String>, message: impl Into<String>) -> Self {
-        Self {
-            sqlstate,
-            message: message.into(),
-        }
+        Self { sqlstate, message: message.into() }
     }
 
     fn decode(index: usize, wanted: &str, found: &Value) -> Self {
@@ -275,23 +268,15 @@ mod tests {
 
     #[test]
     fn cells_are_typed_and_never_panic() {
-        let row = Row::new(vec![
-            7i64.into(),
-            Value::Null,
-            "x".into(),
-            Value::Json(b"[1]".to_vec()),
-        ]);
+        let row = Row::new(vec![7i64.into(), Value::Null, "x".into(), Value::Json(b"[1]".to_vec())]);
         assert_eq!(row.int64(0), Ok(7));
         assert_eq!(row.int64_or_null(1), Ok(None));
         assert_eq!(row.text(2), Ok("x"));
         assert_eq!(row.json::<Vec<u8>>(3), Ok(vec![1]));
         assert_eq!(row.json_or_null::<Vec<u8>>(1), Ok(None));
-        for wrong in [
-            row.int64(1).is_err(),
-            row.int64(2).is_err(),
-            row.int32(0).is_err(),
-            row.bool(9).is_err(),
-        ] {
+        for wrong in
+            [row.int64(1).is_err(), row.int64(2).is_err(), row.int32(0).is_err(), row.bool(9).is_err()]
+        {
             assert!(wrong);
         }
         assert!(row.uuid(2).is_err());

@@ -6,9 +6,7 @@ use uuid::Uuid;
 /// Seconds since 1970-01-01T00:00Z; 0 for a clock before it.
 #[must_use]
 pub fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The current time as RFC 3339 with milliseconds, in UTC.
@@ -33,11 +31,7 @@ pub fn rfc3339(seconds: u64, millis: u32) -> String {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
@@ -56,9 +50,7 @@ impl Ids {
     #[must_use]
     pub fn new() -> Self {
         // Its highest random bit cleared, the 62-bit tail cannot run over into the variant within one call.
-        Self {
-            next: Uuid::now_v7().as_u128() & !(1 << 61),
-        }
+        Self { next: Uuid::now_v7().as_u128() & !(1 << 61) }
     }
 
     /// The next id.

@@ -44,10 +44,7 @@ pub struct Caller {
 
 /// The payload of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(
-    missing_docs,
-    reason = "the registered claim names of RFC 7519; times in seconds since 1970"
-)]
+#[allow(missing_docs, reason = "the registered claim names of RFC 7519; times in seconds since 1970")]
 pub struct Claims {
     pub iss: String,
     pub aud: String,
@@ -121,9 +118,7 @@ pub async fn caller(host: &impl Host, request: &Request) -> Result<Caller, Probl
     let token = match header.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
         _ => {
-            return Err(Problem::unauthorized(
-                "send the header authorization: Bearer ACCESS_TOKEN",
-            ));
+            return Err(Problem::unauthorized("send the header authorization: Bearer ACCESS_TOKEN"));
         }
     };
     let keys = public_keys(host).await?;
@@ -135,10 +130,7 @@ pub async fn caller(host: &impl Host, request: &Request) -> Result<Caller, Probl
 /// # Errors
 /// 500 where the variable is missing or holds no key set.
 pub async fn public_keys(host: &impl Host) -> Result<KeySet, Problem> {
-    let json = host
-        .variable(PUBLIC_KEYS_VARIABLE)
-        .await
-        .map_err(Problem::internal)?;
+    let json = host.variable(PUBLIC_KEYS_VARIABLE).await.map_err(Problem::internal)?;
     serde_json::from_str(&json).map_err(|error| Problem::internal(format!("{PUBLIC_KEYS_VARIABLE}: {error}")))
 }
 
@@ -156,15 +148,11 @@ pub fn verify(token: &str, keys: &KeySet, now: u64) -> Result<Caller, Refused> {
     if header.alg != ALGORITHM {
         return Err(Refused::Algorithm);
     }
-    let key = keys
-        .keys
-        .iter()
-        .find(|key| key.kid == header.kid && key.kty == "OKP" && key.crv == "Ed25519");
+    let key = keys.keys.iter().find(|key| key.kid == header.kid && key.kty == "OKP" && key.crv == "Ed25519");
     let key = key.and_then(Key::verifying).ok_or(Refused::UnknownKey)?;
     let signature = Base64UrlUnpadded::decode_vec(signature).map_err(|_| Refused::Malformed)?;
     let signature = Signature::from_slice(&signature).map_err(|_| Refused::Malformed)?;
-    key.verify_strict(signed.as_bytes(), &signature)
-        .map_err(|_| Refused::Signature)?;
+    key.verify_strict(signed.as_bytes(), &signature).map_err(|_| Refused::Signature)?;
 
     let claims: Claims = part(payload)?;
     if claims.iss != ISSUER || claims.aud != AUDIENCE {
@@ -176,34 +164,23 @@ pub fn verify(token: &str, keys: &KeySet, now: u64) -> Result<Caller, Refused> {
     if now.saturating_add(CLOCK_LEEWAY_SECONDS) < claims.nbf {
         return Err(Refused::NotYetValid);
     }
-    Ok(Caller {
-        user_id: claims.sub,
-        role: claims.role,
-    })
+    Ok(Caller { user_id: claims.sub, role: claims.role })
 }
 
 /// Makes a token. `key` is the private part of the key that is published as `kid`.
 #[must_use]
 pub fn sign(claims: &Claims, key: &SigningKey, kid: &str) -> String {
-    let header = encode(&Header {
-        alg: ALGORITHM.to_owned(),
-        kid: kid.to_owned(),
-    });
+    let header = encode(&Header { alg: ALGORITHM.to_owned(), kid: kid.to_owned() });
     let signed = format!("{header}.{}", encode(claims));
     let signature = key.sign(signed.as_bytes());
-    format!(
-        "{signed}.{}",
-        Base64UrlUnpadded::encode_string(&signature.to_bytes())
-    )
+    format!("{signed}.{}", Base64UrlUnpadded::encode_string(&signature.to_bytes()))
 }
 
 impl KeySet {
     /// The published key that belongs to this private one.
     #[must_use]
     pub fn key_of(&self, private: &SigningKey) -> Option<&Key> {
-        self.keys
-            .iter()
-            .find(|key| key.verifying() == Some(private.verifying_key()))
+        self.keys.iter().find(|key| key.verifying() == Some(private.verifying_key()))
     }
 }
 

@@ -9,9 +9,7 @@ fn key() -> SigningKey {
 }
 
 fn keys() -> KeySet {
-    KeySet {
-        keys: vec![Key::new(&key().verifying_key(), "one")],
-    }
+    KeySet { keys: vec![Key::new(&key().verifying_key(), "one")] }
 }
 
 fn claims() -> Claims {
@@ -34,19 +32,10 @@ fn with_header(header: &str) -> String {
 
 #[test]
 fn a_good_token_names_the_caller() {
-    let caller = Caller {
-        user_id: Uuid::from_u128(1),
-        role: Role::Customer,
-    };
+    let caller = Caller { user_id: Uuid::from_u128(1), role: Role::Customer };
     assert_eq!(verify(&sign(&claims(), &key(), "one"), &keys(), NOW), Ok(caller));
-    let admin = Claims {
-        role: Role::Admin,
-        ..claims()
-    };
-    assert_eq!(
-        verify(&sign(&admin, &key(), "one"), &keys(), NOW).unwrap().role,
-        Role::Admin
-    );
+    let admin = Claims { role: Role::Admin, ..claims() };
+    assert_eq!(verify(&sign(&admin, &key(), "one"), &keys(), NOW).unwrap().role, Role::Admin);
     assert_eq!(keys().key_of(&key()).unwrap().kid, "one");
     assert_eq!(keys().key_of(&SigningKey::from_bytes(&[8; 32])), None);
 }
@@ -55,49 +44,22 @@ fn a_good_token_names_the_caller() {
 fn forged() -> [(&'static str, String, Refused); 13] {
     let good = sign(&claims(), &key(), "one");
     let (head, tail) = good.rsplit_once('.').unwrap();
-    let forged = encode(&Claims {
-        role: Role::Admin,
-        ..claims()
-    });
+    let forged = encode(&Claims { role: Role::Admin, ..claims() });
     let header = good.split('.').next().unwrap();
     [
         ("empty", String::new(), Refused::Malformed),
         ("two parts", head.to_owned(), Refused::Malformed),
         ("four parts", format!("a.{good}"), Refused::Malformed),
         ("padded", format!("{good}="), Refused::Malformed),
-        (
-            "huge",
-            format!("{good}{}", "A".repeat(TOKEN_LIMIT_BYTES)),
-            Refused::Malformed,
-        ),
-        (
-            "alg none",
-            with_header(r#"{"alg":"none","kid":"one"}"#),
-            Refused::Algorithm,
-        ),
-        (
-            "alg HS256",
-            with_header(r#"{"alg":"HS256","kid":"one"}"#),
-            Refused::Algorithm,
-        ),
+        ("huge", format!("{good}{}", "A".repeat(TOKEN_LIMIT_BYTES)), Refused::Malformed),
+        ("alg none", with_header(r#"{"alg":"none","kid":"one"}"#), Refused::Algorithm),
+        ("alg HS256", with_header(r#"{"alg":"HS256","kid":"one"}"#), Refused::Algorithm),
         ("no kid", with_header(r#"{"alg":"EdDSA"}"#), Refused::Malformed),
-        (
-            "header changed",
-            with_header(r#"{"alg":"EdDSA","kid":"one" }"#),
-            Refused::Signature,
-        ),
+        ("header changed", with_header(r#"{"alg":"EdDSA","kid":"one" }"#), Refused::Signature),
         ("unknown kid", sign(&claims(), &key(), "two"), Refused::UnknownKey),
-        (
-            "other key",
-            sign(&claims(), &SigningKey::from_bytes(&[8; 32]), "one"),
-            Refused::Signature,
-        ),
+        ("other key", sign(&claims(), &SigningKey::from_bytes(&[8; 32]), "one"), Refused::Signature),
         ("no signature", format!("{head}."), Refused::Malformed),
-        (
-            "payload changed",
-            format!("{header}.{forged}.{tail}"),
-            Refused::Signature,
-        ),
+        ("payload changed", format!("{header}.{forged}.{tail}"), Refused::Signature),
     ]
 }
 
@@ -108,22 +70,8 @@ fn not_for_us() -> [(&'static str, String, Refused); 4] {
     let exp = NOW - CLOCK_LEEWAY_SECONDS;
     let nbf = NOW + CLOCK_LEEWAY_SECONDS + 1;
     [
-        (
-            "other issuer",
-            signed(Claims {
-                iss: "x".into(),
-                ..issuer
-            }),
-            Refused::Claims,
-        ),
-        (
-            "other audience",
-            signed(Claims {
-                aud: "x".into(),
-                ..audience
-            }),
-            Refused::Claims,
-        ),
+        ("other issuer", signed(Claims { iss: "x".into(), ..issuer }), Refused::Claims),
+        ("other audience", signed(Claims { aud: "x".into(), ..audience }), Refused::Claims),
         ("expired", signed(Claims { exp, ..expired }), Refused::Expired),
         ("early", signed(Claims { nbf, ..early }), Refused::NotYetValid),
     ]

@@ -34,9 +34,7 @@ pub fn render(notice: Notice, order_id: Uuid, reason: Option<&str>) -> Notificat
         Notice::Cancelled => "What was paid comes back to you.",
         Notice::Refunded => "Your bank will show the money in a few days.",
     };
-    let reason = reason
-        .map(|reason| format!("Reason: {reason}\n"))
-        .unwrap_or_default();
+    let reason = reason.map(|reason| format!("Reason: {reason}\n")).unwrap_or_default();
     Notification {
         subject,
         email_text: format!("{subject}\n\n{what_follows}\n{reason}\nOrder {order_id}\n"),
@@ -69,11 +67,7 @@ mod tests {
             let notification = render(notice, ORDER, None);
             let expected = format!("Notification sent to user {USER}: {expected}");
             assert_eq!(line(USER, notification.subject), expected);
-            assert!(
-                notification.sms_text.chars().count() <= SMS_CHARS_MAX,
-                "{}",
-                notification.sms_text
-            );
+            assert!(notification.sms_text.chars().count() <= SMS_CHARS_MAX, "{}", notification.sms_text);
             assert!(notification.sms_text.contains(&ORDER.to_string()));
         }
     }
@@ -81,9 +75,7 @@ mod tests {
     #[test]
     fn the_reason_is_in_the_email_alone() {
         let reason = "LAMP is out of stock ".repeat(100);
-        let Notification {
-            email_text, sms_text, ..
-        } = render(Notice::Rejected, ORDER, Some(&reason));
+        let Notification { email_text, sms_text, .. } = render(Notice::Rejected, ORDER, Some(&reason));
         let expected = format!(
             "Your order was rejected.\n\nWe could not deliver it, and nothing was charged.\nReason: {reason}\n\
              \nOrder {ORDER}\n"

@@ -53,9 +53,9 @@ async fn list(host: &impl Host, request: &Request) -> Result<Response, Problem> 
     let limit = request.limit(NOTIFICATIONS_DEFAULT, NOTIFICATIONS_MAX)?;
     let before = match request.parameter("cursor")? {
         None => i64::MAX,
-        Some(cursor) => cursor
-            .parse()
-            .map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?,
+        Some(cursor) => {
+            cursor.parse().map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?
+        }
     };
     // One more than is asked for tells whether there is more.
     let rows = sql::list(host, user_id, before, limit + 1).await?;
@@ -64,30 +64,14 @@ async fn list(host: &impl Host, request: &Request) -> Result<Response, Problem> 
     if more {
         notifications.pop();
     }
-    let next_cursor = notifications
-        .last()
-        .filter(|_| more)
-        .map(|last| last.id.to_string());
-    Ok(Response::json(
-        200,
-        &Notifications {
-            notifications,
-            next_cursor,
-        },
-    ))
+    let next_cursor = notifications.last().filter(|_| more).map(|last| last.id.to_string());
+    Ok(Response::json(200, &Notifications { notifications, next_cursor }))
 }
 
 fn read(row: &Row) -> Result<Notification, SqlError> {
-    let email = Message {
-        channel: "email",
-        subject: Some(row.text(3)?.to_owned()),
-        text: row.text(4)?.to_owned(),
-    };
-    let sms = Message {
-        channel: "sms",
-        subject: None,
-        text: row.text(5)?.to_owned(),
-    };
+    let email =
+        Message { channel: "email", subject: Some(row.text(3)?.to_owned()), text: row.text(4)?.to_owned() };
+    let sms = Message { channel: "sms", subject: None, text: row.text(5)?.to_owned() };
     Ok(Notification {
         id: row.int64(0)?,
         order_id: row.text(1)?.to_owned(),

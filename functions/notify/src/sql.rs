@@ -76,9 +76,5 @@ fn place(row: &Row) -> Result<usize, SqlError> {
 /// # Errors
 /// What the database refused.
 pub async fn list(db: &impl Sql, user_id: Uuid, before: i64, limit: i64) -> Result<Vec<Row>, SqlError> {
-    db.query(
-        LIST,
-        vec![user_id.to_string().into(), before.into(), limit.into()],
-    )
-    .await
+    db.query(LIST, vec![user_id.to_string().into(), before.into(), limit.into()]).await
 }

@@ -57,12 +57,7 @@ impl Order {
     /// An order that was just created.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            status: OrderStatus::Pending,
-            version: FIRST_VERSION,
-            reserved: false,
-            authorized: false,
-        }
+        Self { status: OrderStatus::Pending, version: FIRST_VERSION, reserved: false, authorized: false }
     }
 
     /// Takes a step; `None` where it does not change the status.
@@ -90,11 +85,7 @@ impl Order {
         }
         self.status = status;
         self.version += 1;
-        Some(Transition {
-            status,
-            version: self.version,
-            reason,
-        })
+        Some(Transition { status, version: self.version, reason })
     }
 }
 
@@ -136,10 +127,7 @@ pub struct Invalid {
 
 impl Invalid {
     fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            detail: detail.into(),
-        }
+        Self { field: field.into(), detail: detail.into() }
     }
 }
 
@@ -149,18 +137,12 @@ impl Invalid {
 /// The first input at fault.
 pub fn check(lines: &[Line], payment_token: &str) -> Result<(), Invalid> {
     if lines.is_empty() || lines.len() > LINES_MAX {
-        return Err(Invalid::new(
-            "items",
-            format!("an order has 1 to {LINES_MAX} lines"),
-        ));
+        return Err(Invalid::new("items", format!("an order has 1 to {LINES_MAX} lines")));
     }
     let mut seen = BTreeSet::new();
     for (i, line) in lines.iter().enumerate() {
         if line.sku.is_empty() || line.sku.len() > SKU_BYTES_MAX {
-            return Err(Invalid::new(
-                sku(i),
-                format!("a SKU has 1 to {SKU_BYTES_MAX} bytes"),
-            ));
+            return Err(Invalid::new(sku(i), format!("a SKU has 1 to {SKU_BYTES_MAX} bytes")));
         }
         if !(1..=QUANTITY_MAX).contains(&line.quantity) {
             return Err(Invalid::new(
@@ -169,10 +151,7 @@ pub fn check(lines: &[Line], payment_token: &str) -> Result<(), Invalid> {
             ));
         }
         if !seen.insert(&line.sku) {
-            return Err(Invalid::new(
-                sku(i),
-                "the SKU is in an earlier line; add the quantities up",
-            ));
+            return Err(Invalid::new(sku(i), "the SKU is in an earlier line; add the quantities up"));
         }
     }
     if payment_token.is_empty() || payment_token.len() > PAYMENT_TOKEN_BYTES_MAX {
@@ -190,18 +169,11 @@ pub fn price(lines: &[Line], prices: &BTreeMap<String, Money>) -> Result<(Vec<It
     let mut items = Vec::with_capacity(lines.len());
     let mut total: Option<Money> = None;
     for (i, line) in lines.iter().enumerate() {
-        let price = prices
-            .get(&line.sku)
-            .ok_or_else(|| Invalid::new(sku(i), "there is no product of this SKU"))?;
-        let total = total.get_or_insert_with(|| Money {
-            amount: 0,
-            currency: price.currency.clone(),
-        });
+        let price =
+            prices.get(&line.sku).ok_or_else(|| Invalid::new(sku(i), "there is no product of this SKU"))?;
+        let total = total.get_or_insert_with(|| Money { amount: 0, currency: price.currency.clone() });
         if total.currency != price.currency {
-            return Err(Invalid::new(
-                sku(i),
-                format!("an order has one currency, here {}", total.currency),
-            ));
+            return Err(Invalid::new(sku(i), format!("an order has one currency, here {}", total.currency)));
         }
         let quantity = i32::try_from(line.quantity)
             .map_err(|_| Invalid::new(format!("items[{i}].quantity"), "the quantity is too large"))?;
@@ -210,11 +182,7 @@ pub fn price(lines: &[Line], prices: &BTreeMap<String, Money>) -> Result<(Vec<It
             .checked_mul(line.quantity)
             .and_then(|amount| total.amount.checked_add(amount))
             .ok_or_else(|| Invalid::new("items", "the total is too large"))?;
-        items.push(Item {
-            sku: line.sku.clone(),
-            quantity,
-            unit_price: price.amount,
-        });
+        items.push(Item { sku: line.sku.clone(), quantity, unit_price: price.amount });
     }
     let total = total.ok_or_else(|| Invalid::new("items", "an order has at least one line"))?;
     Ok((items, total))

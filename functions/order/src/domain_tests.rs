@@ -25,16 +25,10 @@ fn every_pair_of_steps_in_both_orders() {
     for (i, first) in STEPS.iter().enumerate() {
         for (j, second) in STEPS.iter().enumerate() {
             let mut order = Order::new();
-            let transitions: Vec<_> = [first(), second()]
-                .map(|step| order.take(step))
-                .into_iter()
-                .flatten()
-                .collect();
+            let transitions: Vec<_> =
+                [first(), second()].map(|step| order.take(step)).into_iter().flatten().collect();
             assert_eq!(order.status, AFTER_TWO[i][j], "{:?} then {:?}", first(), second());
-            assert_eq!(
-                order.version,
-                FIRST_VERSION + i64::try_from(transitions.len()).unwrap()
-            );
+            assert_eq!(order.version, FIRST_VERSION + i64::try_from(transitions.len()).unwrap());
             let last = transitions.last().map_or(Pending, |transition| transition.status);
             assert_eq!(last, order.status, "the last transition is where it stands");
         }
@@ -60,18 +54,10 @@ fn every_sequence_of_four_steps_decides_at_most_once_and_only_a_confirmed_order_
         );
         assert!(legal, "{sequence:?}: {statuses:?}");
         if statuses.contains(&Confirmed) {
-            assert!(
-                order.reserved && order.authorized,
-                "{sequence:?}: confirmed without stock and money"
-            );
+            assert!(order.reserved && order.authorized, "{sequence:?}: confirmed without stock and money");
         }
         let versions: Vec<_> = path.iter().map(|transition| transition.version).collect();
-        assert!(
-            versions
-                .iter()
-                .zip(FIRST_VERSION + 1..)
-                .all(|(found, expected)| *found == expected)
-        );
+        assert!(versions.iter().zip(FIRST_VERSION + 1..).all(|(found, expected)| *found == expected));
     }
 }
 
@@ -79,11 +65,7 @@ fn every_sequence_of_four_steps_decides_at_most_once_and_only_a_confirmed_order_
 fn what_ends_an_order_says_why_and_what_confirms_it_does_not() {
     let reason = |steps: &[fn() -> Step]| {
         let mut order = Order::new();
-        steps
-            .iter()
-            .filter_map(|step| order.take(step()))
-            .last()
-            .and_then(|transition| transition.reason)
+        steps.iter().filter_map(|step| order.take(step())).last().and_then(|transition| transition.reason)
     };
     let [reserved, out_of_stock, authorized, declined, cancel] = STEPS;
     assert_eq!(reason(&[reserved, authorized]), None);
@@ -95,18 +77,12 @@ fn what_ends_an_order_says_why_and_what_confirms_it_does_not() {
 #[test]
 fn every_status_but_pending_is_told() {
     for status in OrderStatus::ALL {
-        assert_eq!(
-            notice(status).map(Notice::as_str),
-            (status != Pending).then(|| status.as_str())
-        );
+        assert_eq!(notice(status).map(Notice::as_str), (status != Pending).then(|| status.as_str()));
     }
 }
 
 fn line(sku: &str, quantity: i64) -> Line {
-    Line {
-        sku: sku.to_owned(),
-        quantity,
-    }
+    Line { sku: sku.to_owned(), quantity }
 }
 
 #[test]
@@ -119,16 +95,8 @@ fn an_order_that_is_not_acceptable_names_the_field() {
         (numbered(LINES_MAX + 1), "tok_ok", Err("items")),
         (vec![], "tok_ok", Err("items")),
         (vec![line("a", QUANTITY_MAX)], "tok_ok", Ok(())),
-        (
-            vec![line("a", QUANTITY_MAX + 1)],
-            "tok_ok",
-            Err("items[0].quantity"),
-        ),
-        (
-            vec![line("a", 1), line("b", 0)],
-            "tok_ok",
-            Err("items[1].quantity"),
-        ),
+        (vec![line("a", QUANTITY_MAX + 1)], "tok_ok", Err("items[0].quantity")),
+        (vec![line("a", 1), line("b", 0)], "tok_ok", Err("items[1].quantity")),
         (vec![line("a", -1)], "tok_ok", Err("items[0].quantity")),
         (vec![line("a", i64::MAX)], "tok_ok", Err("items[0].quantity")),
         (vec![line("", 1)], "tok_ok", Err("items[0].sku")),
@@ -138,21 +106,14 @@ fn an_order_that_is_not_acceptable_names_the_field() {
     ];
     for (lines, token, expected) in cases {
         let found = check(&lines, token);
-        assert_eq!(
-            found.as_ref().map_err(|invalid| invalid.field.as_str()).copied(),
-            expected,
-            "{lines:?}"
-        );
+        assert_eq!(found.as_ref().map_err(|invalid| invalid.field.as_str()).copied(), expected, "{lines:?}");
     }
     assert!(check(&[line("a", 1)], &"x".repeat(PAYMENT_TOKEN_BYTES_MAX + 1)).is_err());
 }
 
 #[test]
 fn prices_are_copied_and_added_up() {
-    let money = |amount, currency: &str| Money {
-        amount,
-        currency: currency.to_owned(),
-    };
+    let money = |amount, currency: &str| Money { amount, currency: currency.to_owned() };
     let prices = BTreeMap::from([
         ("mug".to_owned(), money(990, "EUR")),
         ("tea".to_owned(), money(1250, "EUR")),
@@ -161,14 +122,7 @@ fn prices_are_copied_and_added_up() {
     ]);
     let (items, total) = price(&[line("tea", 2), line("mug", 1)], &prices).unwrap();
     assert_eq!(total, money(3490, "EUR"));
-    assert_eq!(
-        items[0],
-        Item {
-            sku: "tea".to_owned(),
-            quantity: 2,
-            unit_price: 1250
-        }
-    );
+    assert_eq!(items[0], Item { sku: "tea".to_owned(), quantity: 2, unit_price: 1250 });
 
     let cases = [
         (vec![line("mug", 1), line("pen", 1)], "items[1].sku"),

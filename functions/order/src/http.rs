@@ -82,13 +82,7 @@ async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
         payment_token: input.payment_token,
     });
     let events = OutgoingEvents::new(&[event], request.traceparent());
-    let order = NewOrder {
-        order_id,
-        user_id,
-        items: items.clone(),
-        total: total.clone(),
-        idempotency,
-    };
+    let order = NewOrder { order_id, user_id, items: items.clone(), total: total.clone(), idempotency };
     let view = match sql::create(host, order, events).await? {
         Created::Now(at) => View::from(Stored {
             order_id,
@@ -111,10 +105,7 @@ async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
 
 async fn get<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
     let Caller { user_id, .. } = token::caller(host, request).await?;
-    Ok(Response::json(
-        200,
-        &View::from(own(host, order_id(id)?, user_id).await?),
-    ))
+    Ok(Response::json(200, &View::from(own(host, order_id(id)?, user_id).await?)))
 }
 
 async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -134,18 +125,14 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
     };
     let cursor = match request.parameter("cursor")? {
         None => None,
-        Some(text) => Some(
-            text.parse()
-                .map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?,
-        ),
+        Some(text) => {
+            Some(text.parse().map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?)
+        }
     };
     let limit = request.limit(PAGE_DEFAULT, PAGE_MAX)?;
     // One more than asked for tells whether there is a further page.
-    let mut orders: Vec<View> = sql::list(host, user_id, status, cursor, limit + 1)
-        .await?
-        .into_iter()
-        .map(View::from)
-        .collect();
+    let mut orders: Vec<View> =
+        sql::list(host, user_id, status, cursor, limit + 1).await?.into_iter().map(View::from).collect();
     let page_len = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = orders.len() > page_len;
     orders.truncate(page_len);
@@ -176,49 +163,24 @@ async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Respon
         let decided_on = stored.order.version;
         let Some(transition) = stored.order.take(Step::Cancel) else {
             let status = stored.order.status;
-            return Err(Problem::conflict(format!(
-                "the order is {status} and cannot be cancelled any more"
-            )));
+            return Err(Problem::conflict(format!("the order is {status} and cannot be cancelled any more")));
         };
         let events = announcement(order_id, user_id, &transition);
         let events = OutgoingEvents::new(&events, request.traceparent());
         let changed = sql::change(host, order_id, user_id, decided_on, &transition, events).await?;
         if let Some(updated_at) = changed {
-            let stored = Stored {
-                reason: transition.reason,
-                updated_at,
-                ..stored
-            };
+            let stored = Stored { reason: transition.reason, updated_at, ..stored };
             return Ok(Response::json(200, &View::from(stored)));
         }
     }
-    Err(Problem::unavailable(format!(
-        "order {order_id} kept changing while it was to be cancelled"
-    )))
+    Err(Problem::unavailable(format!("order {order_id} kept changing while it was to be cancelled")))
 }
 
 impl From<Stored> for View {
     fn from(stored: Stored) -> Self {
-        let Stored {
-            order_id,
-            order,
-            items,
-            total,
-            reason,
-            created_at,
-            updated_at,
-        } = stored;
+        let Stored { order_id, order, items, total, reason, created_at, updated_at } = stored;
         let Order { status, version, .. } = order;
-        Self {
-            order_id,
-            status,
-            version,
-            items,
-            total,
-            reason,
-            created_at,
-            updated_at,
-        }
+        Self { order_id, status, version, items, total, reason, created_at, updated_at }
     }
 }
 

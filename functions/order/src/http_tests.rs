@@ -61,13 +61,9 @@ fn request(method: &str, target: &str, body: &str) -> Request {
 
 /// Status and field of the answer. Nothing here ever waits, so one poll is the whole call.
 fn refusal(request: Request) -> (u16, Option<String>) {
-    let host = KeysOnly(KeySet {
-        keys: vec![Key::new(&key().verifying_key(), "test")],
-    });
+    let host = KeysOnly(KeySet { keys: vec![Key::new(&key().verifying_key(), "test")] });
     let answer = pin!(handle(&host, request)).poll(&mut Context::from_waker(Waker::noop()));
-    let Poll::Ready(response) = answer else {
-        panic!("the call waits for something")
-    };
+    let Poll::Ready(response) = answer else { panic!("the call waits for something") };
     assert_eq!(response.header("content-type"), Some("application/problem+json"));
     let problem: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
     assert_eq!(problem["status"], response.status);
@@ -77,9 +73,7 @@ fn refusal(request: Request) -> (u16, Option<String>) {
 #[test]
 fn a_body_that_is_no_order_names_the_field() {
     let lines = |count: usize| {
-        let lines: Vec<_> = (0..count)
-            .map(|i| format!(r#"{{"sku":"S{i}","quantity":1}}"#))
-            .collect();
+        let lines: Vec<_> = (0..count).map(|i| format!(r#"{{"sku":"S{i}","quantity":1}}"#)).collect();
         format!(r#"{{"items":[{}],"payment_token":"tok_ok"}}"#, lines.join(","))
     };
     let cases = [
@@ -87,30 +81,18 @@ fn a_body_that_is_no_order_names_the_field() {
         (GOOD.replace(":1", ":-1"), 422, "items[0].quantity"),
         (GOOD.replace(":1", ":1.5"), 422, "items[0].quantity"),
         (GOOD.replace(":1", ":10001"), 422, "items[0].quantity"),
-        (
-            GOOD.replace(":1", ":99999999999999999999"),
-            422,
-            "items[0].quantity",
-        ),
+        (GOOD.replace(":1", ":99999999999999999999"), 422, "items[0].quantity"),
         (GOOD.replace("MUG-RED", ""), 422, "items[0].sku"),
         (GOOD.replace("MUG-RED", "MUG\\u0000"), 422, "items[0].sku"),
         (GOOD.replace("tok_ok", ""), 422, "payment_token"),
-        (
-            GOOD.replace(r#","payment_token":"tok_ok""#, ""),
-            422,
-            "payment_token",
-        ),
+        (GOOD.replace(r#","payment_token":"tok_ok""#, ""), 422, "payment_token"),
         (lines(0), 422, "items"),
         (lines(101), 422, "items"),
         ("{".to_owned(), 400, "body"),
         (String::new(), 400, "body"),
     ];
     for (body, status, field) in cases {
-        assert_eq!(
-            refusal(request("POST", "/orders", &body)),
-            (status, Some(field.to_owned())),
-            "{body}"
-        );
+        assert_eq!(refusal(request("POST", "/orders", &body)), (status, Some(field.to_owned())), "{body}");
     }
 }
 
@@ -123,57 +105,31 @@ fn headers_that_do_not_fit_name_themselves() {
         refusal(request)
     };
     let long = [b'k'; IDEMPOTENCY_KEY_BYTES_MAX + 1];
-    assert_eq!(
-        with("content-type", b"text/plain"),
-        (415, Some("content-type".to_owned()))
-    );
+    assert_eq!(with("content-type", b"text/plain"), (415, Some("content-type".to_owned())));
     for key in [&b""[..], b"a\tb", &long, "\u{fc}".as_bytes()] {
-        assert_eq!(
-            with("idempotency-key", key),
-            (422, Some("idempotency-key".to_owned())),
-            "{key:?}"
-        );
+        assert_eq!(with("idempotency-key", key), (422, Some("idempotency-key".to_owned())), "{key:?}");
     }
-    assert_eq!(
-        with("idempotency-key", b"\xff"),
-        (400, Some("idempotency-key".to_owned()))
-    );
+    assert_eq!(with("idempotency-key", b"\xff"), (400, Some("idempotency-key".to_owned())));
     for token in [&b""[..], b"Basic YTpi", b"Bearer", b"Bearer x.y.z"] {
-        assert_eq!(
-            with("authorization", token),
-            (401, Some("authorization".to_owned())),
-            "{token:?}"
-        );
+        assert_eq!(with("authorization", token), (401, Some("authorization".to_owned())), "{token:?}");
     }
 }
 
 #[test]
 fn a_body_over_the_limit_is_refused() {
-    let request = Request {
-        body: Body::TooLarge,
-        ..request("POST", "/orders", "")
-    };
-    assert_eq!(
-        refusal(request),
-        (413, Some("body".to_owned())),
-        "over {BODY_LIMIT_BYTES} bytes"
-    );
+    let request = Request { body: Body::TooLarge, ..request("POST", "/orders", "") };
+    assert_eq!(refusal(request), (413, Some("body".to_owned())), "over {BODY_LIMIT_BYTES} bytes");
 }
 
 #[test]
 fn every_address_needs_a_caller() {
-    let paths = [("GET", "/orders".to_owned()), ("POST", "/orders".to_owned())]
-        .into_iter()
-        .chain([
-            ("GET", format!("/orders/{ID}")),
-            ("GET", format!("/orders/{ID}/timeline")),
-            ("POST", format!("/orders/{ID}/cancel")),
-        ]);
+    let paths = [("GET", "/orders".to_owned()), ("POST", "/orders".to_owned())].into_iter().chain([
+        ("GET", format!("/orders/{ID}")),
+        ("GET", format!("/orders/{ID}/timeline")),
+        ("POST", format!("/orders/{ID}/cancel")),
+    ]);
     for (method, path) in paths {
-        let request = Request {
-            headers: Vec::new(),
-            ..request(method, &path, GOOD)
-        };
+        let request = Request { headers: Vec::new(), ..request(method, &path, GOOD) };
         assert_eq!(refusal(request).0, 401, "{method} {path}");
     }
 }

@@ -19,10 +19,7 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
         let of_kind = |meaning: &Meaning| {
             matches!(meaning, Meaning::Step(_)) == deciding && *meaning != Meaning::NotOurs
         };
-        let chosen = records
-            .iter()
-            .zip(&meanings)
-            .filter(|(_, meaning)| of_kind(meaning));
+        let chosen = records.iter().zip(&meanings).filter(|(_, meaning)| of_kind(meaning));
         chosen.map(|(record, _)| record.event.order_id()).collect()
     };
     let deciding = ids(true);
@@ -33,10 +30,7 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
     for (record, meaning) in records.iter().zip(meanings) {
         let order_id = record.event.order_id();
         if meaning == Meaning::NotOurs {
-            reply.reject(
-                record,
-                format!("order does not handle {}", record.event.event_type()),
-            );
+            reply.reject(record, format!("order does not handle {}", record.event.event_type()));
             continue;
         }
         let Some(order) = known.get_mut(&order_id) else {
@@ -67,18 +61,8 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
 /// The events that tell of a change of status: to the other functions, and to the customer.
 #[must_use]
 pub fn announcement(order_id: Uuid, user_id: Uuid, transition: &Transition) -> Vec<Event> {
-    let Transition {
-        status,
-        version,
-        reason,
-    } = transition.clone();
-    let changed = OrderChanged {
-        order_id,
-        user_id,
-        version,
-        status,
-        reason: reason.clone(),
-    };
+    let Transition { status, version, reason } = transition.clone();
+    let changed = OrderChanged { order_id, user_id, version, status, reason: reason.clone() };
     let event = match status {
         OrderStatus::Pending => return Vec::new(),
         OrderStatus::Confirmed => Event::OrderConfirmed(changed),
@@ -86,12 +70,7 @@ pub fn announcement(order_id: Uuid, user_id: Uuid, transition: &Transition) -> V
         OrderStatus::Cancelled => Event::OrderCancelled(changed),
     };
     let notification = domain::notice(status).map(|status| {
-        Event::NotificationRequested(NotificationRequested {
-            order_id,
-            user_id,
-            status,
-            reason,
-        })
+        Event::NotificationRequested(NotificationRequested { order_id, user_id, status, reason })
     });
     [event].into_iter().chain(notification).collect()
 }
@@ -137,15 +116,8 @@ fn announce(reply: &mut Reply, cause: &Record, order: &Known, transition: &Trans
 }
 
 fn notification(order: &Known, status: Notice, reason: Option<String>) -> Event {
-    let Known {
-        order_id, user_id, ..
-    } = *order;
-    Event::NotificationRequested(NotificationRequested {
-        order_id,
-        user_id,
-        status,
-        reason,
-    })
+    let Known { order_id, user_id, .. } = *order;
+    Event::NotificationRequested(NotificationRequested { order_id, user_id, status, reason })
 }
 
 #[cfg(test)]
@@ -174,10 +146,7 @@ mod tests {
         Message {
             key: Some(event.order_id().to_string().into_bytes()),
             value: Some(event.to_json()),
-            headers: vec![Header {
-                name: "ce_type".to_owned(),
-                value: event.event_type().into(),
-            }],
+            headers: vec![Header { name: "ce_type".to_owned(), value: event.event_type().into() }],
             attempt: 1,
             last_attempt: false,
         }
@@ -192,50 +161,28 @@ mod tests {
     }
 
     fn changed(status: OrderStatus) -> Transition {
-        Transition {
-            status,
-            version: 2,
-            reason: None,
-        }
+        Transition { status, version: 2, reason: None }
     }
 
     #[test]
     fn a_batch_of_what_is_not_ours_is_rejected_without_a_statement() {
-        let events = announcement(
-            Uuid::from_u128(1),
-            Uuid::from_u128(2),
-            &changed(OrderStatus::Confirmed),
-        );
-        let broken = Message {
-            value: None,
-            ..message(&events[0])
-        };
+        let events = announcement(Uuid::from_u128(1), Uuid::from_u128(2), &changed(OrderStatus::Confirmed));
+        let broken = Message { value: None, ..message(&events[0]) };
         let reply = answer(vec![message(&events[0]), broken, message(&events[1])]).unwrap();
         let expected = [
             "order does not handle order.confirmed",
             "a tombstone is no event",
             "order does not handle notification.requested",
         ];
-        assert_eq!(
-            reply.outcomes,
-            expected.map(|reason| Outcome::Reject(reason.to_owned()))
-        );
+        assert_eq!(reply.outcomes, expected.map(|reason| Outcome::Reject(reason.to_owned())));
         assert!(reply.emits.is_empty());
     }
 
     #[test]
     fn what_the_database_refuses_fails_the_batch() {
-        let released = Event::InventoryReleased(InventorySettled {
-            order_id: Uuid::from_u128(1),
-        });
+        let released = Event::InventoryReleased(InventorySettled { order_id: Uuid::from_u128(1) });
         let failure = answer(vec![message(&released)]).unwrap_err();
-        assert_eq!(
-            failure,
-            Failure {
-                reason: sql::READ_AND_LOCK.to_owned(),
-                message: None
-            }
-        );
+        assert_eq!(failure, Failure { reason: sql::READ_AND_LOCK.to_owned(), message: None });
     }
 
     #[test]

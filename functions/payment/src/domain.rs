@@ -24,13 +24,8 @@ pub enum State {
 
 impl State {
     /// Every state, in the order of a payment's life.
-    pub const ALL: [Self; 5] = [
-        Self::Authorized,
-        Self::Declined,
-        Self::Captured,
-        Self::Voided,
-        Self::Refunded,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Authorized, Self::Declined, Self::Captured, Self::Voided, Self::Refunded];
 
     /// The name used in SQL and JSON.
     #[must_use]
@@ -145,37 +140,20 @@ pub fn decide(payment: Option<&Payment>, subject: Subject, change: &Change) -> D
         (State::Captured, _) => (State::Refunded, Effect::Refunded),
         (without_money, _) => (without_money, Effect::None),
     };
-    Decision::Write(
-        Payment {
-            state,
-            version: subject.version,
-            ..payment.clone()
-        },
-        effect,
-    )
+    Decision::Write(Payment { state, version: subject.version, ..payment.clone() }, effect)
 }
 
 /// The first event of an order.
 fn begin(subject: Subject, change: &Change) -> Decision {
-    let Subject {
-        user_id,
-        version,
-        new_payment_id: payment_id,
-    } = subject;
+    let Subject { user_id, version, new_payment_id: payment_id } = subject;
     let (state, amount, reason, effect) = match change {
-        Change::Created {
-            amount,
-            answer,
-            last_attempt,
-        } => {
+        Change::Created { amount, answer, last_attempt } => {
             let (state, reason, effect) = match answer {
                 Answer::Authorized => (State::Authorized, None, Effect::Authorized),
                 Answer::Declined(reason) => (State::Declined, Some((*reason).to_owned()), Effect::Declined),
-                Answer::Unavailable(_) if *last_attempt => (
-                    State::Declined,
-                    Some(GATEWAY_UNAVAILABLE.to_owned()),
-                    Effect::Declined,
-                ),
+                Answer::Unavailable(_) if *last_attempt => {
+                    (State::Declined, Some(GATEWAY_UNAVAILABLE.to_owned()), Effect::Declined)
+                }
                 Answer::Unavailable(reason) => return Decision::Retry((*reason).to_owned()),
             };
             (state, Some(amount.clone()), reason, effect)
@@ -186,17 +164,7 @@ fn begin(subject: Subject, change: &Change) -> Decision {
             return Decision::Contradiction("the order is confirmed, but was never paid for".to_owned());
         }
     };
-    Decision::Write(
-        Payment {
-            payment_id,
-            user_id,
-            amount,
-            state,
-            reason,
-            version,
-        },
-        effect,
-    )
+    Decision::Write(Payment { payment_id, user_id, amount, state, reason, version }, effect)
 }
 
 #[cfg(test)]

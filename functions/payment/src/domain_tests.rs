@@ -3,18 +3,8 @@
 use super::*;
 
 fn created(answer: Answer) -> (i64, Change) {
-    let amount = Money {
-        amount: 4_990,
-        currency: "EUR".to_owned(),
-    };
-    (
-        1,
-        Change::Created {
-            amount,
-            answer,
-            last_attempt: false,
-        },
-    )
+    let amount = Money { amount: 4_990, currency: "EUR".to_owned() };
+    (1, Change::Created { amount, answer, last_attempt: false })
 }
 
 fn confirmed() -> (i64, Change) {
@@ -31,11 +21,7 @@ fn cancelled() -> (i64, Change) {
 
 fn subject(version: i64) -> Subject {
     let id = u128::try_from(version).unwrap();
-    Subject {
-        user_id: Uuid::from_u128(7),
-        version,
-        new_payment_id: Uuid::from_u128(id),
-    }
+    Subject { user_id: Uuid::from_u128(7), version, new_payment_id: Uuid::from_u128(id) }
 }
 
 /// Applies events of one order and compares what each did (`-` is old news or nothing to tell, `~` a retry, `!` a
@@ -66,11 +52,7 @@ fn check(events: &[(i64, Change)], effects: &[&str], state: Option<State>) {
         });
     }
     assert_eq!(found, effects, "effects of {events:?}");
-    assert_eq!(
-        payment.map(|payment| payment.state),
-        state,
-        "state after {events:?}"
-    );
+    assert_eq!(payment.map(|payment| payment.state), state, "state after {events:?}");
 }
 
 #[rustfmt::skip] // a table: one case a line
@@ -130,15 +112,8 @@ fn a_gateway_without_an_answer_is_asked_again_until_the_last_attempt() {
         Some(State::Authorized),
     );
     check(&[cancelled(), silent()], &["-", "-"], Some(State::Voided));
-    let amount = Money {
-        amount: 1,
-        currency: "EUR".to_owned(),
-    };
-    let last = Change::Created {
-        amount,
-        answer: Answer::Unavailable("busy"),
-        last_attempt: true,
-    };
+    let amount = Money { amount: 1, currency: "EUR".to_owned() };
+    let last = Change::Created { amount, answer: Answer::Unavailable("busy"), last_attempt: true };
     let Decision::Write(payment, effect) = decide(None, subject(1), &last) else {
         panic!("the last attempt decides")
     };
@@ -151,10 +126,7 @@ fn an_order_that_ended_first_is_known_without_its_amount() {
     let Decision::Write(payment, _) = decide(None, subject(3), &Change::Ended) else {
         panic!("a row is left")
     };
-    assert_eq!(
-        (payment.user_id, payment.amount, payment.version),
-        (Uuid::from_u128(7), None, 3)
-    );
+    assert_eq!((payment.user_id, payment.amount, payment.version), (Uuid::from_u128(7), None, 3));
 }
 
 #[test]

@@ -72,17 +72,11 @@ pub trait Clock {
 pub async fn ask(clock: &impl Clock, questions: &[Question<'_>]) -> Vec<Answer> {
     // Asked for the first time, a slow gateway leaves its caller waiting until the time-out; asked again, it says at
     // once that it has not finished.
-    if questions
-        .iter()
-        .any(|question| question.token == SLOW && question.attempt == 1)
-    {
+    if questions.iter().any(|question| question.token == SLOW && question.attempt == 1) {
         clock.sleep(Duration::from_millis(TIMEOUT_MS)).await;
     }
     let now_ms = clock.now_ms();
-    questions
-        .iter()
-        .map(|question| answer(question, now_ms))
-        .collect()
+    questions.iter().map(|question| answer(question, now_ms)).collect()
 }
 
 fn answer(question: &Question<'_>, now_ms: u64) -> Answer {
@@ -106,10 +100,7 @@ fn begun_ms(order_id: Uuid) -> u64 {
     // RFC 9562: the first 48 of 128 bits.
     const RANDOM_BITS: u32 = 80;
     let is_v7 = order_id.get_version_num() == UUID_V7;
-    u64::try_from(order_id.as_u128() >> RANDOM_BITS)
-        .ok()
-        .filter(|_| is_v7)
-        .unwrap_or_default()
+    u64::try_from(order_id.as_u128() >> RANDOM_BITS).ok().filter(|_| is_v7).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -131,27 +122,20 @@ mod tests {
         }
 
         async fn sleep(&self, duration: Duration) {
-            self.0
-                .set(self.0.get() + u64::try_from(duration.as_millis()).unwrap());
+            self.0.set(self.0.get() + u64::try_from(duration.as_millis()).unwrap());
         }
     }
 
     fn ask_at(now_ms: u64, questions: &[Question<'_>]) -> (Vec<Answer>, u64) {
         let clock = Stopped(Cell::new(now_ms));
         let answers = pin!(ask(&clock, questions)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(answers) = answers else {
-            panic!("the stopped clock never waits")
-        };
+        let Poll::Ready(answers) = answers else { panic!("the stopped clock never waits") };
         (answers, clock.now_ms() - now_ms)
     }
 
     fn order_id() -> Uuid {
         let (seconds, millis) = (BEGUN_MS / 1_000, BEGUN_MS % 1_000);
-        Uuid::new_v7(Timestamp::from_unix(
-            NoContext,
-            seconds,
-            u32::try_from(millis).unwrap() * 1_000_000,
-        ))
+        Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, u32::try_from(millis).unwrap() * 1_000_000))
     }
 
     #[rustfmt::skip] // a table: one case a line
@@ -194,22 +178,14 @@ mod tests {
 
     #[test]
     fn slow_payments_wait_together() {
-        let slow = Question {
-            order_id: order_id(),
-            token: SLOW,
-            attempt: 1,
-        };
+        let slow = Question { order_id: order_id(), token: SLOW, attempt: 1 };
         let (answers, waited_ms) = ask_at(BEGUN_MS, &[slow; 100]);
         assert_eq!((answers.len(), waited_ms), (100, TIMEOUT_MS));
     }
 
     #[test]
     fn an_id_without_time_counts_as_old() {
-        let question = Question {
-            order_id: Uuid::from_u128(7),
-            token: SLOW,
-            attempt: 2,
-        };
+        let question = Question { order_id: Uuid::from_u128(7), token: SLOW, attempt: 2 };
         assert_eq!(ask_at(BEGUN_MS, &[question]).0, [Answer::Authorized]);
     }
 }

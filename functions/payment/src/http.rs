@@ -38,19 +38,8 @@ async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<
     // One answer for what does not exist and for what is another's: nobody learns which orders there are.
     let unknown = || Problem::not_found("you have no payment for such an order").with_field("order_id");
     let order_id: Uuid = order_id.parse().map_err(|_| unknown())?;
-    let payment = sql::payment_of_user(host, order_id, user_id)
-        .await?
-        .ok_or_else(unknown)?;
+    let payment = sql::payment_of_user(host, order_id, user_id).await?.ok_or_else(unknown)?;
     let status = payment.state.as_str();
     let (payment_id, amount, reason) = (payment.payment_id, payment.amount, payment.reason);
-    Ok(Response::json(
-        200,
-        &Payment {
-            order_id,
-            payment_id,
-            status,
-            amount,
-            reason,
-        },
-    ))
+    Ok(Response::json(200, &Payment { order_id, payment_id, status, amount, reason }))
 }

@@ -34,23 +34,13 @@ pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Fai
     let mut changed = BTreeSet::new();
     let mut waiting = BTreeSet::new();
     let mut ids = Ids::new();
-    for Task {
-        record,
-        user_id,
-        version,
-        change,
-    } in tasks
-    {
+    for Task { record, user_id, version, change } in tasks {
         let order_id = record.event.order_id();
         if waiting.contains(&order_id) {
             reply.retry(record, "an earlier event of this order waits for the gateway");
             continue;
         }
-        let subject = Subject {
-            user_id,
-            version,
-            new_payment_id: ids.next(),
-        };
+        let subject = Subject { user_id, version, new_payment_id: ids.next() };
         match domain::decide(payments.get(&order_id), subject, &change) {
             Decision::Stale => {}
             Decision::Write(payment, effect) => {
@@ -84,45 +74,20 @@ async fn tasks<'a>(clock: &impl Clock, records: &'a [Record], reply: &mut Reply)
                 continue;
             }
         }
-        if let Event::OrderCreated(OrderCreated {
-            order_id,
-            payment_token,
-            ..
-        }) = &record.event
-        {
-            questions.push(Question {
-                order_id: *order_id,
-                token: payment_token,
-                attempt: record.attempt,
-            });
+        if let Event::OrderCreated(OrderCreated { order_id, payment_token, .. }) = &record.event {
+            questions.push(Question { order_id: *order_id, token: payment_token, attempt: record.attempt });
         }
     }
     let mut answers = gateway::ask(clock, &questions).await.into_iter();
-    accepted
-        .into_iter()
-        .filter_map(|record| task(record, &mut answers))
-        .collect()
+    accepted.into_iter().filter_map(|record| task(record, &mut answers)).collect()
 }
 
 /// A record with its answer, where it has asked for one.
 fn task<'a>(record: &'a Record, answers: &mut impl Iterator<Item = Answer>) -> Option<Task<'a>> {
     let (user_id, version, change) = match &record.event {
-        Event::OrderCreated(OrderCreated {
-            user_id,
-            version,
-            total,
-            ..
-        }) => {
+        Event::OrderCreated(OrderCreated { user_id, version, total, .. }) => {
             let (amount, last_attempt) = (total.clone(), record.last_attempt);
-            (
-                *user_id,
-                *version,
-                Change::Created {
-                    amount,
-                    answer: answers.next()?,
-                    last_attempt,
-                },
-            )
+            (*user_id, *version, Change::Created { amount, answer: answers.next()?, last_attempt })
         }
         Event::OrderConfirmed(OrderChanged { user_id, version, .. }) => {
             (*user_id, *version, Change::Confirmed)
@@ -131,12 +96,7 @@ fn task<'a>(record: &'a Record, answers: &mut impl Iterator<Item = Answer>) -> O
         | Event::OrderCancelled(OrderChanged { user_id, version, .. }) => (*user_id, *version, Change::Ended),
         _ => return None,
     };
-    Some(Task {
-        record,
-        user_id,
-        version,
-        change,
-    })
+    Some(Task { record, user_id, version, change })
 }
 
 /// Refuses what payment does not handle or no order can ask for; the error is the dead letter's reason.
@@ -145,14 +105,10 @@ fn check(event: &Event) -> Result<(), String> {
         Event::OrderCreated(order) => {
             let Money { amount, currency } = &order.total;
             if *amount < 0 {
-                return Err(format!(
-                    "total.amount is {amount}, and nothing less than 0 can be paid"
-                ));
+                return Err(format!("total.amount is {amount}, and nothing less than 0 can be paid"));
             }
             if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-                return Err(format!(
-                    "total.currency is {currency:?}, which is no ISO 4217 code"
-                ));
+                return Err(format!("total.currency is {currency:?}, which is no ISO 4217 code"));
             }
             if order.items.is_empty() {
                 return Err("items is empty".to_owned());
@@ -182,18 +138,12 @@ fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
     }
     // Money that was held has an amount.
     let amount = payment.amount.clone()?;
-    let settled = PaymentSettled {
-        order_id,
-        payment_id,
-        amount,
-    };
+    let settled = PaymentSettled { order_id, payment_id, amount };
     Some(match effect {
         Effect::None | Effect::Declined => return None,
-        Effect::Authorized => Event::PaymentAuthorized(PaymentAuthorized {
-            order_id,
-            payment_id,
-            amount: settled.amount,
-        }),
+        Effect::Authorized => {
+            Event::PaymentAuthorized(PaymentAuthorized { order_id, payment_id, amount: settled.amount })
+        }
         Effect::Captured => Event::PaymentCaptured(settled),
         Effect::Voided => Event::PaymentVoided(settled),
         Effect::Refunded => Event::PaymentRefunded(settled),
@@ -213,15 +163,8 @@ mod tests {
             order_id: ORDER,
             user_id: USER,
             version: 1,
-            items: vec![Item {
-                sku: "A".to_owned(),
-                quantity: 1,
-                unit_price: 5,
-            }],
-            total: Money {
-                amount: 5,
-                currency: "EUR".to_owned(),
-            },
+            items: vec![Item { sku: "A".to_owned(), quantity: 1, unit_price: 5 }],
+            total: Money { amount: 5, currency: "EUR".to_owned() },
             payment_token: gateway::OK.to_owned(),
         };
         change(&mut order);
@@ -231,13 +174,7 @@ mod tests {
     #[test]
     fn what_no_order_can_ask_for_is_a_dead_letter() {
         let status = OrderStatus::Cancelled;
-        let end = OrderChanged {
-            order_id: ORDER,
-            user_id: USER,
-            version: 0,
-            status,
-            reason: None,
-        };
+        let end = OrderChanged { order_id: ORDER, user_id: USER, version: 0, status, reason: None };
         let settled = Event::InventoryCommitted(InventorySettled { order_id: ORDER });
         for (event, expected) in [
             (created(|_| {}), None),
@@ -251,18 +188,9 @@ mod tests {
                 Some("total.currency is \"eur\", which is no ISO 4217 code"),
             ),
             (created(|order| order.items.clear()), Some("items is empty")),
-            (
-                created(|order| order.items[0].quantity = 0),
-                Some("items[0].quantity is less than 1"),
-            ),
-            (
-                created(|order| order.version = 0),
-                Some("version is 0, and an order's first is 1"),
-            ),
-            (
-                Event::OrderCancelled(end),
-                Some("version is 0, and an order's first is 1"),
-            ),
+            (created(|order| order.items[0].quantity = 0), Some("items[0].quantity is less than 1")),
+            (created(|order| order.version = 0), Some("version is 0, and an order's first is 1")),
+            (Event::OrderCancelled(end), Some("version is 0, and an order's first is 1")),
             (settled, Some("payment does not handle inventory.committed")),
         ] {
             assert_eq!(check(&event).err().as_deref(), expected, "{event:?}");
@@ -274,10 +202,7 @@ mod tests {
         let held = Payment {
             payment_id: Uuid::from_u128(3),
             user_id: USER,
-            amount: Some(Money {
-                amount: 5,
-                currency: "EUR".to_owned(),
-            }),
+            amount: Some(Money { amount: 5, currency: "EUR".to_owned() }),
             state: domain::State::Declined,
             reason: Some("no".to_owned()),
             version: 1,

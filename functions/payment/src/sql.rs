@@ -52,19 +52,12 @@ pub async fn payment_of_user(
     user_id: Uuid,
 ) -> Result<Option<Payment>, SqlError> {
     let params = vec![order_id.to_string().into(), user_id.to_string().into()];
-    db.query(PAYMENT_OF_USER, params)
-        .await?
-        .first()
-        .map(payment)
-        .transpose()
+    db.query(PAYMENT_OF_USER, params).await?.first().map(payment).transpose()
 }
 
 fn payment(row: &Row) -> Result<Payment, SqlError> {
     let currency = row.text_or_null(4)?.map(str::to_owned);
-    let amount = row
-        .int64_or_null(3)?
-        .zip(currency)
-        .map(|(amount, currency)| Money { amount, currency });
+    let amount = row.int64_or_null(3)?.zip(currency).map(|(amount, currency)| Money { amount, currency });
     let state = row.text(5)?;
     Ok(Payment {
         payment_id: row.uuid(1)?,
@@ -89,20 +82,11 @@ pub async fn write(db: &impl Sql, payments: &BTreeMap<Uuid, Payment>) -> Result<
     let currency = |payment: &Payment| payment.amount.as_ref().map(|money| money.currency.clone());
     let params: Vec<Value> = vec![
         payments.keys().map(Uuid::to_string).collect(),
-        payments
-            .values()
-            .map(|payment| payment.payment_id.to_string())
-            .collect(),
-        payments
-            .values()
-            .map(|payment| payment.user_id.to_string())
-            .collect(),
+        payments.values().map(|payment| payment.payment_id.to_string()).collect(),
+        payments.values().map(|payment| payment.user_id.to_string()).collect(),
         Value::Int64Array(payments.values().map(amount).collect()),
         payments.values().map(currency).collect(),
-        payments
-            .values()
-            .map(|payment| payment.state.as_str().to_owned())
-            .collect(),
+        payments.values().map(|payment| payment.state.as_str().to_owned()).collect(),
         payments.values().map(|payment| payment.reason.clone()).collect(),
         payments.values().map(|payment| payment.version).collect(),
     ];

@@ -49,7 +49,10 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/components", get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }))
+        .route(
+            "/components",
+            get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }),
+        )
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
         .route("/dead-letters", get(dead_letters))
@@ -62,7 +65,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
     if !admin.started.load(Ordering::Acquire) {
         waiting.push("starting".into());
     }
-    if waiting.is_empty() { "ready\n".into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, waiting.join("\n") + "\n").into_response() }
+    if waiting.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, waiting.join("\n") + "\n").into_response()
+    }
 }
 
 #[derive(Serialize)]
@@ -93,7 +100,10 @@ async fn partitions(State(admin): State<Admin>) -> Json<Vec<PartitionView>> {
     Json(views)
 }
 
-fn partition_view(trigger: &crate::dispatch::status::TriggerStatus, status: &PartitionStatus) -> PartitionView {
+fn partition_view(
+    trigger: &crate::dispatch::status::TriggerStatus,
+    status: &PartitionStatus,
+) -> PartitionView {
     PartitionView {
         trigger: trigger.id.clone(),
         component: trigger.component.clone(),
@@ -126,11 +136,17 @@ async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failu
     Ok(Json(views::totals(&admin.owner, &admin.deployment).await?))
 }
 
-async fn dead_letters(State(admin): State<Admin>, query: Query<ListQuery>) -> Result<Json<Vec<views::RecordView>>, Failure> {
+async fn dead_letters(
+    State(admin): State<Admin>,
+    query: Query<ListQuery>,
+) -> Result<Json<Vec<views::RecordView>>, Failure> {
     Ok(Json(views::dead_letters(&admin.owner, &admin.deployment, query.limit()).await?))
 }
 
-async fn parked(State(admin): State<Admin>, query: Query<ListQuery>) -> Result<Json<Vec<views::RecordView>>, Failure> {
+async fn parked(
+    State(admin): State<Admin>,
+    query: Query<ListQuery>,
+) -> Result<Json<Vec<views::RecordView>>, Failure> {
     Ok(Json(views::parked(&admin.owner, &admin.deployment, query.limit()).await?))
 }
 
@@ -144,7 +160,10 @@ impl From<crate::db::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        tracing::warn!(error = crate::dispatch::worker::chain(&self.0), "the admin address cannot read the database");
+        tracing::warn!(
+            error = crate::dispatch::worker::chain(&self.0),
+            "the admin address cannot read the database"
+        );
         (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
     }
 }

@@ -9,7 +9,8 @@ use wasmtime::component::Linker;
 use crate::engine::CallState;
 
 /// What every component can import, as said to the author of one that imports something else.
-pub(crate) const OFFERED: &str = "WASI 0.2 and 0.3, wasi:http/client@0.3, spin:variables@3.0.0 and spin:postgres@4.2.0";
+pub(crate) const OFFERED: &str =
+    "WASI 0.2 and 0.3, wasi:http/client@0.3, spin:variables@3.0.0 and spin:postgres@4.2.0";
 
 /// Links everything a component can import; one linker serves all components.
 pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {

@@ -87,9 +87,9 @@ impl Ground {
         };
         let logins = logins(manifest, &secret, &address, &database);
         let values = manifest.resolve(&with_host_values(manifest, sources, &address, &logins))?;
-        let owner = OwnerPool::connect(options)
-            .await
-            .with_context(|| format!("cannot use the database at {address}; check --database (FNHOST_DATABASE)"))?;
+        let owner = OwnerPool::connect(options).await.with_context(|| {
+            format!("cannot use the database at {address}; check --database (FNHOST_DATABASE)")
+        })?;
         migrate(&owner, manifest, &logins).await?;
         if app.database.is_none() {
             seed(&owner, manifest).await?;
@@ -133,7 +133,12 @@ fn logins(manifest: &Manifest, secret: &str, address: &str, database: &str) -> V
         .collect()
 }
 
-fn with_host_values(manifest: &Manifest, mut sources: VariableSources, address: &str, logins: &[Login]) -> VariableSources {
+fn with_host_values(
+    manifest: &Manifest,
+    mut sources: VariableSources,
+    address: &str,
+    logins: &[Login],
+) -> VariableSources {
     if let Some(name) = &manifest.application.database_host_variable {
         sources.host.insert(name.clone(), Secret::new(address));
     }
@@ -166,15 +171,22 @@ async fn migrate(owner: &OwnerPool, manifest: &Manifest, logins: &[Login]) -> Re
 async fn seed(owner: &OwnerPool, manifest: &Manifest) -> anyhow::Result<()> {
     for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
         if let Some(path) = &database.demo {
-            let sql = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            schema::seed(owner, &database.schema, &sql).await.with_context(|| format!("the demo data in {}", path.display()))?;
+            let sql =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            schema::seed(owner, &database.schema, &sql)
+                .await
+                .with_context(|| format!("the demo data in {}", path.display()))?;
         }
     }
     Ok(())
 }
 
 /// A pool for each component that has a schema, logging in with the URL that its variable holds.
-fn roles(manifest: &Manifest, values: &Values, logins: &[Login]) -> anyhow::Result<BTreeMap<String, RolePool>> {
+fn roles(
+    manifest: &Manifest,
+    values: &Values,
+    logins: &[Login],
+) -> anyhow::Result<BTreeMap<String, RolePool>> {
     let mut roles = BTreeMap::new();
     for login in logins {
         let Some(component) = manifest.components.get(&login.component) else { continue };
@@ -182,7 +194,8 @@ fn roles(manifest: &Manifest, values: &Values, logins: &[Login]) -> anyhow::Resu
         let url = values.application.get(&database.url_variable).map_or(login.url.as_str(), Secret::expose);
         let options = PgConnectOptions::from_str(url)
             .with_context(|| format!("variable {} is not a database URL", database.url_variable))?;
-        let limits = SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
+        let limits =
+            SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
         roles.insert(login.component.clone(), RolePool::new(&login.component, options, limits));
     }
     Ok(roles)

@@ -35,7 +35,11 @@ pub async fn print_env(args: EnvArgs) -> anyhow::Result<()> {
     );
     let ground = Ground::prepare(&args.app, None, false).await?;
     for (name, value) in &ground.values.application {
-        println!("export SPIN_VARIABLE_{}='{}'", name.to_ascii_uppercase(), value.expose().replace('\'', "'\\''"));
+        println!(
+            "export SPIN_VARIABLE_{}='{}'",
+            name.to_ascii_uppercase(),
+            value.expose().replace('\'', "'\\''")
+        );
     }
     ground.close().await;
     Ok(())

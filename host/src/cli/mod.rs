@@ -10,11 +10,16 @@ use std::path::PathBuf;
 
 /// Runs WebAssembly functions on Kafka records and HTTP requests, with effects exactly once in Postgres.
 #[derive(Parser, Debug)]
-#[command(name = "fnhost", version, about, after_help = "Examples:
+#[command(
+    name = "fnhost",
+    version,
+    about,
+    after_help = "Examples:
   fnhost up                               everything in spin.toml, with a private Postgres and Kafka in .fnhost/
   fnhost up --only kafka                  the Kafka triggers alone, beside `spin up`
   fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
-  fnhost migrate --database postgres://owner:secret@db/orders")]
+  fnhost migrate --database postgres://owner:secret@db/orders"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,7 +41,13 @@ enum Command {
 #[derive(Args, Debug, Clone)]
 pub struct Application {
     /// The application's manifest
-    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml", env = "FNHOST_MANIFEST")]
+    #[arg(
+        short = 'f',
+        long = "from",
+        value_name = "FILE",
+        default_value = "spin.toml",
+        env = "FNHOST_MANIFEST"
+    )]
     pub manifest: PathBuf,
     /// A variable's value; may be repeated
     #[arg(long = "variable", value_name = "NAME=VALUE")]

@@ -32,8 +32,14 @@ pub struct PositionArgs {
 
 /// Moves the position and says from where.
 pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
-    let (topic, number) = args.partition.rsplit_once('/').context("--partition takes TOPIC/NUMBER, for example order-events/0")?;
-    let tp = TopicPartition::new(topic, number.parse().context("--partition takes TOPIC/NUMBER, for example order-events/0")?);
+    let (topic, number) = args
+        .partition
+        .rsplit_once('/')
+        .context("--partition takes TOPIC/NUMBER, for example order-events/0")?;
+    let tp = TopicPartition::new(
+        topic,
+        number.parse().context("--partition takes TOPIC/NUMBER, for example order-events/0")?,
+    );
     let ground = Ground::prepare(&args.app, Some(&args.kafka), true).await?;
     let moved = move_position(&args, &ground, &tp).await;
     ground.close().await;

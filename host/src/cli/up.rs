@@ -62,7 +62,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
-    let http_listener = if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
+    let http_listener =
+        if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
     let admin_listener = bind(args.admin, "--admin").await?;
     let mut signals = Signals::new()?;
     let mut ground = tokio::select! {
@@ -96,13 +97,16 @@ async fn serve(
     });
     let stopped = stop.clone();
     tasks.spawn(async move {
-        let served = axum::serve(admin_listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
+        let served =
+            axum::serve(admin_listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
         if let Err(error) = served {
             tracing::error!(%error, "the admin address ended");
         }
     });
     let mut triggers = match &ground.kafka {
-        Some(brokers) => Some(Triggers::start(ground, &args.app, brokers, &components, &registry, &stop).await?),
+        Some(brokers) => {
+            Some(Triggers::start(ground, &args.app, brokers, &components, &registry, &stop).await?)
+        }
         None => None,
     };
     if let Some(listener) = http_listener {
@@ -118,7 +122,10 @@ async fn serve(
     let ready = async {
         registry.ready().await;
         started.store(true, Ordering::Release);
-        tracing::info!(seconds = format!("{:.1}", began.elapsed().as_secs_f64()), "ready: every partition is owned");
+        tracing::info!(
+            seconds = format!("{:.1}", began.elapsed().as_secs_f64()),
+            "ready: every partition is owned"
+        );
         println!("{greeting}");
         std::future::pending::<()>().await;
     };
@@ -150,7 +157,10 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 }
 
 async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<BTreeMap<String, LoadedComponent>> {
-    let engine = Engine::new(EngineOptions { cache_dir: Some(args.app.data_dir.join("cache")), ..EngineOptions::default() })?;
+    let engine = Engine::new(EngineOptions {
+        cache_dir: Some(args.app.data_dir.join("cache")),
+        ..EngineOptions::default()
+    })?;
     let mut loading = JoinSet::new();
     for spec in ComponentSpec::all(&ground.manifest, &ground.values) {
         let engine = engine.clone();
@@ -200,11 +210,13 @@ impl Triggers {
         let producer = Arc::new(Producer::new(brokers)?);
         let host = Uuid::new_v4();
         let instance = crate::embedded::secret(&app.data_dir, "instance")?;
-        let mut triggers = Self { subscriptions: vec![], relays: JoinSet::new(), stop_relays: stop.child_token(), producer };
+        let mut triggers =
+            Self { subscriptions: vec![], relays: JoinSet::new(), stop_relays: stop.child_token(), producer };
         for component in ground.manifest.components.values() {
             let Some(database) = &component.database else { continue };
             let Some(table) = &database.events else { continue };
-            let (trigger, stream) = relay::register(&ground.owner, ground.deployment(), &component.id).await?;
+            let (trigger, stream) =
+                relay::register(&ground.owner, ground.deployment(), &component.id).await?;
             let relay = Relay {
                 trigger,
                 schema: database.schema.clone(),
@@ -219,8 +231,11 @@ impl Triggers {
             triggers.relays.spawn(relay.run(triggers.stop_relays.clone()));
         }
         for trigger in &ground.manifest.kafka {
-            let component = components.get(&trigger.component).context("a trigger of a component that is not loaded")?;
-            let subscription = triggers.subscription(ground, trigger, component, &cluster, host, &instance, registry).await?;
+            let component =
+                components.get(&trigger.component).context("a trigger of a component that is not loaded")?;
+            let subscription = triggers
+                .subscription(ground, trigger, component, &cluster, host, &instance, registry)
+                .await?;
             triggers.subscriptions.push(Arc::new(Running::start(Arc::new(subscription), brokers).await?));
         }
         Ok(triggers)
@@ -245,8 +260,15 @@ impl Triggers {
             )
         })?;
         let login = role.options().get_username().to_string();
-        let row =
-            schema::register_trigger(&ground.owner, ground.deployment(), &trigger.id, "kafka", &trigger.group, &login).await?;
+        let row = schema::register_trigger(
+            &ground.owner,
+            ground.deployment(),
+            &trigger.id,
+            "kafka",
+            &trigger.group,
+            &login,
+        )
+        .await?;
         Ok(Subscription {
             id: trigger.id.clone(),
             deployment: ground.deployment().to_string(),
@@ -261,7 +283,12 @@ impl Triggers {
                 max_age: trigger.max_age,
             },
             host,
-            instance: format!("{}-{}-{}", ground.deployment(), trigger.id, &instance[..16.min(instance.len())]),
+            instance: format!(
+                "{}-{}-{}",
+                ground.deployment(),
+                trigger.id,
+                &instance[..16.min(instance.len())]
+            ),
             owner: ground.owner.clone(),
             role: role.clone(),
             cluster: cluster.clone(),
@@ -314,11 +341,19 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
         lines.push(format!("HTTP     http://{}", args.listen));
         for trigger in &ground.manifest.http {
             if let Route::Public(pattern) = &trigger.route {
-                lines.push(format!("         http://{}{}  {}", args.listen, pattern.raw(), trigger.component));
+                lines.push(format!(
+                    "         http://{}{}  {}",
+                    args.listen,
+                    pattern.raw(),
+                    trigger.component
+                ));
             }
         }
     }
-    lines.push(format!("admin    http://{}  /readyz /components /partitions /dead-letters /parked", args.admin));
+    lines.push(format!(
+        "admin    http://{}  /readyz /components /partitions /dead-letters /parked",
+        args.admin
+    ));
     if let Some(kafka) = &ground.kafka {
         lines.push(format!("Kafka    {kafka}"));
     }

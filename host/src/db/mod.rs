@@ -68,7 +68,10 @@ impl OwnerPool {
     pub async fn connect(options: PgConnectOptions) -> Result<Self, Error> {
         let options = options
             .application_name("fnhost")
-            .options([("statement_timeout", OWNER_STATEMENT_TIMEOUT_MS.to_string()), ("search_path", "fnhost".to_string())])
+            .options([
+                ("statement_timeout", OWNER_STATEMENT_TIMEOUT_MS.to_string()),
+                ("search_path", "fnhost".to_string()),
+            ])
             .statement_cache_capacity(200);
         let pool = PgPoolOptions::new()
             .max_connections(OWNER_CONNECTIONS_MAX)
@@ -77,7 +80,8 @@ impl OwnerPool {
             .connect_with(options)
             .await?;
         for setting in ["fsync", "synchronous_commit"] {
-            let value: String = sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&pool).await?;
+            let value: String =
+                sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&pool).await?;
             if value == "off" {
                 return Err(Error::Unfit(format!(
                     "the database runs with {setting} = off: after a crash it can lose what it committed, and fnhost could keep \

@@ -85,7 +85,12 @@ pub enum Judgement {
 ///
 /// # Errors
 /// The database did not answer, or the row stayed locked.
-pub async fn raise_epoch(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, owner: Uuid) -> Result<TakenOver, Error> {
+pub async fn raise_epoch(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    owner: Uuid,
+) -> Result<TakenOver, Error> {
     for _ in 0..TAKE_OVER_TRIES_MAX {
         match try_raise_epoch(pool, trigger, tp, owner).await {
             Err(Error::Sql(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
@@ -104,7 +109,12 @@ pub struct TakenOver {
     unclean: bool,
 }
 
-async fn try_raise_epoch(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, owner: Uuid) -> Result<TakenOver, Error> {
+async fn try_raise_epoch(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    owner: Uuid,
+) -> Result<TakenOver, Error> {
     let mut tx = pool.begin().await?;
     sqlx::query("SELECT set_config('lock_timeout', $1, true)")
         .bind(format!("{}ms", TAKE_OVER_LOCK_TIMEOUT.as_millis()))
@@ -135,10 +145,12 @@ async fn try_raise_epoch(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, ow
 async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<(), Error> {
     let mut probe = pool.acquire().await?;
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *probe).await?;
-    let wait = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE")
-        .bind(trigger)
-        .bind(&tp.topic)
-        .bind(tp.partition);
+    let wait = sqlx::query(
+        "SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition);
     let look = async {
         loop {
             let ended: Vec<i32> = sqlx::query_scalar(
@@ -171,7 +183,12 @@ async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition)
 ///
 /// # Errors
 /// The database did not answer; an outbox row or parked headers cannot be read.
-pub async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, taken: &TakenOver) -> Result<Loaded, Error> {
+pub async fn load(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    taken: &TakenOver,
+) -> Result<Loaded, Error> {
     let row = sqlx::query(
         "SELECT epoch, version, stores, position, emitted, announced, announcements
            FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
@@ -206,18 +223,27 @@ pub async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, taken: &T
     })
 }
 
-async fn load_watermarks(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<HashMap<String, i64>, Error> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT stream, seq FROM fnhost.watermark WHERE trigger = $1 AND topic = $2 AND partition = $3")
-            .bind(trigger)
-            .bind(&tp.topic)
-            .bind(tp.partition)
-            .fetch_all(pool.pool())
-            .await?;
+async fn load_watermarks(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+) -> Result<HashMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT stream, seq FROM fnhost.watermark WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .fetch_all(pool.pool())
+    .await?;
     Ok(rows.into_iter().collect())
 }
 
-pub(super) async fn load_unsent(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+pub(super) async fn load_unsent(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+) -> Result<Vec<(i64, Vec<u8>)>, Error> {
     let rows = sqlx::query_as(
         "SELECT first_seq, messages FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY first_seq",
     )

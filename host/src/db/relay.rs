@@ -52,7 +52,11 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
 ///
 /// # Errors
 /// The database did not answer, or another leader took over meanwhile.
-pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Ownership, Vec<(i64, Vec<u8>)>), Error> {
+pub async fn load(
+    pool: &OwnerPool,
+    trigger: i64,
+    owner: Uuid,
+) -> Result<(Ownership, Vec<(i64, Vec<u8>)>), Error> {
     let row = sqlx::query(
         "SELECT token, epoch, version, stores, position, emitted FROM fnhost.partition
           WHERE trigger = $1 AND topic = '' AND partition = 0 AND owner = $2",
@@ -80,7 +84,11 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
 ///
 /// # Errors
 /// The database did not answer, or the lease is another's.
-pub async fn renew_lease(connection: &mut PgConnection, ownership: &Ownership, lease: Duration) -> Result<(), Error> {
+pub async fn renew_lease(
+    connection: &mut PgConnection,
+    ownership: &Ownership,
+    lease: Duration,
+) -> Result<(), Error> {
     let renewed = sqlx::query(
         "UPDATE fnhost.partition SET lease_until = clock_timestamp() + $3 * interval '1 millisecond'
           WHERE trigger = $1 AND topic = '' AND partition = 0 AND epoch = $2",

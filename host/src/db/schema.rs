@@ -58,7 +58,9 @@ pub async fn migrate(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Resu
 async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Result<(), Error> {
     let host = HOST_MIGRATIONS
         .iter()
-        .map(|(version, name, sql)| Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false))
+        .map(|(version, name, sql)| {
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+        })
         .collect();
     run(pool, HOST_SCHEMA, Migrator::with_migrations(host)).await?;
     for function in functions {
@@ -70,7 +72,8 @@ async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> R
 async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(), Error> {
     let failed = |source| Error::Migrate { schema: schema.to_string(), source };
     let mut connection = pool.acquire().await?;
-    batch(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}", ident(schema))).await?;
+    batch(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}", ident(schema)))
+        .await?;
     // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
     let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
     batch(&mut connection, "RESET search_path".into()).await?;
@@ -157,10 +160,11 @@ async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: 
 /// The SQL failed; nothing of it stays.
 pub async fn seed(pool: &OwnerPool, schema: &str, sql: &str) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    let first = sqlx::query("INSERT INTO fnhost.seeded (schema_name) VALUES ($1::text::name) ON CONFLICT DO NOTHING")
-        .bind(schema)
-        .execute(&mut *tx)
-        .await?;
+    let first =
+        sqlx::query("INSERT INTO fnhost.seeded (schema_name) VALUES ($1::text::name) ON CONFLICT DO NOTHING")
+            .bind(schema)
+            .execute(&mut *tx)
+            .await?;
     if first.rows_affected() == 1 {
         batch(&mut tx, format!("SET LOCAL search_path = {}", ident(schema))).await?;
         batch(&mut tx, sql.to_string()).await?;
@@ -219,14 +223,22 @@ pub async fn positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicParti
             .bind(trigger)
             .fetch_all(pool.pool())
             .await?;
-    Ok(rows.into_iter().map(|(topic, partition, position)| (TopicPartition { topic, partition }, position)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(topic, partition, position)| (TopicPartition { topic, partition }, position))
+        .collect())
 }
 
 /// Stores the start position of a partition, unless it has one, and answers the one it has.
 ///
 /// # Errors
 /// The database did not answer.
-pub async fn store_start(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, position: i64) -> Result<i64, Error> {
+pub async fn store_start(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    position: i64,
+) -> Result<i64, Error> {
     sqlx::query(
         "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -236,10 +248,12 @@ pub async fn store_start(pool: &OwnerPool, trigger: i64, tp: &TopicPartition, po
     .bind(position)
     .execute(pool.pool())
     .await?;
-    Ok(sqlx::query_scalar("SELECT position FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3")
-        .bind(trigger)
-        .bind(&tp.topic)
-        .bind(tp.partition)
-        .fetch_one(pool.pool())
-        .await?)
+    Ok(sqlx::query_scalar(
+        "SELECT position FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .fetch_one(pool.pool())
+    .await?)
 }

@@ -39,9 +39,7 @@ pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => {
             // After FATAL and PANIC the server hangs up.
             !matches!(
-                error
-                    .try_downcast_ref::<sqlx::postgres::PgDatabaseError>()
-                    .map(|e| e.severity()),
+                error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().map(|e| e.severity()),
                 Some(sqlx::postgres::PgSeverity::Error)
             )
         }

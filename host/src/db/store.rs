@@ -57,14 +57,19 @@ pub struct Bury<'a> {
 ///
 /// # Errors
 /// As said, or the database failed.
-pub async fn store(connection: &mut PgConnection, ownership: &Ownership, changes: &Changes<'_>) -> Result<Ownership, sqlx::Error> {
+pub async fn store(
+    connection: &mut PgConnection,
+    ownership: &Ownership,
+    changes: &Changes<'_>,
+) -> Result<Ownership, sqlx::Error> {
     let after = Ownership {
         stores: ownership.stores + 1,
         position: changes.position,
         emitted: ownership.emitted + changes.emitted as i64,
         ..ownership.clone()
     };
-    let (streams, marks): (Vec<&str>, Vec<i64>) = changes.watermarks.iter().map(|(s, m)| (s.as_str(), *m)).unzip();
+    let (streams, marks): (Vec<&str>, Vec<i64>) =
+        changes.watermarks.iter().map(|(s, m)| (s.as_str(), *m)).unzip();
     sqlx::query("SELECT fnhost.store($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
         .bind(ownership.trigger)
         .bind(&ownership.tp.topic)
@@ -116,7 +121,11 @@ impl<'a> Columns<'a> {
     }
 }
 
-async fn park(connection: &mut PgConnection, ownership: &Ownership, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+async fn park(
+    connection: &mut PgConnection,
+    ownership: &Ownership,
+    changes: &Changes<'_>,
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(changes.park.iter().map(|p| p.record));
     sqlx::query("SELECT fnhost.park($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
         .bind(ownership.trigger)
@@ -137,7 +146,11 @@ async fn park(connection: &mut PgConnection, ownership: &Ownership, changes: &Ch
     Ok(())
 }
 
-async fn bury(connection: &mut PgConnection, ownership: &Ownership, changes: &Changes<'_>) -> Result<(), sqlx::Error> {
+async fn bury(
+    connection: &mut PgConnection,
+    ownership: &Ownership,
+    changes: &Changes<'_>,
+) -> Result<(), sqlx::Error> {
     let columns = Columns::of(changes.bury.iter().map(|b| b.record));
     let traceparents: Vec<Option<String>> = changes
         .bury

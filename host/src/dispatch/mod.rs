@@ -32,7 +32,8 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a trigger runs on a batch: a component, or native code in a benchmark.
 pub trait Handler: Send + Sync + 'static {
     /// Handles `batch` with SQL on `transaction` alone. Neither commits it nor keeps it.
-    fn call(&self, batch: Batch, transaction: SharedTransaction) -> BoxFuture<'_, Result<Reply, CallFailure>>;
+    fn call(&self, batch: Batch, transaction: SharedTransaction)
+    -> BoxFuture<'_, Result<Reply, CallFailure>>;
 }
 
 /// Why a call gave no reply; all it wrote is to be rolled back.

@@ -191,7 +191,13 @@ mod tests {
 
     #[test]
     fn a_value_cut_anywhere_is_refused_or_shorter_never_a_panic() {
-        let message = Outgoing { topic: "topic", partition: 1, key: Some(b"key"), value: Some(b"value"), headers: vec![] };
+        let message = Outgoing {
+            topic: "topic",
+            partition: 1,
+            key: Some(b"key"),
+            value: Some(b"value"),
+            headers: vec![],
+        };
         let whole = encode(std::slice::from_ref(&message));
         for end in 0..whole.len() {
             let cut = decode(&whole[..end]);

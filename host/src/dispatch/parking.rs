@@ -87,7 +87,8 @@ impl Parking {
         if self.next_due().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut heads: Vec<&Waiting> = self.keys.values().filter_map(|q| q.front()).filter(|w| w.due <= now).collect();
+        let mut heads: Vec<&Waiting> =
+            self.keys.values().filter_map(|q| q.front()).filter(|w| w.due <= now).collect();
         heads.sort_by_key(|w| w.item.record.offset);
         heads
             .into_iter()
@@ -109,7 +110,8 @@ mod tests {
     use crate::kafka::Record;
 
     fn item(offset: i64, key: Option<&str>, attempts: u32) -> Item {
-        let record = Record { offset, timestamp_ms: 0, key: key.map(|k| k.into()), value: None, headers: vec![] };
+        let record =
+            Record { offset, timestamp_ms: 0, key: key.map(|k| k.into()), value: None, headers: vec![] };
         Item { record, attempts, age: Duration::ZERO }
     }
 

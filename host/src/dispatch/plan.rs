@@ -69,7 +69,12 @@ pub type TopicLimit<'a> = &'a dyn Fn(&str) -> Option<usize>;
 ///
 /// # Errors
 /// The reply breaks the contract.
-pub fn judge(items: &[Item], reply: &Reply, limits: &Limits, topic: TopicLimit<'_>) -> Result<Vec<Verdict>, Breach> {
+pub fn judge(
+    items: &[Item],
+    reply: &Reply,
+    limits: &Limits,
+    topic: TopicLimit<'_>,
+) -> Result<Vec<Verdict>, Breach> {
     if reply.outcomes.len() != items.len() {
         return Err(Breach::Malformed(format!(
             "the reply has {} outcomes for {} messages",
@@ -137,19 +142,38 @@ pub const FRAMING_MAX_BYTES: usize = 512;
 fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Result<(), String> {
     match verdicts.get(emit.cause as usize) {
         Some(Verdict::Done) => {}
-        Some(_) => return Err(format!("emits to {} because of message {}, which is not done", emit.topic, emit.cause)),
-        None => return Err(format!("emits to {} because of message {}, which the batch does not have", emit.topic, emit.cause)),
+        Some(_) => {
+            return Err(format!(
+                "emits to {} because of message {}, which is not done",
+                emit.topic, emit.cause
+            ));
+        }
+        None => {
+            return Err(format!(
+                "emits to {} because of message {}, which the batch does not have",
+                emit.topic, emit.cause
+            ));
+        }
     }
     let Some(max_bytes) = topic(&emit.topic) else {
         return Err(format!("emits to topic {}, which the trigger does not list in `emits`", emit.topic));
     };
     if let Some(header) = emit.headers.iter().find(|h| h.name.starts_with(HOST_HEADER_PREFIX)) {
-        return Err(format!("sets header {}; names beginning with {HOST_HEADER_PREFIX} belong to the host", header.name));
+        return Err(format!(
+            "sets header {}; names beginning with {HOST_HEADER_PREFIX} belong to the host",
+            header.name
+        ));
     }
     let headers: usize = emit.headers.iter().map(|h| h.name.len() + h.value.len() + 10).sum();
-    let size = emit.key.as_ref().map_or(0, Vec::len) + emit.value.as_ref().map_or(0, Vec::len) + headers + FRAMING_MAX_BYTES;
+    let size = emit.key.as_ref().map_or(0, Vec::len)
+        + emit.value.as_ref().map_or(0, Vec::len)
+        + headers
+        + FRAMING_MAX_BYTES;
     if size > max_bytes {
-        return Err(format!("emits a message of {size} bytes to {}, which takes {max_bytes} at most", emit.topic));
+        return Err(format!(
+            "emits a message of {size} bytes to {}, which takes {max_bytes} at most",
+            emit.topic
+        ));
     }
     Ok(())
 }
@@ -160,7 +184,13 @@ mod tests {
     use crate::engine::kafka::Header;
 
     fn item(key: Option<&str>, attempts: u32) -> Item {
-        let record = Record { offset: 0, timestamp_ms: 0, key: key.map(|k| k.as_bytes().to_vec()), value: None, headers: vec![] };
+        let record = Record {
+            offset: 0,
+            timestamp_ms: 0,
+            key: key.map(|k| k.as_bytes().to_vec()),
+            value: None,
+            headers: vec![],
+        };
         Item { record, attempts, age: Duration::ZERO }
     }
 
@@ -178,7 +208,11 @@ mod tests {
         (name == "out").then_some(1_000)
     }
 
-    fn verdicts(items: &[Item], outcomes: Vec<Outcome>, emits: Vec<Emit>) -> Result<Vec<&'static str>, Breach> {
+    fn verdicts(
+        items: &[Item],
+        outcomes: Vec<Outcome>,
+        emits: Vec<Emit>,
+    ) -> Result<Vec<&'static str>, Breach> {
         let verdicts = judge(items, &Reply { outcomes, emits }, &LIMITS, &topics)?;
         Ok(verdicts
             .iter()
@@ -195,14 +229,44 @@ mod tests {
     fn outcomes_become_verdicts() {
         let reject = || Outcome::Reject("never".into());
         let cases: Vec<(&str, Vec<Item>, Vec<Outcome>, Vec<&str>)> = vec![
-            ("all done", vec![item(Some("a"), 0), item(None, 0)], vec![Outcome::Done, Outcome::Done], vec!["done", "done"]),
-            ("later of the key waits uncharged", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![retry(), retry()], vec!["retry", "behind"]),
-            ("a reject behind a retry waits", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![retry(), reject()], vec!["retry", "behind"]),
-            ("other keys flow", vec![item(Some("a"), 0), item(Some("b"), 0)], vec![retry(), Outcome::Done], vec!["retry", "done"]),
-            ("no key, no order", vec![item(None, 0), item(None, 0)], vec![retry(), Outcome::Done], vec!["retry", "done"]),
+            (
+                "all done",
+                vec![item(Some("a"), 0), item(None, 0)],
+                vec![Outcome::Done, Outcome::Done],
+                vec!["done", "done"],
+            ),
+            (
+                "later of the key waits uncharged",
+                vec![item(Some("a"), 0), item(Some("a"), 0)],
+                vec![retry(), retry()],
+                vec!["retry", "behind"],
+            ),
+            (
+                "a reject behind a retry waits",
+                vec![item(Some("a"), 0), item(Some("a"), 0)],
+                vec![retry(), reject()],
+                vec!["retry", "behind"],
+            ),
+            (
+                "other keys flow",
+                vec![item(Some("a"), 0), item(Some("b"), 0)],
+                vec![retry(), Outcome::Done],
+                vec!["retry", "done"],
+            ),
+            (
+                "no key, no order",
+                vec![item(None, 0), item(None, 0)],
+                vec![retry(), Outcome::Done],
+                vec!["retry", "done"],
+            ),
             ("the last attempt kills", vec![item(Some("a"), 2)], vec![retry()], vec!["dead"]),
             ("the one before does not", vec![item(Some("a"), 1)], vec![retry()], vec!["retry"]),
-            ("after a dead one its key flows", vec![item(Some("a"), 0), item(Some("a"), 0)], vec![reject(), Outcome::Done], vec!["dead", "done"]),
+            (
+                "after a dead one its key flows",
+                vec![item(Some("a"), 0), item(Some("a"), 0)],
+                vec![reject(), Outcome::Done],
+                vec!["dead", "done"],
+            ),
         ];
         for (name, items, outcomes, expected) in cases {
             assert_eq!(verdicts(&items, outcomes, vec![]).unwrap(), expected, "{name}");
@@ -227,7 +291,8 @@ mod tests {
     fn replies_that_make_no_sense_are_malformed() {
         let one = [item(Some("a"), 0)];
         let big = Emit { value: Some(vec![0; 1_000]), ..emit(0, "out") };
-        let forged = Emit { headers: vec![Header { name: "fnhost-seq".into(), value: vec![] }], ..emit(0, "out") };
+        let forged =
+            Emit { headers: vec![Header { name: "fnhost-seq".into(), value: vec![] }], ..emit(0, "out") };
         let cases: Vec<(Vec<Outcome>, Vec<Emit>, &str)> = vec![
             (vec![], vec![], "0 outcomes for 1 messages"),
             (vec![Outcome::Done, Outcome::Done], vec![], "2 outcomes for 1 messages"),
@@ -248,7 +313,11 @@ mod tests {
 
     #[test]
     fn a_failed_batch_is_split_around_the_fault_or_in_half() {
-        let failure = |message| CallFailure { class: super::super::FailureClass::Function, reason: String::new(), message };
+        let failure = |message| CallFailure {
+            class: super::super::FailureClass::Function,
+            reason: String::new(),
+            message,
+        };
         assert_eq!(split(5, &failure(None)), vec![0..2, 2..5]);
         assert_eq!(split(5, &failure(Some(2))), vec![0..2, 2..3, 3..5]);
         assert_eq!(split(5, &failure(Some(0))), vec![0..1, 1..5]);

@@ -59,7 +59,9 @@ impl PartitionStatus {
         }
         match &state {
             State::Stopped { reason } => tracing::error!(partition = %self.tp, reason, "partition stopped"),
-            State::BackingOff { reason } => tracing::warn!(partition = %self.tp, reason, "partition backs off"),
+            State::BackingOff { reason } => {
+                tracing::warn!(partition = %self.tp, reason, "partition backs off")
+            }
             State::TakingOver | State::Owned => tracing::debug!(partition = %self.tp, ?state, "partition"),
         }
         *current = state;
@@ -172,12 +174,17 @@ impl Registry {
         let mut waiting = Vec::new();
         for trigger in self.triggers() {
             if !trigger.joined.load(Ordering::Acquire) {
-                waiting.push(format!("trigger {}: group {} has not assigned partitions yet", trigger.id, trigger.group));
+                waiting.push(format!(
+                    "trigger {}: group {} has not assigned partitions yet",
+                    trigger.id, trigger.group
+                ));
             }
             for partition in trigger.partitions() {
                 match partition.state() {
                     State::Owned => {}
-                    State::TakingOver => waiting.push(format!("trigger {}: taking over {}", trigger.id, partition.tp)),
+                    State::TakingOver => {
+                        waiting.push(format!("trigger {}: taking over {}", trigger.id, partition.tp))
+                    }
                     State::BackingOff { reason } | State::Stopped { reason } => {
                         waiting.push(format!("trigger {}: {}: {reason}", trigger.id, partition.tp));
                     }

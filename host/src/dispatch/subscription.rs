@@ -4,10 +4,10 @@ use super::status::{PartitionStatus, TriggerStatus};
 use super::{Handler, Limits, worker};
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
+use crate::kafka::TopicPartition;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Assigned, Assignments, GroupConsumer, Membership};
 use crate::kafka::producer::Producer;
-use crate::kafka::TopicPartition;
 use crate::manifest::Start;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -81,7 +81,8 @@ impl Subscription {
 
     /// Stores a start position for every partition that has none, so that it is fixed before the first record is handed out.
     async fn fix_positions(&self) -> anyhow::Result<()> {
-        let known: HashMap<_, _> = db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+        let known: HashMap<_, _> =
+            db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
         for topic in &self.topics {
             let start = self.start_of(topic, &known);
             for partition in 0..self.cluster.partitions(topic).await? {
@@ -105,7 +106,8 @@ impl Subscription {
     }
 
     async fn positions_of(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>> {
-        let known: HashMap<_, _> = db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+        let known: HashMap<_, _> =
+            db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
         let mut positions = Vec::with_capacity(partitions.len());
         for tp in partitions {
             positions.push(match known.get(tp) {
@@ -197,18 +199,30 @@ impl Assignments for Workers {
         }
         let status = self.subscription.status.add(&tp);
         let stop = CancellationToken::new();
-        let task = self.runtime.spawn(worker::run(self.subscription.clone(), partition, status.clone(), stop.clone()));
+        let task = self.runtime.spawn(worker::run(
+            self.subscription.clone(),
+            partition,
+            status.clone(),
+            stop.clone(),
+        ));
         self.running().insert(tp, Worker { stop, task, status });
     }
 
     fn revoked(&self, partitions: &[TopicPartition], lost: bool) {
-        let workers: Vec<_> =
-            partitions.iter().filter_map(|tp| self.running().remove(tp).map(|worker| (tp.clone(), worker))).collect();
+        let workers: Vec<_> = partitions
+            .iter()
+            .filter_map(|tp| self.running().remove(tp).map(|worker| (tp.clone(), worker)))
+            .collect();
         if workers.is_empty() {
             return;
         }
         let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-        tracing::info!(trigger = self.subscription.id, partitions = names.join(" "), lost, "partitions revoked");
+        tracing::info!(
+            trigger = self.subscription.id,
+            partitions = names.join(" "),
+            lost,
+            "partitions revoked"
+        );
         self.stop(workers, if lost { Duration::ZERO } else { DRAIN_TIMEOUT });
     }
 
@@ -224,4 +238,3 @@ impl Assignments for Workers {
             .collect()
     }
 }
-

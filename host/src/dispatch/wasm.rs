@@ -26,9 +26,12 @@ impl WasmHandler {
         let (outcome, _report) = self.component.call_kafka(state, batch).await;
         // From here on the transaction is the host's: a statement that still runs fails the call.
         postgres.close();
-        let function = |reason: String, message| CallFailure { class: FailureClass::Function, reason, message };
+        let function =
+            |reason: String, message| CallFailure { class: FailureClass::Function, reason, message };
         let failure = match outcome {
-            Ok(Ok(_)) if postgres.in_flight() => function("the function replied while a statement of its still ran".into(), None),
+            Ok(Ok(_)) if postgres.in_flight() => {
+                function("the function replied while a statement of its still ran".into(), None)
+            }
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(error)) => function(error.reason, error.message),
             Err(error) => function(error.to_string(), None),
@@ -40,7 +43,10 @@ impl WasmHandler {
             }
             Some(sql) => {
                 let code = sql.code.as_deref().unwrap_or("none");
-                Err(CallFailure { reason: format!("{} (SQLSTATE {code}: {})", failure.reason, sql.message), ..failure })
+                Err(CallFailure {
+                    reason: format!("{} (SQLSTATE {code}: {})", failure.reason, sql.message),
+                    ..failure
+                })
             }
             None => Err(failure),
         }
@@ -48,7 +54,11 @@ impl WasmHandler {
 }
 
 impl Handler for WasmHandler {
-    fn call(&self, batch: Batch, transaction: SharedTransaction) -> BoxFuture<'_, Result<Reply, CallFailure>> {
+    fn call(
+        &self,
+        batch: Batch,
+        transaction: SharedTransaction,
+    ) -> BoxFuture<'_, Result<Reply, CallFailure>> {
         self.handle(batch, transaction).boxed()
     }
 }

@@ -8,12 +8,14 @@ use super::parking::Parking;
 use super::plan::{self, Breach, Item, Verdict};
 use super::status::{PartitionStatus, State};
 use super::subscription::Subscription;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, CONFLICT_RERUNS_MAX, CallFailure, FailureClass, KILLS_MAX};
-use crate::db::ownership::{self, Judgement, Loaded, Ownership, PARKED_MAX};
+use super::{
+    BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, CONFLICT_RERUNS_MAX, CallFailure, FailureClass, KILLS_MAX,
+};
 use crate::capabilities::postgres::SqlFailure;
+use crate::db;
+use crate::db::ownership::{self, Judgement, Loaded, Ownership, PARKED_MAX};
 use crate::db::session::{CommitError, SharedTransaction, Transaction};
 use crate::db::store::{self, Bury, Changes, Park};
-use crate::db;
 use crate::engine::kafka::{Batch, Emit, Message, Reply};
 use crate::kafka::consumer::Assigned;
 use crate::kafka::producer::StreamSender;
@@ -84,7 +86,12 @@ enum Settled {
 }
 
 /// Runs the partition until `stop`, through failures and take-overs.
-pub async fn run(subscription: Arc<Subscription>, assigned: Assigned, status: Arc<PartitionStatus>, stop: CancellationToken) {
+pub async fn run(
+    subscription: Arc<Subscription>,
+    assigned: Assigned,
+    status: Arc<PartitionStatus>,
+    stop: CancellationToken,
+) {
     let mut pause = BACK_OFF_FIRST;
     let mut first = true;
     let mut careful = 0;
@@ -137,10 +144,14 @@ async fn take_over<'a>(
 ) -> Result<Worker<'a>, Exit> {
     // The group's offset is read before the row: it is committed after it, so a lower row means a database that lost commits.
     let group_position = assigned.group_position().await?;
-    let stored = db::schema::store_start(&subscription.owner, subscription.trigger, &assigned.tp, assigned.position).await?;
+    let stored =
+        db::schema::store_start(&subscription.owner, subscription.trigger, &assigned.tp, assigned.position)
+            .await?;
     check_position(subscription, assigned, stored, group_position).await?;
     assigned.prove_membership(stored).await?;
-    let taken = ownership::raise_epoch(&subscription.owner, subscription.trigger, &assigned.tp, subscription.host).await?;
+    let taken =
+        ownership::raise_epoch(&subscription.owner, subscription.trigger, &assigned.tp, subscription.host)
+            .await?;
     let loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
     if !first || loaded.ownership.position < assigned.position {
         assigned.refetch(loaded.ownership.position).await?;
@@ -261,13 +272,17 @@ impl<'a> Worker<'a> {
         let max = self.subscription.limits.max_batch;
         let due = self.parking.due(max, Instant::now());
         if !due.is_empty() {
-            return Ok(Some(Work { items: due, end: self.ownership.position, source: Source::Parked, watermarks: HashMap::new() }));
+            return Ok(Some(Work {
+                items: due,
+                end: self.ownership.position,
+                source: Source::Parked,
+                watermarks: HashMap::new(),
+            }));
         }
         if self.parking.len() >= PARKED_MAX {
             return Ok(None);
         }
-        let records =
-            self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+        let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
         Ok(self.filter(records))
     }
 
@@ -277,7 +292,12 @@ impl<'a> Worker<'a> {
         if end <= self.ownership.position {
             return None;
         }
-        let mut work = Work { items: Vec::with_capacity(records.len()), end, source: Source::Fetched, watermarks: HashMap::new() };
+        let mut work = Work {
+            items: Vec::with_capacity(records.len()),
+            end,
+            source: Source::Fetched,
+            watermarks: HashMap::new(),
+        };
         let mut duplicates = 0;
         for record in records {
             if record.offset < self.ownership.position {
@@ -304,7 +324,10 @@ impl<'a> Worker<'a> {
     }
 
     async fn wait(&mut self, stop: &CancellationToken) -> Result<(), Exit> {
-        let due = self.parking.next_due().map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let due = self
+            .parking
+            .next_due()
+            .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         let full = self.parking.len() >= PARKED_MAX;
         let to_clear = self.acknowledged.is_some();
         let unacknowledged = self.sender.unacknowledged() > 0;
@@ -326,7 +349,11 @@ impl<'a> Worker<'a> {
 
     /// Clears acknowledged outbox rows while nothing else is to be stored.
     async fn clear(&mut self) -> Result<(), Exit> {
-        let changes = Changes { position: self.ownership.position, acknowledged: self.acknowledged, ..Changes::default() };
+        let changes = Changes {
+            position: self.ownership.position,
+            acknowledged: self.acknowledged,
+            ..Changes::default()
+        };
         let transaction = self.subscription.transaction();
         match self.commit(transaction, &changes).await? {
             Ok(after) => self.stored(after),
@@ -362,7 +389,8 @@ impl<'a> Worker<'a> {
         if times <= KILLS_MAX {
             return Ok(false);
         }
-        let reason = format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
+        let reason =
+            format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
         let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
         match self.store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction()).await? {
             Ok(()) => Ok(true),
@@ -373,7 +401,9 @@ impl<'a> Worker<'a> {
     async fn settle(&mut self, work: &Work) -> Result<Settled, Exit> {
         let mut behind: HashSet<usize> = HashSet::new();
         if work.source == Source::Fetched {
-            behind.extend((0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())));
+            behind.extend(
+                (0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())),
+            );
         }
         let mut reruns = 0;
         loop {
@@ -441,10 +471,12 @@ impl<'a> Worker<'a> {
         let limits = &self.subscription.limits;
         let items: Vec<Item> = calls.iter().map(|i| work.items[*i].clone()).collect();
         let messages = items.iter().map(|item| message(item, limits)).collect();
-        let batch = Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
-        let reply: Reply = self.subscription.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
-        let verdicts =
-            plan::judge(&items, &reply, limits, &|topic| self.subscription.emit_limit(topic)).map_err(|breach| match breach {
+        let batch =
+            Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
+        let reply: Reply =
+            self.subscription.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
+        let verdicts = plan::judge(&items, &reply, limits, &|topic| self.subscription.emit_limit(topic))
+            .map_err(|breach| match breach {
                 Breach::OutOfOrder(early) => CallEnd::OutOfOrder(early),
                 Breach::Malformed(reason) => {
                     CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
@@ -485,7 +517,12 @@ impl<'a> Worker<'a> {
                 Verdict::Retry { attempts, reason } => {
                     let delay = jittered(plan::retry_delay(*attempts));
                     delays.insert(*i, delay);
-                    changes.park.push(Park { record, attempts: *attempts, delay_ms: delay.as_millis() as i64, reason: reason.clone() });
+                    changes.park.push(Park {
+                        record,
+                        attempts: *attempts,
+                        delay_ms: delay.as_millis() as i64,
+                        reason: reason.clone(),
+                    });
                 }
                 Verdict::Behind => changes.park.push(Park {
                     record,
@@ -519,7 +556,13 @@ impl<'a> Worker<'a> {
     ) -> Result<Result<Ownership, CallFailure>, Exit> {
         let connection = match transaction.connection().await {
             Ok(connection) => connection,
-            Err(error) => return Ok(Err(CallFailure { class: FailureClass::Infrastructure, reason: chain(&error), message: None })),
+            Err(error) => {
+                return Ok(Err(CallFailure {
+                    class: FailureClass::Infrastructure,
+                    reason: chain(&error),
+                    message: None,
+                }));
+            }
         };
         let after = match store::store(connection, &self.ownership, changes).await {
             Ok(after) => after,
@@ -540,7 +583,9 @@ impl<'a> Worker<'a> {
                 match judgement {
                     Judgement::Committed => Ok(Ok(after)),
                     Judgement::NotCommitted => Ok(Err(failure_of(&error))),
-                    Judgement::Fenced => Err(Exit::TakeOver("another owner took over during a COMMIT".into())),
+                    Judgement::Fenced => {
+                        Err(Exit::TakeOver("another owner took over during a COMMIT".into()))
+                    }
                 }
             }
         }
@@ -613,7 +658,15 @@ impl<'a> Worker<'a> {
                 Verdict::Dead { attempts, reason } => {
                     let record = &work.items[*i].record;
                     let limits = limits?;
-                    let letter = DeadLetter::new(&topic, limits.partitions, self.subscription, &self.assigned.tp, record, *attempts, reason);
+                    let letter = DeadLetter::new(
+                        &topic,
+                        limits.partitions,
+                        self.subscription,
+                        &self.assigned.tp,
+                        record,
+                        *attempts,
+                        reason,
+                    );
                     // The table keeps it in any case; a letter that Kafka would refuse must not stop the stream.
                     (letter.size() < limits.max_message_bytes).then_some(letter)
                 }
@@ -624,9 +677,8 @@ impl<'a> Worker<'a> {
 
     async fn release(&mut self) {
         // Give Kafka a moment to acknowledge, so that the next owner has nothing to send again.
-        let acknowledged = async {
-            while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {}
-        };
+        let acknowledged =
+            async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
         let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
         self.note_acknowledged();
         if self.acknowledged.is_some() && self.clear().await.is_err() {
@@ -672,7 +724,8 @@ impl<'r> DeadLetter<'r> {
         attempts: u32,
         reason: &str,
     ) -> Self {
-        let partition = record.key.as_deref().map_or(from.partition % partitions, |k| murmur2::partition(k, partitions));
+        let partition =
+            record.key.as_deref().map_or(from.partition % partitions, |k| murmur2::partition(k, partitions));
         let added = vec![
             ("fnhost-dead-trigger", subscription.id.clone()),
             ("fnhost-dead-topic", from.topic.clone()),
@@ -689,7 +742,11 @@ impl<'r> DeadLetter<'r> {
     }
 
     fn outgoing(&self) -> Outgoing<'_> {
-        let kept = self.record.headers.iter().filter(|h| h.name != STREAM_HEADER && !h.name.starts_with(HOST_HEADER_PREFIX));
+        let kept = self
+            .record
+            .headers
+            .iter()
+            .filter(|h| h.name != STREAM_HEADER && !h.name.starts_with(HOST_HEADER_PREFIX));
         let added = self.added.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() });
         Outgoing {
             topic: &self.topic,
@@ -732,7 +789,12 @@ fn divide(work: Work, ranges: &dyn Fn(usize) -> Vec<std::ops::Range<usize>>) -> 
                 }
             }
             let own_end = items.last().map_or(end, |item| item.record.offset + 1);
-            Work { end: if i == last || source == Source::Parked { end } else { own_end }, items, source, watermarks }
+            Work {
+                end: if i == last || source == Source::Parked { end } else { own_end },
+                items,
+                source,
+                watermarks,
+            }
         })
         .collect();
     parts.reverse();

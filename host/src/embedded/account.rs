@@ -38,10 +38,7 @@ impl Account {
 
     /// The owner of an existing file or folder, unless that is root.
     pub(super) fn owner(metadata: &Metadata) -> Option<Self> {
-        (metadata.uid() != 0).then(|| Self {
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-        })
+        (metadata.uid() != 0).then(|| Self { uid: metadata.uid(), gid: metadata.gid() })
     }
 
     /// The first folder on the way to `path` that this account may not enter.
@@ -70,10 +67,9 @@ fn find(passwd: &str, name: &str) -> Option<Account> {
     passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
         match fields.as_slice() {
-            [found, _, uid, gid, ..] if *found == name => Some(Account {
-                uid: uid.parse().ok()?,
-                gid: gid.parse().ok()?,
-            }),
+            [found, _, uid, gid, ..] if *found == name => {
+                Some(Account { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+            }
             _ => None,
         }
     })
@@ -102,11 +98,7 @@ mod tests {
             (0, 104, 0o710, true),
             (0, 104, 0o701, false),
         ] {
-            assert_eq!(
-                account.may_enter(uid, gid, mode),
-                may,
-                "owner {uid}, group {gid}, mode {mode:o}"
-            );
+            assert_eq!(account.may_enter(uid, gid, mode), may, "owner {uid}, group {gid}, mode {mode:o}");
         }
     }
 }

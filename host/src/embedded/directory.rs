@@ -35,15 +35,9 @@ impl DataDir {
                 let mut pid = String::new();
                 // The pid only makes the message better.
                 let _ = lock.read_to_string(&mut pid);
-                let holder = if pid.trim().is_empty() {
-                    "pid unknown".into()
-                } else {
-                    format!("pid {}", pid.trim())
-                };
-                return Err(Error::InUse {
-                    directory: path,
-                    holder,
-                });
+                let holder =
+                    if pid.trim().is_empty() { "pid unknown".into() } else { format!("pid {}", pid.trim()) };
+                return Err(Error::InUse { directory: path, holder });
             }
             Err(TryLockError::Error(source)) => return Err(Error::at("lock", &lock_path)(source)),
         }
@@ -84,11 +78,7 @@ pub fn secret(data_dir: &Path, name: &str) -> Result<String, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::at("read", &path)(source)),
     }
-    let secret = format!(
-        "{}{}",
-        uuid::Uuid::new_v4().simple(),
-        uuid::Uuid::new_v4().simple()
-    );
+    let secret = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
     write_file(&path, &secret, 0o600)?;
     Ok(secret)
 }
@@ -113,12 +103,7 @@ pub(super) fn write_file(path: &Path, content: &str, mode: u32) -> Result<(), Er
     part.push(".part");
     let part = PathBuf::from(part);
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&part)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
@@ -153,10 +138,7 @@ mod tests {
         assert_eq!(first.len(), 64);
         assert_eq!(first, secret(&path, "roles").unwrap());
         assert_ne!(first, secret(&path, "postgres").unwrap());
-        let mode = fs::metadata(path.join("secrets/roles"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(path.join("secrets/roles")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_dir_all(&path).unwrap();
     }

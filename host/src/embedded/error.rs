@@ -110,16 +110,10 @@ impl Error {
     }
 
     pub(super) fn at<'a>(action: &'a str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
-        move |source| Self::Io {
-            action: format!("{action} {}", path.display()),
-            source,
-        }
+        move |source| Self::Io { action: format!("{action} {}", path.display()), source }
     }
 
     pub(super) fn several(first: Self, second: Self) -> Self {
-        Self::Several {
-            first: Box::new(first),
-            second: Box::new(second),
-        }
+        Self::Several { first: Box::new(first), second: Box::new(second) }
     }
 }

@@ -15,10 +15,7 @@ const JAVA_MIN: u32 = 17;
 pub(super) fn find() -> Result<(PathBuf, String), Error> {
     let home = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java"));
     let Some(java) = home.filter(|java| is_file(java)).or_else(|| in_path("java")) else {
-        return Err(Error::Missing {
-            what: "a Java 17 or newer",
-            looked: "JAVA_HOME, PATH".into(),
-        });
+        return Err(Error::Missing { what: "a Java 17 or newer", looked: "JAVA_HOME, PATH".into() });
     };
     let version = version_of(&java)?;
     match major(&version) {
@@ -37,16 +34,12 @@ pub(super) fn find() -> Result<(PathBuf, String), Error> {
 fn version_of(java: &Path) -> Result<String, Error> {
     let real = java.canonicalize().map_err(Error::at("open", java))?;
     let release = real.ancestors().nth(2).map(|home| home.join("release"));
-    if let Some(version) = release
-        .and_then(|file| fs::read_to_string(file).ok())
-        .and_then(|text| quoted(&text))
+    if let Some(version) =
+        release.and_then(|file| fs::read_to_string(file).ok()).and_then(|text| quoted(&text))
     {
         return Ok(version);
     }
-    let output = Command::new(java)
-        .arg("-version")
-        .output()
-        .map_err(Error::at("run", java))?;
+    let output = Command::new(java).arg("-version").output().map_err(Error::at("run", java))?;
     // `openjdk version "17.0.15" 2025-04-15`, on standard error.
     quoted(&String::from_utf8_lossy(&output.stderr)).ok_or_else(|| Error::Unsuitable {
         what: format!(
@@ -58,9 +51,7 @@ fn version_of(java: &Path) -> Result<String, Error> {
 
 /// The quoted version in `JAVA_VERSION="17.0.15"` or `openjdk version "17.0.15" 2025-04-15`.
 fn quoted(text: &str) -> Option<String> {
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("JAVA_VERSION=") || line.contains(" version \""))?;
+    let line = text.lines().find(|line| line.starts_with("JAVA_VERSION=") || line.contains(" version \""))?;
     line.split('"').nth(1).map(str::to_owned)
 }
 
@@ -80,11 +71,7 @@ mod tests {
     #[test]
     fn reads_versions_of_java() {
         for (text, version, number) in [
-            (
-                "IMPLEMENTOR=\"Debian\"\nJAVA_VERSION=\"17.0.15\"\n",
-                "17.0.15",
-                17,
-            ),
+            ("IMPLEMENTOR=\"Debian\"\nJAVA_VERSION=\"17.0.15\"\n", "17.0.15", 17),
             ("openjdk version \"25-ea\" 2025-09-16\n", "25-ea", 25),
             ("java version \"1.8.0_402\"\n", "1.8.0_402", 8),
         ] {

@@ -22,12 +22,7 @@ const CONTROLLER_PORT: u16 = 9_093;
 const STARTS_MAX: u32 = 3;
 
 /// A small heap and the quick compiler: the broker moves bytes.
-const JVM: [&str; 4] = [
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xms64m",
-    "-Xmx256m",
-];
+const JVM: [&str; 4] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms64m", "-Xmx256m"];
 /// Warnings, and the one line that says the broker is ready.
 const LOGGING: [&str; 4] = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -81,11 +76,7 @@ impl Installation {
     pub(super) fn find() -> Result<Self, Error> {
         let (java, jars) = (java::find(), find_jars());
         match (java, jars) {
-            (Ok((java, java_version)), Ok(jars)) => Ok(Self {
-                java,
-                java_version,
-                jars,
-            }),
+            (Ok((java, java_version)), Ok(jars)) => Ok(Self { java, java_version, jars }),
             (Err(java), Err(jars)) => Err(Error::several(java, jars)),
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
@@ -93,11 +84,7 @@ impl Installation {
 }
 
 fn find_jars() -> Result<PathBuf, Error> {
-    let variable = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     let given = variable("FNHOST_KAFKA_JARS").or_else(|| Some(variable("FNHOST_KAFKA_HOME")?.join("libs")));
     let jars = given.or_else(|| Some(cache?.join("fnhost").join(format!("kafka-{VERSION}"))));
@@ -106,10 +93,7 @@ fn find_jars() -> Result<PathBuf, Error> {
         jars => {
             let looked = jars.map_or_else(|| "no HOME".into(), |jars| jars.display().to_string());
             let looked = format!("FNHOST_KAFKA_JARS, FNHOST_KAFKA_HOME, user's cache: {looked}");
-            Err(Error::Missing {
-                what: "Kafka's jars",
-                looked,
-            })
+            Err(Error::Missing { what: "Kafka's jars", looked })
         }
     }
 }
@@ -127,11 +111,7 @@ pub(super) async fn start(
 ) -> Result<Server, Error> {
     let home = directory.path().join("kafka");
     create_folder(&home, 0o755)?;
-    let broker = Broker {
-        directory,
-        found,
-        home,
-    };
+    let broker = Broker { directory, found, home };
     if !is_file(&broker.data().join("meta.properties")) {
         tracing::info!(folder = %broker.home.display(), "formatting the private Kafka's log directory");
         broker.format().await?;
@@ -140,9 +120,7 @@ pub(super) async fn start(
     if !is_file(&archive) {
         broker.archive_classes(&archive, deadline).await?;
     }
-    broker
-        .serve(flag("-XX:SharedArchiveFile=", &archive), deadline)
-        .await
+    broker.serve(flag("-XX:SharedArchiveFile=", &archive), deadline).await
 }
 
 struct Broker<'a> {
@@ -168,34 +146,24 @@ impl Broker<'_> {
         }
         let properties = self.home.join("format.properties");
         write_file(&properties, &settings(&new, PORT, CONTROLLER_PORT), 0o644)?;
-        let arguments = [
-            "format".into(),
-            "--cluster-id".into(),
-            cluster_id().into(),
-            "--config".into(),
-        ];
+        let arguments = ["format".into(), "--cluster-id".into(), cluster_id().into(), "--config".into()];
         let mut arguments = Vec::from(arguments);
         arguments.push(properties.clone().into());
-        self.program("Kafka's format", &[], "kafka.tools.StorageTool", arguments)
-            .run("")
-            .await?;
+        self.program("Kafka's format", &[], "kafka.tools.StorageTool", arguments).run("").await?;
         fs::rename(&new, self.data()).map_err(Error::at("rename", &new))?;
         fs::remove_file(&properties).map_err(Error::at("remove", &properties))
     }
 
     /// The archive of loaded classes, for this Kafka and this Java.
     fn archive(&self) -> PathBuf {
-        self.home
-            .join(format!("classes-{VERSION}-java-{}.jsa", self.found.java_version))
+        self.home.join(format!("classes-{VERSION}-java-{}.jsa", self.found.java_version))
     }
 
     /// Runs the broker once only to write its loaded classes into an archive, which later starts map into memory
     /// and so take half the time.
     async fn archive_classes(&self, archive: &Path, deadline: Duration) -> Result<(), Error> {
         let new = self.home.join("classes.new");
-        let server = self
-            .serve(flag("-XX:ArchiveClassesAtExit=", &new), deadline)
-            .await?;
+        let server = self.serve(flag("-XX:ArchiveClassesAtExit=", &new), deadline).await?;
         server.stop(deadline).await;
         if !is_file(&new) {
             // A Java that makes no archives ignores an empty one, and is not asked again.
@@ -211,16 +179,10 @@ impl Broker<'_> {
         loop {
             let port = ports::choose(&files[0], PORT)?;
             let controller = ports::choose(&files[1], CONTROLLER_PORT)?;
-            write_file(
-                &self.properties(),
-                &settings(&self.data(), port, controller),
-                0o644,
-            )?;
+            write_file(&self.properties(), &settings(&self.data(), port, controller), 0o644)?;
             starts += 1;
             match Server::start(self.service(flag.clone()), format!("127.0.0.1:{port}"), deadline).await {
-                Err(Error::Ended {
-                    address_in_use: true, ..
-                }) if starts < STARTS_MAX => {
+                Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {
                     tracing::info!(port, controller, "another process took a port first");
                     files.iter().try_for_each(|file| ports::replace(file))?;
                 }

@@ -40,22 +40,11 @@ pub(super) async fn stop(trace: Trace<'_>) -> Result<(), Error> {
     if !has_argument(raw, trace.argument) {
         return fs::remove_file(trace.pid_file).map_err(Error::at("remove", trace.pid_file));
     }
-    tracing::info!(
-        pid = raw,
-        "{} of an earlier run is still running, stopping it",
-        trace.name
-    );
+    tracing::info!(pid = raw, "{} of an earlier run is still running, stopping it", trace.name);
     let handle = watch(handle)?;
     signal(trace, raw, &handle, trace.stop)?;
-    if tokio::time::timeout(STOP_DEADLINE, handle.readable())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            pid = raw,
-            "{} of an earlier run does not stop, killing it",
-            trace.name
-        );
+    if tokio::time::timeout(STOP_DEADLINE, handle.readable()).await.is_err() {
+        tracing::warn!(pid = raw, "{} of an earlier run does not stop, killing it", trace.name);
         signal(trace, raw, &handle, Signal::KILL)?;
         let _gone = handle.readable().await.map_err(Error::io("watch a process"))?;
     }
@@ -77,11 +66,7 @@ fn signal(trace: Trace<'_>, pid: i32, handle: &AsyncFd<OwnedFd>, signal: Signal)
     match pidfd_send_signal(handle.get_ref(), signal) {
         // It ended by itself meanwhile.
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(Error::Leftover {
-            name: trace.name,
-            pid,
-            source: error.into(),
-        }),
+        Err(error) => Err(Error::Leftover { name: trace.name, pid, source: error.into() }),
     }
 }
 
@@ -93,6 +78,5 @@ fn read_pid(file: &Path) -> Option<Pid> {
 /// Whether the process was started with this argument. One that ended but is not yet reaped has no arguments left.
 fn has_argument(pid: i32, argument: &Path) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0)
-        .any(|found| found == argument.as_os_str().as_encoded_bytes())
+    line.split(|byte| *byte == 0).any(|found| found == argument.as_os_str().as_encoded_bytes())
 }

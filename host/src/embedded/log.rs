@@ -43,11 +43,7 @@ impl Output {
         tokio::spawn(async move {
             let mut reader = BufReader::new(reader);
             let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .await
-                .is_ok_and(|length| length > 0)
-            {
+            while reader.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
                 file.write(&line);
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 line.clear();
@@ -64,11 +60,7 @@ impl Output {
                 lines.push_back(text);
             }
         });
-        Ok(Self {
-            tail,
-            seen,
-            address_in_use,
-        })
+        Ok(Self { tail, seen, address_in_use })
     }
 
     /// Waits for the awaited line; false where the output ended without it.
@@ -89,11 +81,7 @@ impl Output {
     /// The last lines, indented for a message.
     pub(super) fn tail(&self) -> String {
         let lines = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        lines
-            .iter()
-            .map(|line| format!("    {line}"))
-            .collect::<Vec<_>>()
-            .join("\n")
+        lines.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -107,17 +95,10 @@ struct Rotating {
 
 impl Rotating {
     fn open(path: &Path) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(Error::at("open", path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(path).map_err(Error::at("open", path))?;
         let bytes = file.metadata().map_err(Error::at("open", path))?.len();
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            bytes,
-        })
+        Ok(Self { path: path.to_owned(), file, bytes })
     }
 
     /// A log that cannot be written (disk full) must not take its server down, so failures end here.

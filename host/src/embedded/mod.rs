@@ -125,13 +125,7 @@ pub async fn start(options: Options) -> Result<Servers, Error> {
         })
         .map_err(Error::io("start the supervisor's thread"))?;
     let addresses = is_ready.await.map_err(|_| Error::SupervisorEnded)??;
-    Ok(Servers {
-        kafka: addresses.kafka,
-        database_url: addresses.database_url,
-        stop,
-        lost: is_lost,
-        ended,
-    })
+    Ok(Servers { kafka: addresses.kafka, database_url: addresses.database_url, stop, lost: is_lost, ended })
 }
 
 #[derive(Debug)]
@@ -168,14 +162,7 @@ async fn supervise(
     let _ = ready.send(Ok(addresses));
     let keep = async |server: Option<Server>| {
         if let Some(server) = server {
-            server
-                .keep(
-                    options.start_deadline,
-                    options.stop_deadline,
-                    stop.clone(),
-                    lost.clone(),
-                )
-                .await;
+            server.keep(options.start_deadline, options.stop_deadline, stop.clone(), lost.clone()).await;
         }
     };
     tokio::join!(keep(postgres), keep(kafka));
@@ -193,17 +180,13 @@ async fn launch(options: &Options) -> Result<(DataDir, Option<Server>, Option<Se
     };
     let postgres = async {
         match postgres {
-            Some(found) => postgres::start(&directory, found, options.start_deadline)
-                .await
-                .map(Some),
+            Some(found) => postgres::start(&directory, found, options.start_deadline).await.map(Some),
             None => Ok(None),
         }
     };
     let kafka = async {
         match kafka {
-            Some(found) => kafka::start(&directory, found, options.start_deadline)
-                .await
-                .map(Some),
+            Some(found) => kafka::start(&directory, found, options.start_deadline).await.map(Some),
             None => Ok(None),
         }
     };

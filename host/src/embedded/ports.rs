@@ -14,9 +14,7 @@ const TRIES_MAX: u32 = 1_000;
 
 /// The port kept in `file`, or else `usual`; another one where that is taken. Stored in `file`.
 pub(super) fn choose(file: &Path, usual: u16) -> Result<u16, Error> {
-    let kept = std::fs::read_to_string(file)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let kept = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
     let wanted = kept.unwrap_or(usual);
     let port = if is_free(wanted) { wanted } else { another()? };
     if port != wanted {
@@ -48,10 +46,7 @@ fn another() -> Result<u16, Error> {
         }
     }
     Err(Error::Unsuitable {
-        what: format!(
-            "no free port found on 127.0.0.1 between {} and {}",
-            OTHERS.start, OTHERS.end
-        ),
+        what: format!("no free port found on 127.0.0.1 between {} and {}", OTHERS.start, OTHERS.end),
     })
 }
 
@@ -67,11 +62,7 @@ mod tests {
         let chosen = choose(&file, usual).unwrap();
         assert_ne!(chosen, usual);
         drop(taken);
-        assert_eq!(
-            choose(&file, usual).unwrap(),
-            chosen,
-            "a port that was chosen once stays"
-        );
+        assert_eq!(choose(&file, usual).unwrap(), chosen, "a port that was chosen once stays");
         std::fs::remove_file(&file).unwrap();
     }
 }

@@ -78,10 +78,7 @@ impl Installation {
             Some(folder) if has_server(&folder) => folder,
             Some(folder) => {
                 let looked = format!("FNHOST_POSTGRES_BIN={}", folder.display());
-                return Err(Error::Missing {
-                    what: "Postgres's programs `initdb` and `postgres`",
-                    looked,
-                });
+                return Err(Error::Missing { what: "Postgres's programs `initdb` and `postgres`", looked });
             }
             None => installed(cluster)?,
         };
@@ -144,11 +141,7 @@ pub(super) async fn start(
 ) -> Result<Server, Error> {
     let home = home(directory, found.account)?;
     let password = secret(directory.path(), "postgres")?;
-    let cluster = Cluster {
-        directory,
-        found,
-        home,
-    };
+    let cluster = Cluster { directory, found, home };
     if !is_file(&cluster.data().join("PG_VERSION")) {
         tracing::info!(folder = %cluster.home.display(), "creating the private Postgres cluster");
         cluster.create(&password).await?;
@@ -160,9 +153,7 @@ pub(super) async fn start(
         let address = format!("postgres://{OWNER}:{password}@127.0.0.1:{port}/{OWNER}");
         starts += 1;
         match Server::start(cluster.service(), address, deadline).await {
-            Err(Error::Ended {
-                address_in_use: true, ..
-            }) if starts < STARTS_MAX => {
+            Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {
                 tracing::info!(port, "another process took the port first");
                 ports::replace(&cluster.port_file())?;
             }
@@ -250,32 +241,16 @@ impl Cluster<'_> {
             chown(&password_file, Some(account.uid), Some(account.gid))
                 .map_err(Error::at("change the owner of", &password_file))?;
         }
-        let options = [
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-instructions",
-        ];
+        let options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"];
         let mut arguments: Vec<_> = options.map(Into::into).into();
         arguments.extend(["--username", OWNER, "--pwfile"].map(Into::into));
-        arguments.extend([
-            password_file.clone().into(),
-            "--pgdata".into(),
-            new.clone().into(),
-        ]);
+        arguments.extend([password_file.clone().into(), "--pgdata".into(), new.clone().into()]);
         self.program("initdb", "initdb", arguments).run("").await?;
         fs::remove_file(&password_file).map_err(Error::at("remove", &password_file))?;
         // Single-user mode: the database is there before the server is.
-        let arguments = [
-            "--single".into(),
-            "-D".into(),
-            new.clone().into(),
-            "postgres".into(),
-        ];
+        let arguments = ["--single".into(), "-D".into(), new.clone().into(), "postgres".into()];
         let create = format!("CREATE DATABASE {OWNER}\n");
-        self.program("postgres --single", "postgres", arguments.into())
-            .run(&create)
-            .await?;
+        self.program("postgres --single", "postgres", arguments.into()).run(&create).await?;
         let configuration = new.join("postgresql.conf");
         let text = format!(
             "# fnhost writes {SETTINGS_FILE} at every start. Settings below the next line are yours, and win.\n\
@@ -301,10 +276,7 @@ impl Cluster<'_> {
 
     fn choose_port(&self) -> Result<u16, Error> {
         let port = ports::choose(&self.port_file(), PORT)?;
-        self.write(
-            &self.data().join(SETTINGS_FILE),
-            &format!("port = {port}\n{SETTINGS}"),
-        )?;
+        self.write(&self.data().join(SETTINGS_FILE), &format!("port = {port}\n{SETTINGS}"))?;
         Ok(port)
     }
 
@@ -336,17 +308,11 @@ mod tests {
 
     #[test]
     fn a_root_owned_closed_folder_is_noticed() {
-        let nobody = Account {
-            uid: 65_534,
-            gid: 65_534,
-        };
+        let nobody = Account { uid: 65_534, gid: 65_534 };
         let folder = std::env::temp_dir().join(format!("fnhost-closed-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(
-            nobody.stopped_at(&folder.join("not/yet/there")),
-            Some(folder.clone())
-        );
+        assert_eq!(nobody.stopped_at(&folder.join("not/yet/there")), Some(folder.clone()));
         fs::set_permissions(&folder, Permissions::from_mode(0o711)).unwrap();
         assert_eq!(nobody.stopped_at(&folder.join("not/yet/there")), None);
         fs::remove_dir(&folder).unwrap();

@@ -54,15 +54,8 @@ impl Program {
             // A program that ended before it read everything is judged by its status.
             let _ = stdin.write_all(input.as_bytes()).await;
         }
-        let status = child
-            .wait()
-            .await
-            .map_err(Error::io(format!("wait for {}", self.name)))?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(self.ended(status, &mut output).await)
-        }
+        let status = child.wait().await.map_err(Error::io(format!("wait for {}", self.name)))?;
+        if status.success() { Ok(()) } else { Err(self.ended(status, &mut output).await) }
     }
 
     fn spawn(&self, stdin: Stdio, awaited: &'static str) -> Result<(Child, Output), Error> {
@@ -70,15 +63,8 @@ impl Program {
         let (reader, writer) = io::pipe().map_err(failed())?;
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).current_dir(&self.folder);
-        command.env_clear().envs(
-            ENVIRONMENT
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        );
-        command
-            .stdin(stdin)
-            .stdout(writer.try_clone().map_err(failed())?)
-            .stderr(writer);
+        command.env_clear().envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.stdin(stdin).stdout(writer.try_clone().map_err(failed())?).stderr(writer);
         // A group of its own: Ctrl-C on the terminal must reach fnhost alone, which stops its servers after draining.
         command.process_group(0);
         if let Some(account) = self.account {
@@ -105,10 +91,7 @@ impl Program {
 }
 
 /// Has the kernel send `signal` to the child when the thread that starts it ends.
-#[allow(
-    unsafe_code,
-    reason = "the signal has to be requested by the child itself, between fork and exec"
-)]
+#[allow(unsafe_code, reason = "the signal has to be requested by the child itself, between fork and exec")]
 fn end_with_parent(command: &mut Command, signal: Signal) {
     let parent = rustix::process::getpid();
     let request = move || {
@@ -151,11 +134,7 @@ impl Server {
     /// Starts the server and waits until it is ready.
     pub(super) async fn start(service: Service, address: String, deadline: Duration) -> Result<Self, Error> {
         let child = service.start(deadline).await?;
-        Ok(Self {
-            address,
-            service,
-            child,
-        })
+        Ok(Self { address, service, child })
     }
 
     /// Restarts the server whenever it ends, until `stop` is set or closed; then stops it. A server that fails
@@ -210,10 +189,7 @@ impl Server {
             return;
         }
         if timeout(deadline, self.child.wait()).await.is_err() {
-            tracing::warn!(
-                seconds = deadline.as_secs(),
-                "{name} did not stop in time, killing it"
-            );
+            tracing::warn!(seconds = deadline.as_secs(), "{name} did not stop in time, killing it");
             // Fails only for a process that is gone, which is what is wanted.
             let _ = self.child.kill().await;
         }
@@ -223,19 +199,8 @@ impl Server {
 impl Service {
     /// Stops what an earlier run has left running. Comes before ports are chosen, since the left server holds them.
     pub(super) async fn stop_leftover(&self) -> Result<(), Error> {
-        let Self {
-            program,
-            pid_file,
-            argument,
-            ..
-        } = self;
-        leftover::stop(Trace {
-            name: program.name,
-            pid_file,
-            argument,
-            stop: program.stop,
-        })
-        .await
+        let Self { program, pid_file, argument, .. } = self;
+        leftover::stop(Trace { name: program.name, pid_file, argument, stop: program.stop }).await
     }
 
     async fn start(&self, deadline: Duration) -> Result<Child, Error> {
@@ -262,12 +227,7 @@ impl Service {
             Err(_) => {
                 send(&child, program.stop);
                 let (name, log) = (program.name, program.log.clone());
-                Err(Error::NotReady {
-                    name,
-                    seconds: deadline.as_secs(),
-                    log,
-                    tail: output.tail(),
-                })
+                Err(Error::NotReady { name, seconds: deadline.as_secs(), log, tail: output.tail() })
             }
         }
     }
@@ -284,11 +244,7 @@ impl Service {
             match self.start(deadline).await {
                 Ok(child) => return Ok(child),
                 Err(error) if *failures >= FAILURES_MAX => {
-                    return Err(Error::KeepsDying {
-                        name,
-                        times: *failures,
-                        source: Box::new(error),
-                    });
+                    return Err(Error::KeepsDying { name, times: *failures, source: Box::new(error) });
                 }
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -309,9 +265,7 @@ fn send(child: &Child, signal: Signal) -> bool {
 /// The program `name` in the folders of PATH.
 pub(super) fn in_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|found| is_file(found))
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|found| is_file(found))
 }
 
 /// Whether there is a file (or a link to one).

@@ -196,9 +196,8 @@ impl Engine {
         if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.shared.wasm, bytes).map_err(|error| {
-            LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") }
-        })?;
+        let component = Component::from_binary(&self.shared.wasm, bytes)
+            .map_err(|error| LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") })?;
         if let Some(cache) = cache {
             cache.store(digest, &component);
         }

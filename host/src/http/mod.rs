@@ -62,7 +62,9 @@ impl Server {
     pub fn new(manifest: &Manifest, components: &BTreeMap<String, LoadedComponent>) -> Self {
         let mut router = Router::default();
         for trigger in &manifest.http {
-            if let (Route::Public(pattern), Some(component)) = (&trigger.route, components.get(&trigger.component)) {
+            if let (Route::Public(pattern), Some(component)) =
+                (&trigger.route, components.get(&trigger.component))
+            {
                 router.add(pattern.clone(), component.clone());
             }
         }
@@ -70,7 +72,11 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then lets running requests end, for [`DRAIN_TIMEOUT`] at most.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
         let local = listener.local_addr()?;
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
@@ -98,7 +104,10 @@ impl Server {
         drop(listener);
         let drained = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests did not end in time; closing their connections");
+            tracing::warn!(
+                connections = connections.len(),
+                "requests did not end in time; closing their connections"
+            );
             connections.shutdown().await;
         }
         Ok(())

@@ -34,8 +34,17 @@ mod tests {
 
     #[test]
     fn the_most_specific_route_wins_in_any_order() {
-        let routes =
-            ["/", "/...", "/one", "/one/...", "/one/two/...", "/:x/two", "/one/:y", "/one/:y/three", "/:x/..."];
+        let routes = [
+            "/",
+            "/...",
+            "/one",
+            "/one/...",
+            "/one/two/...",
+            "/:x/two",
+            "/one/:y",
+            "/one/:y/three",
+            "/:x/...",
+        ];
         // path, route
         let cases = [
             ("/", "/"),

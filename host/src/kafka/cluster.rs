@@ -54,13 +54,17 @@ impl Cluster {
         let config = base_config(brokers);
         let scout: BaseConsumer = config.create().map_err(Error::new("cannot make a Kafka client"))?;
         let admin = config.create().map_err(Error::new("cannot make a Kafka admin client"))?;
-        let cluster =
-            Arc::new(Self { brokers: brokers.to_string(), scout, admin, topics: RwLock::new(HashMap::new()) });
-        cluster
-            .clone()
-            .ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop))
-            .await?
-            .map_err(Error::new(format!("no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)")))?;
+        let cluster = Arc::new(Self {
+            brokers: brokers.to_string(),
+            scout,
+            admin,
+            topics: RwLock::new(HashMap::new()),
+        });
+        cluster.clone().ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop)).await?.map_err(
+            Error::new(format!(
+                "no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)"
+            )),
+        )?;
         Ok(cluster)
     }
 
@@ -74,7 +78,11 @@ impl Cluster {
     ///
     /// # Errors
     /// The broker refused, or a topic in `used` neither exists nor is declared.
-    pub async fn prepare_topics(self: &Arc<Self>, declared: &BTreeMap<String, i32>, used: &[String]) -> Result<(), Error> {
+    pub async fn prepare_topics(
+        self: &Arc<Self>,
+        declared: &BTreeMap<String, i32>,
+        used: &[String],
+    ) -> Result<(), Error> {
         let existing = self.topic_partitions().await?;
         let missing: Vec<NewTopic> = declared
             .iter()
@@ -82,9 +90,14 @@ impl Cluster {
             .map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1)))
             .collect();
         if !missing.is_empty() {
-            let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIMEOUT)).request_timeout(Some(ANSWER_TIMEOUT));
-            let answers =
-                self.admin.create_topics(&missing, &options).await.map_err(Error::new("cannot create topics"))?;
+            let options = AdminOptions::new()
+                .operation_timeout(Some(ANSWER_TIMEOUT))
+                .request_timeout(Some(ANSWER_TIMEOUT));
+            let answers = self
+                .admin
+                .create_topics(&missing, &options)
+                .await
+                .map_err(Error::new("cannot create topics"))?;
             for answer in answers {
                 match answer {
                     Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -224,10 +237,17 @@ impl Cluster {
     /// # Errors
     /// The cluster did not answer, or there is no such topic.
     pub async fn partitions(self: &Arc<Self>, topic: &str) -> Result<i32, Error> {
-        self.topic_partitions().await?.get(topic).copied().ok_or_else(|| Error::NoTopic { topic: topic.to_string() })
+        self.topic_partitions()
+            .await?
+            .get(topic)
+            .copied()
+            .ok_or_else(|| Error::NoTopic { topic: topic.to_string() })
     }
 
-    async fn ask<R: Send + 'static>(self: Arc<Self>, question: impl FnOnce(&Self) -> R + Send + 'static) -> Result<R, Error> {
+    async fn ask<R: Send + 'static>(
+        self: Arc<Self>,
+        question: impl FnOnce(&Self) -> R + Send + 'static,
+    ) -> Result<R, Error> {
         tokio::task::spawn_blocking(move || question(&self))
             .await
             .map_err(|e| Error::Client(format!("a question to Kafka ended early: {e}")))
@@ -236,10 +256,18 @@ impl Cluster {
 
 /// True for what passes by itself while leaders are elected and metadata spread.
 fn is_passing(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, UnknownPartition, UnknownTopic, UnknownTopicOrPartition,
+    };
     matches!(
         error.rdkafka_error_code(),
-        Some(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition | UnknownPartition | UnknownTopic)
+        Some(
+            LeaderNotAvailable
+                | NotLeaderForPartition
+                | UnknownTopicOrPartition
+                | UnknownPartition
+                | UnknownTopic
+        )
     )
 }
 

@@ -107,7 +107,11 @@ impl ConsumerContext for Context {
 impl Context {
     fn assign(&self, consumer: &Inner, partitions: &[TopicPartition]) -> anyhow::Result<()> {
         let positions = self.assignments.positions(partitions)?;
-        let me = self.consumer.get().and_then(Weak::upgrade).ok_or_else(|| anyhow::anyhow!("the consumer is closing"))?;
+        let me = self
+            .consumer
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(|| anyhow::anyhow!("the consumer is closing"))?;
         let mut list = TopicPartitionList::new();
         let mut assigned = Vec::with_capacity(partitions.len());
         for (tp, position) in partitions.iter().zip(positions) {
@@ -199,7 +203,9 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         return Err(Error::Client("a consumer was set up twice".into()));
     }
     let topics: Vec<&str> = membership.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(Error::new(format!("cannot subscribe to {}", membership.topics.join(", "))))?;
+    consumer
+        .subscribe(&topics)
+        .map_err(Error::new(format!("cannot subscribe to {}", membership.topics.join(", "))))?;
     Ok(consumer)
 }
 
@@ -218,7 +224,11 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
             Some(Ok(stray)) => {
                 // Cannot happen while every queue is split off before its assignment; losing it silently would
                 // be worse than starting over.
-                tracing::error!(topic = stray.topic(), partition = stray.partition(), "a record outside of its queue");
+                tracing::error!(
+                    topic = stray.topic(),
+                    partition = stray.partition(),
+                    "a record outside of its queue"
+                );
                 break;
             }
         }
@@ -299,9 +309,11 @@ impl Assigned {
     /// The partition is not assigned any more, or the seek got no answer.
     pub async fn refetch(&self, position: i64) -> Result<(), Error> {
         let (consumer, tp) = (self.consumer.clone(), self.tp.clone());
-        blocking(move || consumer.seek(&tp.topic, tp.partition, Offset::Offset(position), GROUP_ANSWER_TIMEOUT))
-            .await?
-            .map_err(Error::new(format!("cannot fetch {} from offset {position}", self.tp)))
+        blocking(move || {
+            consumer.seek(&tp.topic, tp.partition, Offset::Offset(position), GROUP_ANSWER_TIMEOUT)
+        })
+        .await?
+        .map_err(Error::new(format!("cannot fetch {} from offset {position}", self.tp)))
     }
 
     /// Proves that this host is a member of the group in its current generation, by committing `position`.
@@ -340,7 +352,9 @@ impl Assigned {
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
 }
 
 fn owned(message: &BorrowedMessage<'_>) -> Record {

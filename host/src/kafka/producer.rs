@@ -102,7 +102,10 @@ impl Deliveries {
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
-                tracing::error!(reason, "Kafka refused a message; the producer is closed and its streams are taken over again");
+                tracing::error!(
+                    reason,
+                    "Kafka refused a message; the producer is closed and its streams are taken over again"
+                );
                 *failed = Some(reason);
             }
             first
@@ -194,7 +197,9 @@ impl StreamSender {
             headers = headers
                 .insert(Header { key: STREAM_HEADER, value: Some(self.stream.as_str()) })
                 .insert(Header { key: SEQ_HEADER, value: Some(seq.as_str()) });
-            let mut record = BaseRecord::with_opaque_to(message.topic, ack.clone()).partition(message.partition).headers(headers);
+            let mut record = BaseRecord::with_opaque_to(message.topic, ack.clone())
+                .partition(message.partition)
+                .headers(headers);
             record.key = message.key;
             record.payload = message.value;
             self.enqueue(record).await?;

@@ -64,10 +64,7 @@ impl Source<'_> {
 
     /// An error of the whole file.
     pub fn error(&self, message: impl Into<String>) -> Error {
-        Error::Invalid {
-            place: Place { path: self.path.to_owned(), line: None },
-            message: message.into(),
-        }
+        Error::Invalid { place: Place { path: self.path.to_owned(), line: None }, message: message.into() }
     }
 
     /// An error that the TOML reader or serde found.

@@ -42,7 +42,10 @@ enum Host {
     /// The application's own address; only relative requests are meant, so it allows no host.
     Itself,
     Name(String),
-    Network { address: IpAddr, prefix: u8 },
+    Network {
+        address: IpAddr,
+        prefix: u8,
+    },
 }
 
 impl AllowedHosts {
@@ -51,7 +54,8 @@ impl AllowedHosts {
         component: &str,
         entries: impl IntoIterator<Item = S>,
     ) -> Result<Self, String> {
-        let entries = entries.into_iter().map(|text| Entry::parse(text.as_ref())).collect::<Result<_, _>>()?;
+        let entries =
+            entries.into_iter().map(|text| Entry::parse(text.as_ref())).collect::<Result<_, _>>()?;
         Ok(Self { component: component.to_owned(), entries })
     }
 
@@ -135,7 +139,9 @@ impl Host {
             Some(domain) if !domain.contains('*') => {
                 Ok(Self::Subdomain(format!(".{}", domain.to_ascii_lowercase())))
             }
-            _ if name.contains('*') => Err("may have \"*\" only as the whole host or its first label".to_owned()),
+            _ if name.contains('*') => {
+                Err("may have \"*\" only as the whole host or its first label".to_owned())
+            }
             _ => Ok(Self::Name(name.to_ascii_lowercase())),
         }
     }
@@ -188,7 +194,9 @@ fn same_prefix(left: u128, right: u128, width: u32, prefix: u8) -> bool {
 /// The ports of an entry; `None` is any. A range excludes its end, as Spin's does.
 fn ports(text: &str, scheme: &str) -> Result<Option<Range<u32>>, String> {
     let number = |text: &str| {
-        text.parse::<u16>().map(u32::from).map_err(|_| format!("has a port \"{text}\" that is not 0 to 65535"))
+        text.parse::<u16>()
+            .map(u32::from)
+            .map_err(|_| format!("has a port \"{text}\" that is not 0 to 65535"))
     };
     match text {
         "*" => Ok(None),

@@ -9,6 +9,8 @@ pub mod hosts;
 pub mod route;
 mod schema;
 pub mod start;
+#[cfg(test)]
+mod tests;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -188,8 +190,8 @@ pub struct KafkaTrigger {
 impl Manifest {
     /// Reads and checks the manifest at `path`, also that the files it names are there.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let manifest = Self::parse(path, &text)?;
         manifest.check_files()?;
         Ok(manifest)
@@ -207,10 +209,8 @@ impl Manifest {
 
     /// Whether each component's file and each migrations directory is there.
     fn check_files(&self) -> Result<(), Error> {
-        let whole_file = |message| Error::Invalid {
-            place: Place { path: self.path.clone(), line: None },
-            message,
-        };
+        let whole_file =
+            |message| Error::Invalid { place: Place { path: self.path.clone(), line: None }, message };
         for component in self.components.values() {
             if !component.source.is_file() {
                 let cure = match &component.build {

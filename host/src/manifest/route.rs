@@ -74,8 +74,7 @@ impl Pattern {
             Segment::Exact(text) => Some(text.clone()),
             Segment::Param(_) => None,
         };
-        self.wildcard == other.wildcard
-            && self.segments.iter().map(kind).eq(other.segments.iter().map(kind))
+        self.wildcard == other.wildcard && self.segments.iter().map(kind).eq(other.segments.iter().map(kind))
     }
 
     /// Matches a path (not decoded, without its query); one trailing slash of it makes no difference.

@@ -187,9 +187,8 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
                 component.id
             )])
         })?;
-        let filled = |(name, template): (&String, &Template)| {
-            (name.clone(), Secret(template.fill(&application)))
-        };
+        let filled =
+            |(name, template): (&String, &Template)| (name.clone(), Secret(template.fill(&application)));
         let variables = component.variables.iter().map(filled).collect();
         components.insert(component.id.clone(), ResolvedComponent { variables, allowed_hosts });
     }
@@ -262,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_shown() {
-        let sources = VariableSources::new(["a=hush"], [("SPIN_VARIABLE_B_C".into(), "hush".into())]).unwrap();
+        let sources =
+            VariableSources::new(["a=hush"], [("SPIN_VARIABLE_B_C".into(), "hush".into())]).unwrap();
         assert_eq!(sources.get("b_c").unwrap().expose(), "hush");
         assert!(!format!("{sources:?}").contains("hush"));
         let error = VariableSources::new(["hush"], []).unwrap_err();

@@ -68,8 +68,16 @@ impl Relay {
                 Ok(false) => ELECTION_INTERVAL,
                 Ok(true) => Duration::ZERO,
                 Err(error) => {
-                    tracing::warn!(relay = self.stream, error = format!("{error:#}"), "the relay starts over");
-                    pause = if began.elapsed() > BACK_OFF_MAX { BACK_OFF_FIRST } else { (pause * 2).min(BACK_OFF_MAX) };
+                    tracing::warn!(
+                        relay = self.stream,
+                        error = format!("{error:#}"),
+                        "the relay starts over"
+                    );
+                    pause = if began.elapsed() > BACK_OFF_MAX {
+                        BACK_OFF_FIRST
+                    } else {
+                        (pause * 2).min(BACK_OFF_MAX)
+                    };
                     pause
                 }
             };
@@ -93,8 +101,14 @@ impl Relay {
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
-        let mut leader =
-            Leader { relay: self, sender, ownership, acknowledged: None, renewed: Instant::now(), notified: false };
+        let mut leader = Leader {
+            relay: self,
+            sender,
+            ownership,
+            acknowledged: None,
+            renewed: Instant::now(),
+            notified: false,
+        };
         let mut refreshed = Instant::now();
         let mut busy_rounds = 0;
         while !stop.is_cancelled() {
@@ -142,16 +156,21 @@ impl Leader<'_> {
         }
         let taken = events.len();
         // What can never be sent must not fill the table up, nor be lost: it becomes a dead letter of the relay.
-        let unfit: Vec<(Record, String)> = events.iter().filter_map(|e| Some((record(e), self.unfit(e)?))).collect();
+        let unfit: Vec<(Record, String)> =
+            events.iter().filter_map(|e| Some((record(e), self.unfit(e)?))).collect();
         let first_seq = self.ownership.emitted + 1;
         let fit = events.iter().filter(|event| self.unfit(event).is_none());
-        let messages: Vec<Outgoing<'_>> = fit.enumerate().map(|(i, e)| self.outgoing(e, first_seq + i as i64)).collect();
+        let messages: Vec<Outgoing<'_>> =
+            fit.enumerate().map(|(i, e)| self.outgoing(e, first_seq + i as i64)).collect();
         let changes = Changes {
             position: self.ownership.position,
             emitted: messages.len(),
             messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
             acknowledged: self.acknowledged,
-            bury: unfit.iter().map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone() }).collect(),
+            bury: unfit
+                .iter()
+                .map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone() })
+                .collect(),
             ..Changes::default()
         };
         let after = store::store(&mut transaction, &self.ownership, &changes).await?;
@@ -177,12 +196,18 @@ impl Leader<'_> {
             + event.value.as_ref().map_or(0, Vec::len)
             + event.headers.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
             + FRAMING_MAX_BYTES;
-        let limit = self.relay.topics.contains(&event.topic).then(|| self.relay.cluster.topic(&event.topic)).flatten();
+        let limit = self
+            .relay
+            .topics
+            .contains(&event.topic)
+            .then(|| self.relay.cluster.topic(&event.topic))
+            .flatten();
         match limit {
             None => Some(format!("topic {} is not listed in the component's event_topics", event.topic)),
-            Some(topic) if size > topic.max_message_bytes => {
-                Some(format!("the event has {size} bytes, {} takes {} at most", event.topic, topic.max_message_bytes))
-            }
+            Some(topic) if size > topic.max_message_bytes => Some(format!(
+                "the event has {size} bytes, {} takes {} at most",
+                event.topic, topic.max_message_bytes
+            )),
             Some(_) => None,
         }
     }
@@ -199,7 +224,13 @@ impl Leader<'_> {
             .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
             .map(|(name, value)| HeaderRef { name, value: value.as_bytes() })
             .collect();
-        Outgoing { topic: &event.topic, partition, key: event.key.as_deref(), value: event.value.as_deref(), headers }
+        Outgoing {
+            topic: &event.topic,
+            partition,
+            key: event.key.as_deref(),
+            value: event.value.as_deref(),
+            headers,
+        }
     }
 
     /// Raises the flag that makes inserts notify, looks again, then sleeps until one does.
@@ -236,7 +267,8 @@ impl Leader<'_> {
     }
 
     async fn resign(&mut self) {
-        let acknowledged = async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
+        let acknowledged =
+            async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
         let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
         let cleared = self.relay_once().await;
         if let Err(error) = cleared.map(drop) {
@@ -250,8 +282,11 @@ impl Leader<'_> {
 
 /// The record that an event would have been; its number stands for the offset.
 fn record(event: &Event) -> Record {
-    let headers =
-        event.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone().into_bytes() }).collect();
+    let headers = event
+        .headers
+        .iter()
+        .map(|(name, value)| Header { name: name.clone(), value: value.clone().into_bytes() })
+        .collect();
     Record { offset: event.id, timestamp_ms: -1, key: event.key.clone(), value: event.value.clone(), headers }
 }
 
@@ -259,7 +294,11 @@ fn record(event: &Event) -> Record {
 ///
 /// # Errors
 /// The database did not answer.
-pub async fn register(owner: &OwnerPool, deployment: &str, component: &str) -> Result<(i64, String), db::Error> {
+pub async fn register(
+    owner: &OwnerPool,
+    deployment: &str,
+    component: &str,
+) -> Result<(i64, String), db::Error> {
     let id = format!("{component}:events");
     let role = db::schema::owner_role(owner).await?;
     let trigger = db::schema::register_trigger(owner, deployment, &id, "relay", &id, &role).await?;

@@ -61,21 +61,12 @@ impl TestPostgres {
     /// connection to it.
     pub async fn new_database(&self) -> (String, PgConnection) {
         let name = format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut admin = PgConnection::connect_with(&self.login(SUPERUSER, "postgres"))
-            .await
-            .expect("a login");
-        for sql in [
-            format!("CREATE DATABASE {name}"),
-            format!("CREATE ROLE {name} LOGIN"),
-        ] {
-            sqlx::raw_sql(AssertSqlSafe(sql))
-                .execute(&mut admin)
-                .await
-                .expect("a database and a role");
+        let mut admin =
+            PgConnection::connect_with(&self.login(SUPERUSER, "postgres")).await.expect("a login");
+        for sql in [format!("CREATE DATABASE {name}"), format!("CREATE ROLE {name} LOGIN")] {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("a database and a role");
         }
-        let owner = PgConnection::connect_with(&self.login(SUPERUSER, &name))
-            .await
-            .expect("a login");
+        let owner = PgConnection::connect_with(&self.login(SUPERUSER, &name)).await.expect("a login");
         (name, owner)
     }
 
@@ -88,24 +79,9 @@ impl TestPostgres {
         if let Some((uid, gid)) = user {
             chown(&directory, Some(uid), Some(gid)).expect("a directory of the server's user");
         }
-        let mut server = Self {
-            programs: newest_programs(),
-            directory,
-            port: 0,
-            user,
-        };
+        let mut server = Self { programs: newest_programs(), directory, port: 0, user };
         let data = server.data();
-        let initdb = [
-            "-U",
-            SUPERUSER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-            "-D",
-        ];
+        let initdb = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
         expect_success(server.command("initdb").args(initdb).arg(&data));
         for _ in 1..START_ATTEMPTS {
             if server.try_start().status.success() {
@@ -129,11 +105,7 @@ impl TestPostgres {
         );
         let log = self.directory.join("log");
         let mut command = self.command("pg_ctl");
-        command
-            .args(["-w", "start", "-o", &settings, "-l"])
-            .arg(log)
-            .arg("-D")
-            .arg(self.data());
+        command.args(["-w", "start", "-o", &settings, "-l"]).arg(log).arg("-D").arg(self.data());
         command.output().expect("pg_ctl runs")
     }
 
@@ -153,11 +125,8 @@ impl TestPostgres {
 
 impl Drop for TestPostgres {
     fn drop(&mut self) {
-        let stop = self
-            .command("pg_ctl")
-            .args(["-m", "immediate", "-w", "stop", "-D"])
-            .arg(self.data())
-            .output();
+        let stop =
+            self.command("pg_ctl").args(["-m", "immediate", "-w", "stop", "-D"]).arg(self.data()).output();
         let removed = std::fs::remove_dir_all(&self.directory);
         if !std::thread::panicking() {
             assert!(stop.is_ok_and(|stop| stop.status.success()), "the server stops");
@@ -171,12 +140,7 @@ fn newest_programs() -> PathBuf {
     let versions = std::fs::read_dir(VERSIONS).expect("an installed Postgres server");
     let mut found: Vec<(u32, PathBuf)> = versions
         .flatten()
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .filter(|(_, programs)| programs.join("initdb").exists())
         .collect();
     found.sort();
@@ -194,12 +158,7 @@ fn unprivileged_user() -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
-    Some(
-        UNPRIVILEGED
-            .into_iter()
-            .find_map(ids)
-            .expect("an unprivileged user"),
-    )
+    Some(UNPRIVILEGED.into_iter().find_map(ids).expect("an unprivileged user"))
 }
 
 fn expect_success(command: &mut Command) {

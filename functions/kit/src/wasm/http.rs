@@ -16,23 +16,13 @@ pub async fn read(request: types::Request) -> Request {
     let target = request.get_path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let headers = request.get_headers().copy_all();
-    Request {
-        method,
-        path: path.to_owned(),
-        query: query.to_owned(),
-        headers,
-        body: body(request).await,
-    }
+    Request { method, path: path.to_owned(), query: query.to_owned(), headers, body: body(request).await }
 }
 
 /// Hands a response over; its body is sent after the handler returned.
 #[must_use]
 pub fn write(response: Response) -> types::Response {
-    let Response {
-        status,
-        headers,
-        body,
-    } = response;
+    let Response { status, headers, body } = response;
     let headers: Vec<_> = headers
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.into_bytes()))

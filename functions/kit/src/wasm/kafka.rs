@@ -38,32 +38,13 @@ pub fn write(reply: Reply) -> Result<handler::Reply, handler::Error> {
 /// # Errors
 /// Always.
 pub fn fail(failure: Failure) -> Result<handler::Reply, handler::Error> {
-    Err(handler::Error {
-        reason: failure.reason,
-        message: failure.message,
-    })
+    Err(handler::Error { reason: failure.reason, message: failure.message })
 }
 
 fn message(message: types::Message) -> Message {
-    let types::Message {
-        key,
-        value,
-        headers,
-        attempt,
-        last_attempt,
-        ..
-    } = message;
-    let headers = headers
-        .into_iter()
-        .map(|types::Header { name, value }| Header { name, value })
-        .collect();
-    Message {
-        key,
-        value,
-        headers,
-        attempt,
-        last_attempt,
-    }
+    let types::Message { key, value, headers, attempt, last_attempt, .. } = message;
+    let headers = headers.into_iter().map(|types::Header { name, value }| Header { name, value }).collect();
+    Message { key, value, headers, attempt, last_attempt }
 }
 
 fn outcome(outcome: Outcome) -> types::Outcome {
@@ -75,23 +56,8 @@ fn outcome(outcome: Outcome) -> types::Outcome {
 }
 
 fn emit(emit: Emit) -> types::Emit {
-    let headers = emit
-        .headers
-        .into_iter()
-        .map(|Header { name, value }| types::Header { name, value })
-        .collect();
-    let Emit {
-        cause,
-        topic,
-        key,
-        value,
-        ..
-    } = emit;
-    types::Emit {
-        cause,
-        topic: topic.to_owned(),
-        key: Some(key),
-        value: Some(value),
-        headers,
-    }
+    let headers =
+        emit.headers.into_iter().map(|Header { name, value }| types::Header { name, value }).collect();
+    let Emit { cause, topic, key, value, .. } = emit;
+    types::Emit { cause, topic: topic.to_owned(), key: Some(key), value: Some(value), headers }
 }

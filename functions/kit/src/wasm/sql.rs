@@ -37,27 +37,18 @@ impl Component {
 
 impl crate::Host for Component {
     async fn variable(&self, name: &str) -> Result<String, String> {
-        spin_sdk::variables::get(name)
-            .await
-            .map_err(|error| format!("variable {name}: {error}"))
+        spin_sdk::variables::get(name).await.map_err(|error| format!("variable {name}: {error}"))
     }
 }
 
 impl Sql for Component {
     async fn query(&self, statement: &'static str, params: Vec<Value>) -> Result<Vec<Row>, SqlError> {
-        let (_, mut stream, result) = self
-            .connection()
-            .await?
-            .query(statement, parameters(params))
-            .await?
-            .into_inner();
+        let (_, mut stream, result) =
+            self.connection().await?.query(statement, parameters(params)).await?.into_inner();
         let mut rows = Vec::new();
         loop {
             let (status, read) = stream.read(Vec::with_capacity(ROWS_PER_READ)).await;
-            rows.extend(
-                read.into_iter()
-                    .map(|cells| Row::new(cells.into_iter().map(value).collect())),
-            );
+            rows.extend(read.into_iter().map(|cells| Row::new(cells.into_iter().map(value).collect())));
             if !matches!(status, StreamResult::Complete(_)) {
                 break;
             }
@@ -67,11 +58,7 @@ impl Sql for Component {
     }
 
     async fn execute(&self, statement: &'static str, params: Vec<Value>) -> Result<u64, SqlError> {
-        Ok(self
-            .connection()
-            .await?
-            .execute(statement, parameters(params))
-            .await?)
+        Ok(self.connection().await?.execute(statement, parameters(params)).await?)
     }
 }
 

@@ -62,9 +62,7 @@ pub async fn read_and_lock<S: Sql>(
         return Ok(BTreeMap::new());
     }
     let texts = |ids: &BTreeSet<Uuid>| ids.iter().map(Uuid::to_string).collect::<Value>();
-    let rows = db
-        .query(READ_AND_LOCK, vec![texts(deciding), texts(noted)])
-        .await?;
+    let rows = db.query(READ_AND_LOCK, vec![texts(deciding), texts(noted)]).await?;
     rows.iter()
         .map(|row| {
             let known = Known {
@@ -101,24 +99,14 @@ impl Entry {
             Event::PaymentDeclined(declined) => Some(declined.reason.clone()),
             _ => None,
         };
-        Self {
-            order_id: event.order_id(),
-            event: event.event_type(),
-            status: None,
-            detail,
-        }
+        Self { order_id: event.order_id(), event: event.event_type(), status: None, detail }
     }
 
     /// A change of status. Its event tells the status, except for `order.rejected`, which has two.
     #[must_use]
     pub fn of_transition(order_id: Uuid, transition: &Transition) -> Self {
         let Transition { status, reason, .. } = transition.clone();
-        Self {
-            order_id,
-            event: entry_event(status),
-            status: Some(status),
-            detail: reason,
-        }
+        Self { order_id, event: entry_event(status), status: Some(status), detail: reason }
     }
 }
 
@@ -152,26 +140,14 @@ impl Changes {
         let changed: Vec<_> = orders.iter().filter_map(|id| known.get(id)).collect();
         let params = vec![
             changed.iter().map(|known| known.order_id.to_string()).collect(),
-            changed
-                .iter()
-                .map(|known| known.order.status.as_str().to_owned())
-                .collect(),
+            changed.iter().map(|known| known.order.status.as_str().to_owned()).collect(),
             changed.iter().map(|known| known.order.version).collect(),
-            changed
-                .iter()
-                .map(|known| i32::from(known.order.reserved))
-                .collect(),
-            changed
-                .iter()
-                .map(|known| i32::from(known.order.authorized))
-                .collect(),
+            changed.iter().map(|known| i32::from(known.order.reserved)).collect(),
+            changed.iter().map(|known| i32::from(known.order.authorized)).collect(),
             changed.iter().map(|known| known.reason.clone()).collect(),
             entries.iter().map(|entry| entry.order_id.to_string()).collect(),
             entries.iter().map(|entry| entry.event.to_owned()).collect(),
-            entries
-                .iter()
-                .map(|entry| entry.status.map(|status| status.as_str().to_owned()))
-                .collect(),
+            entries.iter().map(|entry| entry.status.map(|status| status.as_str().to_owned())).collect(),
             entries.into_iter().map(|entry| entry.detail).collect(),
         ];
         db.execute(STORE, params).await.map(|_| ())

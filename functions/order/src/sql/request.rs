@@ -92,10 +92,7 @@ pub async fn prices<S: Sql>(
     let rows = db.query(PRICES, vec![skus.collect()]).await?;
     rows.iter()
         .map(|row| {
-            let money = Money {
-                amount: row.int64(1)?,
-                currency: row.text(2)?.to_owned(),
-            };
+            let money = Money { amount: row.int64(1)?, currency: row.text(2)?.to_owned() };
             Ok((row.text(0)?.to_owned(), money))
         })
         .collect()
@@ -142,9 +139,7 @@ pub async fn create<S: Sql>(db: &S, order: NewOrder, events: OutgoingEvents) -> 
     ];
     params.extend(events.into_params());
     let rows = db.query(CREATE, params).await?;
-    let row = rows
-        .first()
-        .ok_or_else(|| SqlError::new(None, "an order was neither made nor found"))?;
+    let row = rows.first().ok_or_else(|| SqlError::new(None, "an order was neither made nor found"))?;
     let order_id = row.uuid(0)?;
     if order_id == order.order_id {
         Ok(Created::Now(row.text(2)?.to_owned()))
@@ -173,9 +168,7 @@ pub struct Stored {
 /// # Errors
 /// What the database refused.
 pub async fn get<S: Sql>(db: &S, order_id: Uuid, user_id: Uuid) -> Result<Option<Stored>, SqlError> {
-    let rows = db
-        .query(GET, vec![order_id.to_string().into(), user_id.to_string().into()])
-        .await?;
+    let rows = db.query(GET, vec![order_id.to_string().into(), user_id.to_string().into()]).await?;
     rows.first().map(stored).transpose()
 }
 
@@ -216,12 +209,7 @@ pub struct Happened {
 /// # Errors
 /// What the database refused.
 pub async fn timeline<S: Sql>(db: &S, order_id: Uuid, user_id: Uuid) -> Result<Vec<Happened>, SqlError> {
-    let rows = db
-        .query(
-            TIMELINE,
-            vec![order_id.to_string().into(), user_id.to_string().into()],
-        )
-        .await?;
+    let rows = db.query(TIMELINE, vec![order_id.to_string().into(), user_id.to_string().into()]).await?;
     let owned = |text: Option<&str>| text.map(str::to_owned);
     rows.iter()
         .map(|row| {
@@ -272,10 +260,7 @@ fn stored(row: &Row) -> Result<Stored, SqlError> {
             authorized: row.bool(10)?,
         },
         items: row.json(3)?,
-        total: Money {
-            amount: row.int64(4)?,
-            currency: row.text(5)?.to_owned(),
-        },
+        total: Money { amount: row.int64(4)?, currency: row.text(5)?.to_owned() },
         reason: row.text_or_null(6)?.map(str::to_owned),
         created_at: row.text(7)?.to_owned(),
         updated_at: row.text(8)?.to_owned(),

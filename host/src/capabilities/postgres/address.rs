@@ -6,13 +6,8 @@ use url::Url;
 
 const DEFAULT_PORT: u16 = 5432;
 /// Connection parameters that Spin understands and that change nothing about what is connected to.
-const WITHOUT_EFFECT: [&str; 5] = [
-    "application_name",
-    "connect_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "target_session_attrs",
-];
+const WITHOUT_EFFECT: [&str; 5] =
+    ["application_name", "connect_timeout", "keepalives", "keepalives_idle", "target_session_attrs"];
 
 /// A parsed address. Parameters that would make the host read its own files, such as `sslkey`, are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,10 +49,7 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).map_err(|error| format!("the address is not a URL: {error}"))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(format!(
-                "the address must begin with postgres://, not {}://",
-                url.scheme()
-            ));
+            return Err(format!("the address must begin with postgres://, not {}://", url.scheme()));
         }
         let decoded = |part: &str| {
             percent_decode_str(part)
@@ -78,11 +70,7 @@ impl Address {
             host,
             port: url.port().unwrap_or(DEFAULT_PORT),
             password: url.password().map(decoded).transpose()?.map(Password),
-            database: if database.is_empty() {
-                user.clone()
-            } else {
-                database
-            },
+            database: if database.is_empty() { user.clone() } else { database },
             user,
             tls: tls(&url)?,
         })
@@ -143,14 +131,8 @@ mod tests {
         let address = Address::parse("postgresql://fn%5Forder:p%40ss@DB.example:6000/orders?sslmode=disable")
             .expect("an address");
         assert_eq!((address.host.as_str(), address.port), ("db.example", 6000));
-        assert_eq!(
-            (address.user.as_str(), address.database.as_str()),
-            ("fn_order", "orders")
-        );
-        assert_eq!(
-            (&address.password, address.tls),
-            (&Some(Password("p@ss".to_owned())), Tls::Off)
-        );
+        assert_eq!((address.user.as_str(), address.database.as_str()), ("fn_order", "orders"));
+        assert_eq!((&address.password, address.tls), (&Some(Password("p@ss".to_owned())), Tls::Off));
         assert!(!format!("{address:?}").contains("p@ss"));
 
         let short = Address::parse("postgres://fn_order@127.0.0.1").expect("an address");
@@ -189,11 +171,7 @@ mod tests {
             ("postgres://fn_auth@127.0.0.1:5433/orders", false),
             ("postgres://fn_order@127.0.0.2:5433/orders", false),
         ] {
-            assert_eq!(
-                Address::parse(text).expect("an address").is_login_of(&options),
-                same,
-                "{text}"
-            );
+            assert_eq!(Address::parse(text).expect("an address").is_login_of(&options), same, "{text}");
         }
     }
 }

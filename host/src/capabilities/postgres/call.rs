@@ -134,14 +134,8 @@ impl CallPostgres {
     /// Opens a connection: checks that the call may use the address, and connects to nothing yet.
     pub(super) fn open(&self, address: &str, ca_root: Option<Arc<str>>) -> Result<GuestConnection, Error> {
         let opened = self.target(address, ca_root).and_then(|target| {
-            let opened = Opened {
-                target,
-                pinned: AsyncMutex::new(None),
-                _handle: self.handle()?,
-            };
-            Ok(GuestConnection {
-                inner: Arc::new(opened),
-            })
+            let opened = Opened { target, pinned: AsyncMutex::new(None), _handle: self.handle()? };
+            Ok(GuestConnection { inner: Arc::new(opened) })
         });
         opened.inspect_err(|error| self.record(error))
     }
@@ -158,11 +152,7 @@ impl CallPostgres {
                 }
                 Ok(Target::Transaction(transaction.clone()))
             }
-            Access::Autocommit {
-                own,
-                foreign,
-                allowed,
-            } => {
+            Access::Autocommit { own, foreign, allowed } => {
                 let Address { host, port, .. } = &address;
                 if !allowed(host, *port) {
                     return Err(Error::Address(format!(
@@ -206,10 +196,7 @@ impl CallPostgres {
             Target::Pool(pool) => self.run_alone(connection, pool, sql, parameters, wanted).await,
         };
         match &result {
-            Ok(Answer {
-                error: Some(error), ..
-            })
-            | Err(error) => self.record(error),
+            Ok(Answer { error: Some(error), .. }) | Err(error) => self.record(error),
             Ok(_) => {}
         }
         result
@@ -287,11 +274,7 @@ impl CallPostgres {
     }
 
     fn check_open(&self) -> Result<(), Error> {
-        if self.state.closed.load(Ordering::Acquire) {
-            Err(CLOSED)
-        } else {
-            Ok(())
-        }
+        if self.state.closed.load(Ordering::Acquire) { Err(CLOSED) } else { Ok(()) }
     }
 
     fn record(&self, error: &Error) {
@@ -307,10 +290,7 @@ const CLOSED: Error = Error::Refused("the call has replied: its use of the datab
 
 fn spoils_connection(result: &Result<Answer, Error>) -> bool {
     match result {
-        Ok(Answer {
-            error: Some(error), ..
-        })
-        | Err(error) => error.spoils_connection(),
+        Ok(Answer { error: Some(error), .. }) | Err(error) => error.spoils_connection(),
         Ok(_) => false,
     }
 }

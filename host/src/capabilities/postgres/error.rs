@@ -75,9 +75,7 @@ fn class_of(error: &PgDatabaseError) -> FailureClass {
     let code = error.code();
     // 57P0x: the server shuts down or starts. 25006: it became read-only, as a replica is. 25P03: the transaction
     // sat idle for longer than a call may last, so this host was stopped and not the function slow.
-    let infrastructure = ["08", "53", "57P0", "25006", "25P03"]
-        .iter()
-        .any(|class| code.starts_with(class));
+    let infrastructure = ["08", "53", "57P0", "25006", "25P03"].iter().any(|class| code.starts_with(class));
     if infrastructure {
         FailureClass::Infrastructure
     } else if matches!(code, "40001" | "40P01") || is_stale_plan(error) {
@@ -93,9 +91,7 @@ fn is_stale_plan(error: &PgDatabaseError) -> bool {
 }
 
 fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
-    error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+    error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
 }
 
 impl Error {
@@ -120,21 +116,12 @@ impl Error {
             Self::Sql(error) => SqlFailure::from_sqlx(error),
             Self::Session(SessionError::Connect(error) | SessionError::Begin(error)) => {
                 let failure = SqlFailure::from_sqlx(error);
-                SqlFailure {
-                    class: FailureClass::Infrastructure,
-                    ..failure
-                }
+                SqlFailure { class: FailureClass::Infrastructure, ..failure }
             }
-            Self::Session(error) => SqlFailure {
-                code: None,
-                message: error.to_string(),
-                class: FailureClass::Infrastructure,
-            },
-            other => SqlFailure {
-                code: None,
-                message: other.to_string(),
-                class: FailureClass::Function,
-            },
+            Self::Session(error) => {
+                SqlFailure { code: None, message: error.to_string(), class: FailureClass::Infrastructure }
+            }
+            other => SqlFailure { code: None, message: other.to_string(), class: FailureClass::Function },
         }
     }
 

@@ -24,10 +24,7 @@ type AddressKey = (Address, Option<Arc<str>>);
 impl AddressPools {
     /// Pools whose statements end after `deadline`.
     pub fn new(deadline: Duration) -> Self {
-        Self {
-            deadline,
-            pools: Mutex::new(Vec::new()),
-        }
+        Self { deadline, pools: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn pool(&self, key: AddressKey) -> RolePool {
@@ -35,10 +32,8 @@ impl AddressPools {
         let pool = match pools.iter().position(|(known, _)| *known == key) {
             Some(at) => pools.remove(at).1,
             None => {
-                let limits = SessionLimits {
-                    max_connections: FOREIGN_CONNECTIONS_MAX,
-                    deadline: self.deadline,
-                };
+                let limits =
+                    SessionLimits { max_connections: FOREIGN_CONNECTIONS_MAX, deadline: self.deadline };
                 RolePool::new("outbound", key.0.options(key.1.as_deref()), limits)
             }
         };

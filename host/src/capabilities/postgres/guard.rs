@@ -10,10 +10,7 @@ pub fn is_row_statement(sql: &str) -> bool {
     let length = start.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, rest) = start.split_at(length);
     let whole_word = !rest.starts_with(|next: char| next == '_' || next == '$' || next.is_alphanumeric());
-    whole_word
-        && ROW_STATEMENTS
-            .iter()
-            .any(|allowed| word.eq_ignore_ascii_case(allowed))
+    whole_word && ROW_STATEMENTS.iter().any(|allowed| word.eq_ignore_ascii_case(allowed))
 }
 
 /// The text from its first character on that is neither white space nor part of a comment.
@@ -63,10 +60,7 @@ mod tests {
             ("SELECT 1", true),
             ("select(1)", true),
             ("values (1)", true),
-            (
-                "  \n\t-- a note\n/* another /* nested */ still */ With x as (select 1) select * from x",
-                true,
-            ),
+            ("  \n\t-- a note\n/* another /* nested */ still */ With x as (select 1) select * from x", true),
             ("MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE", true),
             ("", false),
             ("-- SELECT 1", false),

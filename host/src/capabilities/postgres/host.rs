@@ -57,11 +57,7 @@ pub struct ConnectionBuilder {
 }
 
 type Opened = wasmtime::Result<Result<Resource<GuestConnection>, wit::Error>>;
-type Streamed = (
-    Vec<Column>,
-    StreamReader<Row>,
-    FutureReader<Result<(), wit::Error>>,
-);
+type Streamed = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), wit::Error>>);
 
 impl PostgresCtx<'_> {
     fn open(&mut self, address: &str, ca_root: Option<Arc<str>>) -> Opened {
@@ -91,15 +87,8 @@ impl wit::Host for PostgresCtx<'_> {}
 impl wit::HostConnectionBuilder for PostgresCtx<'_> {
     fn new(&mut self, address: String) -> wasmtime::Result<Resource<ConnectionBuilder>> {
         // The constructor has no way to fail but a trap.
-        let handle = self
-            .call
-            .handle()
-            .map_err(|error| wasmtime::format_err!("{error}"))?;
-        Ok(self.table.push(ConnectionBuilder {
-            address,
-            ca_root: None,
-            _handle: handle,
-        })?)
+        let handle = self.call.handle().map_err(|error| wasmtime::format_err!("{error}"))?;
+        Ok(self.table.push(ConnectionBuilder { address, ca_root: None, _handle: handle })?)
     }
 
     fn set_ca_root(
@@ -155,13 +144,9 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Postgres {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<RowSet, wit::Error>> {
         let (call, connection) = store.get().connection(&connection)?;
-        let result = call
-            .run_blocking(&connection, &statement, &params, Wanted::Rows)
-            .await
-            .and_then(complete);
-        Ok(result
-            .map(|Answer { columns, rows, .. }| RowSet { columns, rows })
-            .map_err(Error::into_wit))
+        let result =
+            call.run_blocking(&connection, &statement, &params, Wanted::Rows).await.and_then(complete);
+        Ok(result.map(|Answer { columns, rows, .. }| RowSet { columns, rows }).map_err(Error::into_wit))
     }
 
     async fn query_async(
@@ -184,10 +169,8 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Postgres {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let (call, connection) = store.get().connection(&connection)?;
-        let result = call
-            .run_blocking(&connection, &statement, &params, Wanted::Count)
-            .await
-            .and_then(complete);
+        let result =
+            call.run_blocking(&connection, &statement, &params, Wanted::Count).await.and_then(complete);
         Ok(result.map(|answer| answer.affected).map_err(Error::into_wit))
     }
 
@@ -198,10 +181,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Postgres {
         params: Vec<ParameterValue>,
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let (call, connection) = store.with(|mut store| store.get().connection(&connection))?;
-        let result = call
-            .run(&connection, &statement, &params, Wanted::Count)
-            .await
-            .and_then(complete);
+        let result = call.run(&connection, &statement, &params, Wanted::Count).await.and_then(complete);
         Ok(result.map(|answer| answer.affected).map_err(Error::into_wit))
     }
 }
@@ -213,20 +193,8 @@ fn complete(mut answer: Answer) -> Result<Answer, Error> {
 
 /// The answer as the guest reads it: rows as it asks for them, and whether they were all.
 fn stream<T: 'static>(store: &mut Access<'_, T, Postgres>, answer: Answer) -> wasmtime::Result<Streamed> {
-    let Answer {
-        columns,
-        rows,
-        error,
-        buffered,
-        ..
-    } = answer;
-    let rows = StreamReader::new(
-        &mut *store,
-        RowProducer {
-            rows: rows.into_iter(),
-            _buffered: buffered,
-        },
-    )?;
+    let Answer { columns, rows, error, buffered, .. } = answer;
+    let rows = StreamReader::new(&mut *store, RowProducer { rows: rows.into_iter(), _buffered: buffered })?;
     let end = match error {
         None => Ok(()),
         Some(error) => Err(error.into_wit()),
@@ -254,11 +222,7 @@ impl<D> StreamProducer<D> for RowProducer {
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let chunk: Vec<Row> = self.rows.by_ref().take(ROWS_PER_CHUNK).collect();
         destination.set_buffer(chunk.into());
-        let state = if self.rows.len() == 0 {
-            StreamResult::Dropped
-        } else {
-            StreamResult::Completed
-        };
+        let state = if self.rows.len() == 0 { StreamResult::Dropped } else { StreamResult::Completed };
         Poll::Ready(Ok(state))
     }
 }

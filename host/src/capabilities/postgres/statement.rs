@@ -49,10 +49,7 @@ pub struct Buffered {
 
 impl RowBudget {
     fn open(&self) -> Buffered {
-        Buffered {
-            budget: self.clone(),
-            bytes: 0,
-        }
+        Buffered { budget: self.clone(), bytes: 0 }
     }
 }
 
@@ -94,13 +91,7 @@ pub async fn run(
     };
     let arguments = codec::arguments(parameters, types)?;
     let (columns, codecs) = codec::columns(statement.columns());
-    let mut answer = Answer {
-        columns,
-        rows: Vec::new(),
-        affected: 0,
-        error: None,
-        buffered: budget.open(),
-    };
+    let mut answer = Answer { columns, rows: Vec::new(), affected: 0, error: None, buffered: budget.open() };
 
     let mut results = connection.fetch_many(statement.query_with(arguments));
     while let Some(result) = results.next().await {
@@ -134,10 +125,9 @@ impl Answer {
             let raw = row.try_get_raw(at)?;
             let bytes = if raw.is_null() { None } else { raw.as_bytes().ok() };
             size += bytes.map_or(0, <[u8]>::len);
-            let value = codec.decode(bytes).map_err(|reason| Error::Unreadable {
-                column: self.columns[at].name.clone(),
-                reason,
-            })?;
+            let value = codec
+                .decode(bytes)
+                .map_err(|reason| Error::Unreadable { column: self.columns[at].name.clone(), reason })?;
             values.push(value);
         }
         self.buffered.add(size)?;

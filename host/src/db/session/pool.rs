@@ -67,14 +67,8 @@ impl RolePool {
             .disable_statement_logging()
             .options([
                 ("statement_timeout", millis(limits.deadline)),
-                (
-                    "idle_in_transaction_session_timeout",
-                    millis(limits.deadline + IDLE_IN_TRANSACTION_MARGIN),
-                ),
-                (
-                    "client_connection_check_interval",
-                    millis(CLIENT_CONNECTION_CHECK_INTERVAL),
-                ),
+                ("idle_in_transaction_session_timeout", millis(limits.deadline + IDLE_IN_TRANSACTION_MARGIN)),
+                ("client_connection_check_interval", millis(CLIENT_CONNECTION_CHECK_INTERVAL)),
             ]);
         Self {
             inner: Arc::new(Inner {
@@ -119,10 +113,7 @@ impl RolePool {
 
     async fn permit(&self) -> OwnedSemaphorePermit {
         let permits = Arc::clone(&self.inner.permits);
-        permits
-            .acquire_owned()
-            .await
-            .expect("the semaphore of a pool is never closed")
+        permits.acquire_owned().await.expect("the semaphore of a pool is never closed")
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Session, SessionError> {
@@ -135,12 +126,7 @@ impl RolePool {
     }
 
     fn session(&self, connection: PgConnection, permit: OwnedSemaphorePermit, reused: bool) -> Session {
-        Session {
-            connection,
-            reused,
-            pool: self.clone(),
-            _permit: permit,
-        }
+        Session { connection, reused, pool: self.clone(), _permit: permit }
     }
 }
 
@@ -179,18 +165,10 @@ impl Session {
     /// Gives the connection back as it is: the caller has reset the session.
     pub fn release(self) {
         let now = Instant::now();
-        let Self {
-            connection,
-            pool,
-            _permit: permit,
-            ..
-        } = self;
+        let Self { connection, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle {
-                connection,
-                since: now,
-            });
+            idle.push(Idle { connection, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };

@@ -34,12 +34,7 @@ pub enum CommitError {
 impl Transaction {
     /// A transaction on a session of `pool`, not begun yet.
     pub fn new(pool: RolePool) -> Self {
-        Self {
-            pool,
-            session: None,
-            in_flight: false,
-            discard: false,
-        }
+        Self { pool, session: None, in_flight: false, discard: false }
     }
 
     /// True from the first statement on: there is something to commit or to roll back.
@@ -58,10 +53,7 @@ impl Transaction {
         if self.session.is_none() {
             self.session = Some(begin(&self.pool).await?);
         }
-        self.session
-            .as_mut()
-            .map(Session::connection)
-            .ok_or(SessionError::UnknownState)
+        self.session.as_mut().map(Session::connection).ok_or(SessionError::UnknownState)
     }
 
     /// The connection for the statement that [`Transaction::statement_started`] announced.
@@ -126,10 +118,7 @@ async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     drop(session);
     pool.close_idle();
     let mut session = pool.acquire_new().await?;
-    sqlx::raw_sql("BEGIN")
-        .execute(session.connection())
-        .await
-        .map_err(SessionError::Begin)?;
+    sqlx::raw_sql("BEGIN").execute(session.connection()).await.map_err(SessionError::Begin)?;
     Ok(session)
 }
 

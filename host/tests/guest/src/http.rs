@@ -31,7 +31,9 @@ async fn handle(request: Request) -> anyhow::Result<impl IntoResponse> {
             let headers: Vec<(String, String)> = request
                 .headers()
                 .iter()
-                .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+                .map(|(name, value)| {
+                    (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+                })
                 .collect();
             let seen = serde_json::json!({
                 "method": request.method().as_str(),

@@ -51,19 +51,13 @@ pub(super) fn time_from_postgres(micros: i64) -> Option<Time> {
     let seconds = micros / MICROS_PER_SECOND;
     let nanosecond = u32::try_from(micros % MICROS_PER_SECOND).ok()? * NANOS_PER_MICRO;
     let part = |value: i64| u8::try_from(value).ok();
-    Some((
-        part(seconds / 3_600)?,
-        part(seconds / 60 % 60)?,
-        part(seconds % 60)?,
-        nanosecond,
-    ))
+    Some((part(seconds / 3_600)?, part(seconds / 60 % 60)?, part(seconds % 60)?, nanosecond))
 }
 
 /// Microseconds since 2000-01-01T00:00; nothing where there is no such instant or no number for it.
 pub(super) fn datetime_to_postgres((y, mo, d, h, mi, s, ns): DateTime) -> Option<i64> {
     let days = i64::from(date_to_postgres((y, mo, d))?);
-    days.checked_mul(MICROS_PER_DAY)?
-        .checked_add(time_to_postgres((h, mi, s, ns))?)
+    days.checked_mul(MICROS_PER_DAY)?.checked_add(time_to_postgres((h, mi, s, ns))?)
 }
 
 /// The instant so many microseconds after 2000-01-01T00:00; nothing for `infinity` and `-infinity`.
@@ -78,9 +72,7 @@ pub(super) fn datetime_from_postgres(micros: i64) -> Option<DateTime> {
 
 /// Microseconds since 2000-01-01T00:00Z of a Unix time in seconds.
 pub(super) fn unix_seconds_to_postgres(seconds: i64) -> Option<i64> {
-    seconds
-        .checked_sub(POSTGRES_EPOCH_DAYS * SECONDS_PER_DAY)?
-        .checked_mul(MICROS_PER_SECOND)
+    seconds.checked_sub(POSTGRES_EPOCH_DAYS * SECONDS_PER_DAY)?.checked_mul(MICROS_PER_SECOND)
 }
 
 fn days_in_month(year: i32, month: u8) -> u8 {
@@ -113,17 +105,9 @@ fn civil_from_days(days: i64) -> Option<Date> {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * YEARS_PER_ERA + i64::from(month <= 2);
-    Some((
-        i32::try_from(year).ok()?,
-        u8::try_from(month).ok()?,
-        u8::try_from(day).ok()?,
-    ))
+    Some((i32::try_from(year).ok()?, u8::try_from(month).ok()?, u8::try_from(day).ok()?))
 }
 
 #[cfg(test)]
@@ -164,14 +148,8 @@ mod tests {
 
     #[test]
     fn instants_before_2000_round_down() {
-        assert_eq!(
-            datetime_from_postgres(-1),
-            Some((1999, 12, 31, 23, 59, 59, 999_999_000))
-        );
-        assert_eq!(
-            datetime_to_postgres((1999, 12, 31, 23, 59, 59, 999_999_999)),
-            Some(-1)
-        );
+        assert_eq!(datetime_from_postgres(-1), Some((1999, 12, 31, 23, 59, 59, 999_999_000)));
+        assert_eq!(datetime_to_postgres((1999, 12, 31, 23, 59, 59, 999_999_999)), Some(-1));
         assert_eq!(datetime_from_postgres(i64::MAX), None, "infinity");
         assert_eq!(unix_seconds_to_postgres(946_684_801), Some(1_000_000));
         assert_eq!(time_to_postgres((24, 0, 0, 0)), None);

@@ -16,10 +16,7 @@ pub struct ColumnCodec {
 pub fn columns(columns: &[PgColumn]) -> (Vec<Column>, Vec<ColumnCodec>) {
     let describe = |column: &PgColumn| {
         let ty = column.type_info();
-        let described = Column {
-            name: column.name().to_owned(),
-            data_type: data_type(ty),
-        };
+        let described = Column { name: column.name().to_owned(), data_type: data_type(ty) };
         (described, ColumnCodec { oid: oid_of(ty) })
     };
     columns.iter().map(describe).unzip()
@@ -49,11 +46,7 @@ fn data_type(ty: &PgTypeInfo) -> DbDataType {
         oid::NUMERIC_ARRAY => DbDataType::ArrayDecimal,
         oid::TEXT_ARRAY | oid::VARCHAR_ARRAY | oid::BPCHAR_ARRAY => DbDataType::ArrayStr,
         oid::INTERVAL => DbDataType::Interval,
-        _ => DbDataType::Other(if ty.is_null() {
-            "unknown".to_owned()
-        } else {
-            name_of(ty)
-        }),
+        _ => DbDataType::Other(if ty.is_null() { "unknown".to_owned() } else { name_of(ty) }),
     }
 }
 

@@ -26,24 +26,14 @@ pub struct BadParameter {
 /// Where a value does not fit its type, or where the statement has more or fewer parameters.
 pub fn arguments(values: &[ParameterValue], types: &[PgTypeInfo]) -> Result<PgArguments, BadParameter> {
     if values.len() != types.len() {
-        let reason = format!(
-            "the statement has {} parameters, {} are given",
-            types.len(),
-            values.len()
-        );
-        return Err(BadParameter {
-            index: values.len().min(types.len()) + 1,
-            reason,
-        });
+        let reason = format!("the statement has {} parameters, {} are given", types.len(), values.len());
+        return Err(BadParameter { index: values.len().min(types.len()) + 1, reason });
     }
     let mut arguments = PgArguments::default();
     for (at, (value, ty)) in values.iter().zip(types).enumerate() {
         arguments
             .add(Parameter { value, ty })
-            .map_err(|reason| BadParameter {
-                index: at + 1,
-                reason: reason.to_string(),
-            })?;
+            .map_err(|reason| BadParameter { index: at + 1, reason: reason.to_string() })?;
     }
     Ok(arguments)
 }
@@ -139,18 +129,18 @@ fn put(value: &ParameterValue, ty: &PgTypeInfo, out: &mut Vec<u8>) -> Option<()>
         P::RangeInt32(value) => range::encode(value, out, |bound, out| put_bytes(out, &bound.to_be_bytes())),
         P::RangeInt64(value) => range::encode(value, out, |bound, out| put_bytes(out, &bound.to_be_bytes())),
         P::RangeDecimal(value) => range::encode(value, out, |bound, out| numeric::encode(bound, out)),
-        P::ArrayInt32(values) => array::encode(values, element(), out, |value, out| {
-            put_bytes(out, &value.to_be_bytes())
-        }),
-        P::ArrayInt64(values) => array::encode(values, element(), out, |value, out| {
-            put_bytes(out, &value.to_be_bytes())
-        }),
+        P::ArrayInt32(values) => {
+            array::encode(values, element(), out, |value, out| put_bytes(out, &value.to_be_bytes()))
+        }
+        P::ArrayInt64(values) => {
+            array::encode(values, element(), out, |value, out| put_bytes(out, &value.to_be_bytes()))
+        }
         P::ArrayDecimal(values) => {
             array::encode(values, element(), out, |value, out| numeric::encode(value, out))
         }
-        P::ArrayStr(values) => array::encode(values, element(), out, |value, out| {
-            put_bytes(out, value.as_bytes())
-        }),
+        P::ArrayStr(values) => {
+            array::encode(values, element(), out, |value, out| put_bytes(out, value.as_bytes()))
+        }
         P::Interval(Interval { micros, days, months }) => {
             put_bytes(out, &micros.to_be_bytes())?;
             put_bytes(out, &days.to_be_bytes())?;
@@ -181,10 +171,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
 /// The `ltree` family has a version byte before its text, the other text types have not.
 fn put_text(out: &mut Vec<u8>, text: &str, ty: &PgTypeInfo) -> Option<()> {
     const LTREE_VERSION: u8 = 1;
-    if matches!(
-        name_of_custom(ty).as_deref(),
-        Some("ltree" | "lquery" | "ltxtquery")
-    ) {
+    if matches!(name_of_custom(ty).as_deref(), Some("ltree" | "lquery" | "ltxtquery")) {
         out.push(LTREE_VERSION);
     }
     put_bytes(out, text.as_bytes())
@@ -192,10 +179,7 @@ fn put_text(out: &mut Vec<u8>, text: &str, ty: &PgTypeInfo) -> Option<()> {
 
 /// The name of a type that an extension brought, which has no fixed identifier.
 fn name_of_custom(ty: &PgTypeInfo) -> Option<String> {
-    let built_in = matches!(
-        oid_of(ty),
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::UNKNOWN
-    );
+    let built_in = matches!(oid_of(ty), oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::UNKNOWN);
     (!built_in).then(|| name_of(ty))
 }
 

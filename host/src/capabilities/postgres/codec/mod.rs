@@ -67,8 +67,6 @@ fn name_of(ty: &PgTypeInfo) -> String {
 
 /// True for the types that a `str` parameter and the elements of an `array-str` fit.
 fn is_text(ty: &PgTypeInfo) -> bool {
-    matches!(
-        oid_of(ty),
-        oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::UNKNOWN
-    ) || matches!(name_of(ty).as_str(), "citext" | "ltree" | "lquery" | "ltxtquery")
+    matches!(oid_of(ty), oid::TEXT | oid::VARCHAR | oid::BPCHAR | oid::NAME | oid::UNKNOWN)
+        || matches!(name_of(ty).as_str(), "citext" | "ltree" | "lquery" | "ltxtquery")
 }

@@ -27,36 +27,23 @@ pub(super) fn encode(text: &str, out: &mut Vec<u8>) -> Option<()> {
     let groups = groups(whole, fraction);
     // Neither leading nor trailing groups of zeros are sent: the weight says where the first one stands.
     let leading = groups.iter().take_while(|group| **group == 0).count();
-    let trailing = groups[leading..]
-        .iter()
-        .rev()
-        .take_while(|group| **group == 0)
-        .count();
+    let trailing = groups[leading..].iter().rev().take_while(|group| **group == 0).count();
     let sent = &groups[leading..groups.len() - trailing];
     let weight =
         i64::try_from(whole.len().div_ceil(DIGITS_PER_GROUP)).ok()? - 1 - i64::try_from(leading).ok()?;
-    let (weight, sign) = if sent.is_empty() {
-        (0, POSITIVE)
-    } else {
-        (weight, sign)
-    };
+    let (weight, sign) = if sent.is_empty() { (0, POSITIVE) } else { (weight, sign) };
 
     out.extend_from_slice(&i16::try_from(sent.len()).ok()?.to_be_bytes());
     out.extend_from_slice(&i16::try_from(weight).ok()?.to_be_bytes());
     out.extend_from_slice(&sign.to_be_bytes());
     out.extend_from_slice(&i16::try_from(fraction.len()).ok()?.to_be_bytes());
-    sent.iter()
-        .for_each(|group| out.extend_from_slice(&group.to_be_bytes()));
+    sent.iter().for_each(|group| out.extend_from_slice(&group.to_be_bytes()));
     Some(())
 }
 
 /// The digits in groups of four, aligned to the decimal point.
 fn groups(whole: &str, fraction: &str) -> Vec<u16> {
-    let number = |digits: &[u8]| {
-        digits
-            .iter()
-            .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
-    };
+    let number = |digits: &[u8]| digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
     let first = whole.len() % DIGITS_PER_GROUP;
     let (head, rest) = whole.as_bytes().split_at(first);
     let head = (!head.is_empty()).then(|| number(head));
@@ -78,29 +65,21 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     if sign != POSITIVE && sign != NEGATIVE {
         return None;
     }
-    let groups: Vec<u16> = groups
-        .chunks_exact(2)
-        .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-        .collect();
+    let groups: Vec<u16> =
+        groups.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
     if groups.len() != usize::try_from(i16::from_be_bytes(field(0))).ok()? {
         return None;
     }
     // The group that stands for 10000^position; those not sent are zero.
     let group = |position: i32| {
-        usize::try_from(i32::from(weight) - position)
-            .ok()
-            .and_then(|at| groups.get(at))
-            .copied()
-            .unwrap_or(0)
+        usize::try_from(i32::from(weight) - position).ok().and_then(|at| groups.get(at)).copied().unwrap_or(0)
     };
     let mut text = String::from(if sign == NEGATIVE { "-" } else { "" });
     if weight < 0 {
         text.push('0');
     } else {
         text.push_str(&group(i32::from(weight)).to_string());
-        (0..i32::from(weight))
-            .rev()
-            .for_each(|position| text.push_str(&format!("{:04}", group(position))));
+        (0..i32::from(weight)).rev().for_each(|position| text.push_str(&format!("{:04}", group(position))));
     }
     if scale > 0 {
         text.push('.');
@@ -147,13 +126,7 @@ mod tests {
 
     #[test]
     fn other_spellings_are_brought_to_one() {
-        for (written, read) in [
-            ("+5", "5"),
-            ("007.50", "7.50"),
-            (".5", "0.5"),
-            ("5.", "5"),
-            ("-0", "0"),
-        ] {
+        for (written, read) in [("+5", "5"), ("007.50", "7.50"), (".5", "0.5"), ("5.", "5"), ("-0", "0")] {
             let mut bytes = Vec::new();
             assert_eq!(encode(written, &mut bytes), Some(()), "{written}");
             assert_eq!(decode(&bytes).as_deref(), Some(read), "{written}");
@@ -162,9 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_no_decimal_is_refused() {
-        for case in [
-            "", "-", ".", "1e5", "NaN", "Infinity", "1,5", "1.2.3", " 1", "--1", "١",
-        ] {
+        for case in ["", "-", ".", "1e5", "NaN", "Infinity", "1,5", "1.2.3", " 1", "--1", "١"] {
             assert_eq!(encode(case, &mut Vec::new()), None, "{case}");
         }
         assert_eq!(decode(&[0, 0, 0, 0, 0xc0, 0, 0, 0]), None, "NaN");

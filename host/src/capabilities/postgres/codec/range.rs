@@ -41,15 +41,8 @@ pub(super) fn decode<T>(bytes: &[u8], get: impl Fn(&[u8]) -> Option<T>) -> Optio
         if flags & infinite != 0 {
             return Some(None);
         }
-        let kind = if flags & inclusive != 0 {
-            RangeBoundKind::Inclusive
-        } else {
-            RangeBoundKind::Exclusive
-        };
+        let kind = if flags & inclusive != 0 { RangeBoundKind::Inclusive } else { RangeBoundKind::Exclusive };
         Some(Some((get(take_value(&mut bytes)??)?, kind)))
     };
-    Some((
-        bound(LOWER_INCLUSIVE, LOWER_INFINITE)?,
-        bound(UPPER_INCLUSIVE, UPPER_INFINITE)?,
-    ))
+    Some((bound(LOWER_INCLUSIVE, LOWER_INFINITE)?, bound(UPPER_INCLUSIVE, UPPER_INFINITE)?))
 }

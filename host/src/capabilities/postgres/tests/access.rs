@@ -7,36 +7,19 @@ use super::{DbValue as V, ParameterValue as P, Wanted, World, failure, rows};
 #[tokio::test]
 async fn all_connections_of_a_dispatch_are_one_transaction() {
     let mut world = World::new().await;
-    world
-        .prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC")
-        .await;
+    world.prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC").await;
     let (call, transaction) = world.kafka_call();
     let (one, other) = (world.open(&call), world.open(&call));
-    let inserted = call
-        .run(
-            &one,
-            "INSERT INTO t SELECT generate_series(1, $1)",
-            &[P::Int32(3)],
-            Wanted::Count,
-        )
-        .await;
+    let inserted =
+        call.run(&one, "INSERT INTO t SELECT generate_series(1, $1)", &[P::Int32(3)], Wanted::Count).await;
     assert_eq!(inserted.expect("an answer").affected, 3);
-    assert_eq!(
-        rows(&call, &other, "SELECT count(*) FROM t", &[]).await,
-        [[V::Int64(3)]]
-    );
-    assert_eq!(
-        world.count("SELECT count(*) FROM t").await,
-        0,
-        "not yet committed"
-    );
+    assert_eq!(rows(&call, &other, "SELECT count(*) FROM t", &[]).await, [[V::Int64(3)]]);
+    assert_eq!(world.count("SELECT count(*) FROM t").await, 0, "not yet committed");
 
     call.close();
     assert!(!call.in_flight());
     let mut transaction = transaction.take().expect("nothing else holds it");
-    let store = sqlx::query("SELECT 1")
-        .execute(transaction.connection().await.expect("open"))
-        .await;
+    let store = sqlx::query("SELECT 1").execute(transaction.connection().await.expect("open")).await;
     assert_eq!(store.expect("the host's own statement").rows_affected(), 1);
     transaction.commit().await.expect("committed");
     assert_eq!(world.count("SELECT count(*) FROM t").await, 3);
@@ -56,14 +39,7 @@ async fn a_dispatch_without_sql_takes_no_connection() {
 #[tokio::test]
 async fn a_dispatch_refuses_other_statements_and_other_addresses() {
     let world = World::new().await;
-    for sql in [
-        "COMMIT",
-        "/* SELECT */ ROLLBACK",
-        "SET search_path = public",
-        "LISTEN x",
-        "BEGIN",
-        "",
-    ] {
+    for sql in ["COMMIT", "/* SELECT */ ROLLBACK", "SET search_path = public", "LISTEN x", "BEGIN", ""] {
         let (call, _transaction) = world.kafka_call();
         let connection = world.open(&call);
         let error = failure(&call, &connection, sql, &[]).await;
@@ -82,13 +58,8 @@ async fn a_dispatch_refuses_other_statements_and_other_addresses() {
         assert!(call.open(&address, None).is_err(), "{address}");
     }
     let call = world.http_call();
-    let error = call
-        .open(&own.replace("127.0.0.1", "localhost"), None)
-        .map(drop)
-        .expect_err("not allowed");
-    let WitError::ConnectionFailed(text) = error.into_wit() else {
-        panic!("another error")
-    };
+    let error = call.open(&own.replace("127.0.0.1", "localhost"), None).map(drop).expect_err("not allowed");
+    let WitError::ConnectionFailed(text) = error.into_wit() else { panic!("another error") };
     assert!(text.contains("allowed_outbound_hosts"), "{text}");
 }
 
@@ -116,18 +87,12 @@ async fn a_report_of_the_server_reaches_the_guest_whole() {
     let WitError::QueryFailed(QueryError::DbError(report)) = error.into_wit() else {
         panic!("another error")
     };
-    assert_eq!(
-        (report.severity.as_str(), report.code.as_str()),
-        ("ERROR", "23514")
-    );
+    assert_eq!((report.severity.as_str(), report.code.as_str()), ("ERROR", "23514"));
     assert!(
         report.message.contains("positive") && report.detail.is_some_and(|detail| detail.contains("(-1)"))
     );
     for (name, value) in [("table", "t"), ("constraint", "positive"), ("schema", "public")] {
-        assert!(
-            report.extras.contains(&(name.to_owned(), value.to_owned())),
-            "{name}"
-        );
+        assert!(report.extras.contains(&(name.to_owned(), value.to_owned())), "{name}");
     }
 }
 
@@ -158,45 +123,26 @@ async fn the_first_failure_is_the_calls_and_has_its_class() {
         assert_eq!(later.failure().code.as_deref(), Some("25P02"), "after {code}");
         let first = call.failure().expect("recorded");
         assert_eq!((first.code.as_deref(), first.class()), (Some(code), class));
-        transaction
-            .take()
-            .expect("nothing else holds it")
-            .rollback()
-            .await;
+        transaction.take().expect("nothing else holds it").rollback().await;
     }
 }
 
 #[tokio::test]
 async fn an_http_statement_is_its_own_transaction_and_begin_ends_with_the_connection() {
     let mut world = World::new().await;
-    world
-        .prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC")
-        .await;
+    world.prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC").await;
     let call = world.http_call();
     let connection = world.open(&call);
     rows(&call, &connection, "INSERT INTO t VALUES (1)", &[]).await;
     assert_eq!(world.count("SELECT count(*) FROM t").await, 1);
 
-    for sql in [
-        "BEGIN",
-        "INSERT INTO t VALUES (2)",
-        "COMMIT",
-        "BEGIN",
-        "INSERT INTO t VALUES (3)",
-    ] {
+    for sql in ["BEGIN", "INSERT INTO t VALUES (2)", "COMMIT", "BEGIN", "INSERT INTO t VALUES (3)"] {
         rows(&call, &connection, sql, &[]).await;
     }
-    assert_eq!(
-        world.count("SELECT count(*) FROM t").await,
-        2,
-        "the second transaction is open"
-    );
+    assert_eq!(world.count("SELECT count(*) FROM t").await, 2, "the second transaction is open");
     drop(connection);
     let next = world.open(&call);
-    assert_eq!(
-        rows(&call, &next, "SELECT count(*) FROM t", &[]).await,
-        [[V::Int64(2)]]
-    );
+    assert_eq!(rows(&call, &next, "SELECT count(*) FROM t", &[]).await, [[V::Int64(2)]]);
 }
 
 #[tokio::test]
@@ -204,23 +150,14 @@ async fn an_http_call_reaches_allowed_addresses_as_the_user_they_name() {
     let world = World::new().await;
     let other = World::new().await;
     let call = world.http_call();
-    let connection = call
-        .open(&other.address(), None)
-        .map_err(Error::into_wit)
-        .expect("allowed");
+    let connection = call.open(&other.address(), None).map_err(Error::into_wit).expect("allowed");
     let user = rows(&call, &connection, "SELECT current_user::text", &[]).await;
     assert_eq!(user, [[V::Str(other.name.clone())]]);
 
     let encrypted = other.address().replace("disable", "require");
-    let connection = call
-        .open(&encrypted, None)
-        .map_err(Error::into_wit)
-        .expect("allowed");
+    let connection = call.open(&encrypted, None).map_err(Error::into_wit).expect("allowed");
     let error = failure(&call, &connection, "SELECT 1", &[]).await;
-    assert!(
-        matches!(error.into_wit(), WitError::ConnectionFailed(_)),
-        "this server has no TLS"
-    );
+    assert!(matches!(error.into_wit(), WitError::ConnectionFailed(_)), "this server has no TLS");
 }
 
 #[tokio::test]
@@ -229,21 +166,11 @@ async fn rows_beyond_the_calls_memory_are_an_error() {
     let call = world.http_call();
     let connection = world.open(&call);
     let sql = "SELECT repeat('x', 1000000) FROM generate_series(1, $1)";
-    let held = call
-        .run(&connection, sql, &[P::Int32(60)], Wanted::Rows)
-        .await
-        .expect("60 MB fit");
+    let held = call.run(&connection, sql, &[P::Int32(60)], Wanted::Rows).await.expect("60 MB fit");
     let error = failure(&call, &connection, sql, &[P::Int32(10)]).await;
-    assert!(matches!(
-        error.into_wit(),
-        WitError::QueryFailed(QueryError::Text(_))
-    ));
+    assert!(matches!(error.into_wit(), WitError::QueryFailed(QueryError::Text(_))));
     drop(held);
-    assert_eq!(
-        rows(&call, &connection, sql, &[P::Int32(10)]).await.len(),
-        10,
-        "given back"
-    );
+    assert_eq!(rows(&call, &connection, sql, &[P::Int32(10)]).await.len(), 10, "given back");
 }
 
 #[tokio::test]

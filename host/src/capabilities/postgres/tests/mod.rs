@@ -40,34 +40,19 @@ impl World {
 
     async fn on(postgres: Arc<TestPostgres>, max_connections: usize) -> Self {
         let (name, owner) = postgres.new_database().await;
-        let limits = SessionLimits {
-            max_connections,
-            deadline: DEADLINE,
-        };
+        let limits = SessionLimits { max_connections, deadline: DEADLINE };
         let pool = RolePool::new("test", postgres.login(&name, &name), limits);
-        Self {
-            postgres,
-            name,
-            owner,
-            pool,
-        }
+        Self { postgres, name, owner, pool }
     }
 
     fn address(&self) -> String {
-        format!(
-            "postgres://{0}:secret@127.0.0.1:{1}/{0}?sslmode=disable",
-            self.name,
-            self.postgres.port()
-        )
+        format!("postgres://{0}:secret@127.0.0.1:{1}/{0}?sslmode=disable", self.name, self.postgres.port())
     }
 
     /// A call inside a dispatch, and its transaction.
     fn kafka_call(&self) -> (CallPostgres, SharedTransaction) {
         let transaction = SharedTransaction::new(Transaction::new(self.pool.clone()));
-        let access = Access::Transaction {
-            transaction: transaction.clone(),
-            own: self.pool.clone(),
-        };
+        let access = Access::Transaction { transaction: transaction.clone(), own: self.pool.clone() };
         (CallPostgres::new(access), transaction)
     }
 
@@ -81,24 +66,17 @@ impl World {
     }
 
     fn open(&self, call: &CallPostgres) -> GuestConnection {
-        call.open(&self.address(), None)
-            .expect("the component's own database")
+        call.open(&self.address(), None).expect("the component's own database")
     }
 
     /// Runs statements as the superuser.
     async fn prepare(&mut self, sql: &'static str) {
-        sqlx::raw_sql(sql)
-            .execute(&mut self.owner)
-            .await
-            .expect("the fixture");
+        sqlx::raw_sql(sql).execute(&mut self.owner).await.expect("the fixture");
     }
 
     /// A number that the superuser reads.
     async fn count(&mut self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql)
-            .fetch_one(&mut self.owner)
-            .await
-            .expect("a number")
+        sqlx::query_scalar(sql).fetch_one(&mut self.owner).await.expect("a number")
     }
 }
 
@@ -111,9 +89,7 @@ async fn rows(
 ) -> Vec<Vec<DbValue>> {
     let answer = call.run(connection, sql, parameters, Wanted::Rows).await;
     match answer {
-        Ok(Answer {
-            rows, error: None, ..
-        }) => rows,
+        Ok(Answer { rows, error: None, .. }) => rows,
         other => panic!("{sql}: {other:?}"),
     }
 }
@@ -126,10 +102,7 @@ async fn failure(
     parameters: &[ParameterValue],
 ) -> Error {
     match call.run(connection, sql, parameters, Wanted::Rows).await {
-        Ok(Answer {
-            error: Some(error), ..
-        })
-        | Err(error) => error,
+        Ok(Answer { error: Some(error), .. }) | Err(error) => error,
         Ok(answer) => panic!("{sql}: {answer:?}"),
     }
 }

@@ -26,28 +26,15 @@ const WAITING: &str = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING
 async fn assert_unmarked(world: &mut World, backend: &V) {
     let call = world.http_call();
     let connection = world.open(&call);
-    assert_eq!(
-        &rows(&call, &connection, BACKEND, &[]).await[0][0],
-        backend,
-        "the same session"
-    );
+    assert_eq!(&rows(&call, &connection, BACKEND, &[]).await[0][0], backend, "the same session");
     let settings = "SELECT current_setting('work_mem'), current_setting('statement_timeout'), \
                     current_setting('idle_in_transaction_session_timeout'), to_regclass('pg_temp.left_over')::text";
     assert_eq!(
         rows(&call, &connection, settings, &[]).await,
-        [[
-            V::Str("4MB".into()),
-            V::Str("20s".into()),
-            V::Str("21s".into()),
-            V::DbNull
-        ]]
+        [[V::Str("4MB".into()), V::Str("20s".into()), V::Str("21s".into()), V::DbNull]]
     );
     let lost = failure(&call, &connection, "SELECT lastval()", &[]).await;
-    assert_eq!(
-        lost.failure().code.as_deref(),
-        Some("55000"),
-        "no sequence was used in this session"
-    );
+    assert_eq!(lost.failure().code.as_deref(), Some("55000"), "no sequence was used in this session");
     assert_eq!(
         world
             .count(
@@ -63,9 +50,7 @@ async fn assert_unmarked(world: &mut World, backend: &V) {
 async fn a_dispatch_leaves_nothing_in_its_session() {
     for commit in [true, false] {
         let mut world = World::with_connections(1).await;
-        world
-            .prepare("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC")
-            .await;
+        world.prepare("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC").await;
         let (call, transaction) = world.kafka_call();
         let connection = world.open(&call);
         for sql in MARK {
@@ -85,9 +70,7 @@ async fn a_dispatch_leaves_nothing_in_its_session() {
 #[tokio::test]
 async fn an_http_statement_leaves_nothing_in_its_session() {
     let mut world = World::with_connections(1).await;
-    world
-        .prepare("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC")
-        .await;
+    world.prepare("CREATE SEQUENCE numbers; GRANT ALL ON SEQUENCE numbers TO PUBLIC").await;
     let call = world.http_call();
     let connection = world.open(&call);
     let backend = rows(&call, &connection, BACKEND, &[]).await.remove(0).remove(0);
@@ -120,25 +103,16 @@ async fn a_cancelled_statement_closes_its_connection() {
     let error = failure(&call, &connection, "SELECT 1", &[]).await;
     assert_eq!(error.failure().class(), FailureClass::Infrastructure);
     let mut cancelled = transaction.take().expect("the statement is gone");
-    assert!(matches!(
-        cancelled.connection().await,
-        Err(SessionError::UnknownState)
-    ));
+    assert!(matches!(cancelled.connection().await, Err(SessionError::UnknownState)));
     cancelled.rollback().await;
 
     // The budget is one connection, so this is where its place must have become free.
     let (call, _transaction) = world.kafka_call();
     let connection = world.open(&call);
-    assert_ne!(
-        rows(&call, &connection, BACKEND, &[]).await,
-        backend,
-        "another session"
-    );
+    assert_ne!(rows(&call, &connection, BACKEND, &[]).await, backend, "another session");
 
     let noticed = async { while world.count(WAITING).await > 0 {} };
-    tokio::time::timeout(DEADLINE / 2, noticed)
-        .await
-        .expect("the server has ended the statement");
+    tokio::time::timeout(DEADLINE / 2, noticed).await.expect("the server has ended the statement");
 }
 
 #[tokio::test]
@@ -155,17 +129,11 @@ async fn a_cancelled_http_statement_closes_its_connection() {
             break;
         }
     }
-    let refused = call
-        .run_blocking(&connection, "SELECT 1", &[], Wanted::Rows)
-        .await;
+    let refused = call.run_blocking(&connection, "SELECT 1", &[], Wanted::Rows).await;
     assert!(refused.is_err(), "would wait for a statement that waits for it");
     drop(waiting);
     assert!(!call.in_flight());
-    assert_ne!(
-        rows(&call, &connection, BACKEND, &[]).await,
-        backend,
-        "another session"
-    );
+    assert_ne!(rows(&call, &connection, BACKEND, &[]).await, backend, "another session");
 }
 
 #[tokio::test]
@@ -183,20 +151,9 @@ async fn a_commit_of_a_failed_transaction_is_refused() {
     let world = World::new().await;
     let mut transaction = Transaction::new(world.pool.clone());
     let connection = transaction.connection().await.expect("open");
-    sqlx::query("SELECT 1 / 0")
-        .execute(connection)
-        .await
-        .expect_err("a failed statement");
-    let Err(CommitError::Refused(error)) = transaction.commit().await else {
-        panic!("not refused")
-    };
-    assert_eq!(
-        error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .as_deref(),
-        Some("25P02")
-    );
+    sqlx::query("SELECT 1 / 0").execute(connection).await.expect_err("a failed statement");
+    let Err(CommitError::Refused(error)) = transaction.commit().await else { panic!("not refused") };
+    assert_eq!(error.as_database_error().and_then(|error| error.code()).as_deref(), Some("25P02"));
 }
 
 #[tokio::test]
@@ -204,36 +161,20 @@ async fn a_commit_that_the_server_did_not_answer_is_unknown() {
     // A server of its own, because it is told to wait for a standby that does not exist: a commit is then durable
     // here and stays without an answer, until the backend is ended.
     let mut world = World::on(Arc::new(TestPostgres::start()), 4).await;
-    world
-        .prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC")
-        .await;
+    world.prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC").await;
     world.prepare("SET synchronous_commit = local").await;
-    world
-        .prepare("ALTER SYSTEM SET synchronous_standby_names = 'absent'")
-        .await;
+    world.prepare("ALTER SYSTEM SET synchronous_standby_names = 'absent'").await;
     world.prepare("SELECT pg_reload_conf()").await;
     let mut transaction = Transaction::new(world.pool.clone());
     let connection = transaction.connection().await.expect("open");
-    sqlx::query("INSERT INTO t VALUES (1)")
-        .execute(connection)
-        .await
-        .expect("inserted");
+    sqlx::query("INSERT INTO t VALUES (1)").execute(connection).await.expect("inserted");
 
     let commit = tokio::spawn(transaction.commit());
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     let ended = async { while world.count(end).await == 0 {} };
-    tokio::time::timeout(DEADLINE, ended)
-        .await
-        .expect("the commit waits for the standby");
-    assert!(matches!(
-        commit.await.expect("no panic"),
-        Err(CommitError::Unknown(_))
-    ));
-    assert_eq!(
-        world.count("SELECT count(*) FROM t").await,
-        1,
-        "and it was committed"
-    );
+    tokio::time::timeout(DEADLINE, ended).await.expect("the commit waits for the standby");
+    assert!(matches!(commit.await.expect("no panic"), Err(CommitError::Unknown(_))));
+    assert_eq!(world.count("SELECT count(*) FROM t").await, 1, "and it was committed");
 }
 
 #[tokio::test]
@@ -259,9 +200,7 @@ async fn connections_that_died_in_the_pool_do_not_fail_a_dispatch() {
 #[tokio::test]
 async fn a_stale_prepared_statement_is_a_conflict_that_does_not_come_back() {
     let mut world = World::with_connections(1).await;
-    world
-        .prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC")
-        .await;
+    world.prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC").await;
     let read = "SELECT * FROM t";
     let call = world.http_call();
     let connection = world.open(&call);
@@ -269,15 +208,8 @@ async fn a_stale_prepared_statement_is_a_conflict_that_does_not_come_back() {
     world.prepare("ALTER TABLE t ADD COLUMN more text").await;
     let (call, transaction) = world.kafka_call();
     let connection = world.open(&call);
-    assert_eq!(
-        failure(&call, &connection, read, &[]).await.failure().class(),
-        FailureClass::Conflict
-    );
-    transaction
-        .take()
-        .expect("nothing else holds it")
-        .rollback()
-        .await;
+    assert_eq!(failure(&call, &connection, read, &[]).await.failure().class(), FailureClass::Conflict);
+    transaction.take().expect("nothing else holds it").rollback().await;
 
     let (call, _transaction) = world.kafka_call();
     let connection = world.open(&call);

@@ -1,0 +1,108 @@
+//! Kafka triggers: those of the components' own tables and those of `[[trigger.kafka]]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::schema;
+use super::super::*;
+use super::Builder;
+
+/// Bytes of a trigger's id: it is part of a header of every message the trigger emits.
+const MAX_ID_BYTES: usize = 64;
+
+/// A Kafka trigger with the place of its id and of its group.
+pub(super) struct PlacedKafka {
+    trigger: KafkaTrigger,
+    id_at: usize,
+    group_at: usize,
+}
+
+impl Builder<'_> {
+    pub(super) fn shared_kafka_trigger(
+        &self,
+        mut written: schema::Subscription,
+        components: &BTreeMap<String, Component>,
+    ) -> Result<PlacedKafka, Error> {
+        let Some(component) = written.component.take() else {
+            return self
+                .fail(written.id.span().start, format!("trigger \"{}\" has no component", written.id));
+        };
+        self.check_component(component.span().start, component.get_ref(), components)?;
+        self.kafka_trigger(component.get_ref(), written)
+    }
+
+    pub(super) fn kafka_trigger(
+        &self,
+        component: &str,
+        written: schema::Subscription,
+    ) -> Result<PlacedKafka, Error> {
+        let (id_at, group_at) = (written.id.span().start, written.group.span().start);
+        let plain = |text: &str| {
+            let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            !text.is_empty() && text.len() <= MAX_ID_BYTES && text.chars().all(valid)
+        };
+        for (key, value) in [("id", &written.id), ("group", &written.group)] {
+            if !plain(value.get_ref()) {
+                return self.fail(value.span().start, format!(
+                    "{key} = \"{value}\" must be 1 to {MAX_ID_BYTES} letters, digits, \".\", \"-\" and \"_\""
+                ));
+            }
+        }
+        let topics_at = written.topics.span().start;
+        let topics = self.topics(written.topics.into_inner())?;
+        if topics.is_empty() {
+            return self.fail(topics_at, format!("trigger \"{}\" has no topic", written.id));
+        }
+        let start = match &written.start {
+            None => Start::Earliest,
+            Some(start) => match start.get_ref().parse() {
+                Ok(start) => start,
+                Err(fault) => return self.fail(start.span().start, fault),
+            },
+        };
+        let trigger = KafkaTrigger {
+            component: component.to_owned(),
+            topics,
+            emits: self.topics(written.emits)?,
+            start,
+            max_batch: self.number("max_batch", written.max_batch, DEFAULT_MAX_BATCH, MAX_MAX_BATCH)?
+                as usize,
+            max_attempts: self.number(
+                "max_attempts",
+                written.max_attempts,
+                DEFAULT_MAX_ATTEMPTS,
+                MAX_MAX_ATTEMPTS,
+            )? as u32,
+            max_age: Duration::from_secs(self.number(
+                "max_age_s",
+                written.max_age_s,
+                DEFAULT_MAX_AGE_S,
+                MAX_MAX_AGE_S,
+            )?),
+            id: written.id.into_inner(),
+            group: written.group.into_inner(),
+        };
+        Ok(PlacedKafka { trigger, id_at, group_at })
+    }
+
+    /// Refuses two triggers of one id or one group: the id names the streams, and two triggers in a group
+    /// would take partitions from each other.
+    pub(super) fn unique_kafka(&self, placed: Vec<PlacedKafka>) -> Result<Vec<KafkaTrigger>, Error> {
+        let mut triggers: Vec<KafkaTrigger> = Vec::new();
+        for PlacedKafka { trigger, id_at, group_at } in placed {
+            for other in &triggers {
+                if other.id == trigger.id {
+                    return self.fail(id_at, format!("two Kafka triggers have the id \"{}\"", trigger.id));
+                }
+                if other.group == trigger.group {
+                    return self.fail(group_at, format!(
+                        "the Kafka triggers \"{}\" and \"{}\" have the same group \"{}\"; give each its own",
+                        other.id, trigger.id, trigger.group
+                    ));
+                }
+            }
+            triggers.push(trigger);
+        }
+        Ok(triggers)
+    }
+}
