@@ -249,7 +249,8 @@ fn missing(manifest: &Manifest, name: &str) -> String {
         ),
     };
     format!(
-        "variable \"{name}\" has no value ({users}); set {ENVIRONMENT_PREFIX}{} or pass --variable {name}=VALUE",
+        "variable \"{name}\" has no value ({users}); \
+         set {ENVIRONMENT_PREFIX}{} or pass --variable {name}=VALUE",
         name.to_ascii_uppercase()
     )
 }
