@@ -61,7 +61,7 @@ impl Cache {
         match deserialize(engine, &image) {
             Ok(component) => Some(component),
             Err(error) => {
-                tracing::warn!(image = %image.display(), "a precompiled image does not load: {error:#}; compiling anew");
+                tracing::warn!(image = %image.display(), "compiling a precompiled image anew: {error:#}");
                 None
             }
         }

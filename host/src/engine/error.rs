@@ -55,8 +55,8 @@ pub enum LoadError {
     },
     /// The component imports what no host part offers, or another version of it.
     #[error(
-        "component \"{component}\" imports {import}, which fnhost does not offer ({reason}); it offers {OFFERED}: \
-         remove the import"
+        "component \"{component}\" imports {import}, which fnhost does not offer ({reason}); \
+         it offers {OFFERED}: remove the import"
     )]
     UnknownImport {
         /// The component's id.
@@ -68,8 +68,8 @@ pub enum LoadError {
     },
     /// The component exports neither handler.
     #[error(
-        "component \"{component}\" exports neither wasi:http/handler@0.3.0 nor fnhost:kafka/handler@0.1.0 (its \
-         exports: {exports}); export one with spin_sdk::http_service or the kit's Kafka handler"
+        "component \"{component}\" exports neither wasi:http/handler@0.3.0 nor fnhost:kafka/handler@0.1.0 \
+         (its exports: {exports}); export one with spin_sdk::http_service or the kit's Kafka handler"
     )]
     NoHandler {
         /// The component's id.
@@ -79,7 +79,8 @@ pub enum LoadError {
     },
     /// The component lacks the handler that one of its triggers needs.
     #[error(
-        "component \"{component}\" has {trigger} trigger but does not export {export}; export it or remove the trigger"
+        "component \"{component}\" has {trigger} trigger but does not export {export}; \
+         export it or remove the trigger"
     )]
     MissingHandler {
         /// The component's id.

@@ -143,20 +143,7 @@ impl Engine {
         }
         let digest = cache::hex(&Sha256::digest(&bytes));
         let component = self.compile(&id, &digest, &bytes)?;
-        let exports = self.exports(&component);
-        let has = |export: &str| exports.iter().any(|name| name == export);
-        let (http, kafka) = (has(HTTP_HANDLER), has(KAFKA_HANDLER));
-        if !http && !kafka {
-            let exports = if exports.is_empty() { "none".to_owned() } else { exports.join(", ") };
-            return Err(LoadError::NoHandler { component: id, exports });
-        }
-        for (needed, offered, trigger, export) in
-            [(spec.http, http, "an HTTP", HTTP_HANDLER), (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER)]
-        {
-            if needed && !offered {
-                return Err(LoadError::MissingHandler { component: id, trigger, export });
-            }
-        }
+        let (http, kafka) = self.handlers(spec, &component)?;
         let pre = self.link(&id, &component)?;
         let wrong = |export: &'static str, error: wasmtime::Error| LoadError::WrongHandler {
             component: id.clone(),
@@ -204,9 +191,23 @@ impl Engine {
         Ok(component)
     }
 
-    fn exports(&self, component: &Component) -> Vec<String> {
+    /// Which of the two handlers a component exports; it must have those that its triggers need.
+    fn handlers(&self, spec: &ComponentSpec, component: &Component) -> Result<(bool, bool), LoadError> {
         let ty = component.component_type();
-        ty.exports(&self.shared.wasm).map(|(name, _)| name.to_owned()).collect()
+        let exports: Vec<&str> = ty.exports(&self.shared.wasm).map(|(name, _)| name).collect();
+        let (http, kafka) = (exports.contains(&HTTP_HANDLER), exports.contains(&KAFKA_HANDLER));
+        if !http && !kafka {
+            let exports = if exports.is_empty() { "none".to_owned() } else { exports.join(", ") };
+            return Err(LoadError::NoHandler { component: spec.id.clone(), exports });
+        }
+        for (needed, offered, trigger, export) in
+            [(spec.http, http, "an HTTP", HTTP_HANDLER), (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER)]
+        {
+            if needed && !offered {
+                return Err(LoadError::MissingHandler { component: spec.id.clone(), trigger, export });
+            }
+        }
+        Ok((http, kafka))
     }
 
     fn link(&self, id: &str, component: &Component) -> Result<InstancePre<CallState>, LoadError> {

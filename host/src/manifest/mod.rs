@@ -31,7 +31,7 @@ pub const MAX_MEMORY_LIMIT_MB: i64 = 1024;
 pub const DEFAULT_DEADLINE_MS: i64 = 30_000;
 /// The longest deadline of one call, in milliseconds.
 pub const MAX_DEADLINE_MS: i64 = 15 * 60 * 1000;
-/// The most HTTP calls of one component at a time that can be named; without the key only the pool bounds them.
+/// The most HTTP calls of one component at a time that can be named.
 pub const MAX_MAX_CONCURRENCY: i64 = 10_000;
 /// Partitions a topic is created with where the manifest names none.
 pub const DEFAULT_PARTITIONS: i64 = 3;
@@ -226,7 +226,8 @@ impl Manifest {
             let migrations = component.database.as_ref().and_then(|database| database.migrations.as_ref());
             if let Some(directory) = migrations.filter(|directory| !directory.is_dir()) {
                 return Err(whole_file(format!(
-                    "component \"{}\" has no migrations directory at {}; create it or remove the key \"migrations\"",
+                    "component \"{}\" has no migrations directory at {}; \
+                     create it or remove the key \"migrations\"",
                     component.id,
                     directory.display(),
                 )));

@@ -123,14 +123,16 @@ impl Segment {
             let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if name.is_empty() || !name.chars().all(valid) {
                 return Err(format!(
-                    "route \"{route}\": \"{text}\" is no parameter; write \":name\" with letters, digits, - and _"
+                    "route \"{route}\": \"{text}\" is no parameter; \
+                     write \":name\" with letters, digits, - and _"
                 ));
             }
             return Ok(Self::Param(name.to_owned()));
         }
         if text == "..." || text.contains(['*', ':', '?', '#', '[', ']']) {
             return Err(format!(
-                "route \"{route}\": \"{text}\" is neither a literal nor \":name\"; \"...\" stands only at the end"
+                "route \"{route}\": \"{text}\" is neither a literal nor \":name\"; \
+                 \"...\" stands only at the end"
             ));
         }
         Ok(Self::Exact(text.to_owned()))
@@ -143,8 +145,10 @@ mod tests {
 
     #[test]
     fn paths_that_match() {
-        // route, path, path info, parameters; path info `None` where it must not match.
-        let cases: &[(&str, &str, Option<&str>, &[(&str, &str)])] = &[
+        /// Route, path, path info (`None` where it must not match), parameters.
+        type Case =
+            (&'static str, &'static str, Option<&'static str>, &'static [(&'static str, &'static str)]);
+        let cases: &[Case] = &[
             ("/", "/", Some(""), &[]),
             ("/", "/x", None, &[]),
             ("/foo", "/foo", Some(""), &[]),

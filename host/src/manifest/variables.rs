@@ -220,7 +220,8 @@ fn missing(manifest: &Manifest, name: &str) -> String {
         _ => format!("components {} need it", users.into_iter().collect::<Vec<_>>().join(", ")),
     };
     format!(
-        "variable \"{name}\" has no value ({users}); set {ENVIRONMENT_PREFIX}{} or pass --variable {name}=VALUE",
+        "variable \"{name}\" has no value ({users}); \
+         set {ENVIRONMENT_PREFIX}{} or pass --variable {name}=VALUE",
         name.to_ascii_uppercase()
     )
 }

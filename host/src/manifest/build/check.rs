@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::super::error::nearest;
 use super::super::schema::SpinOnly;
+use super::super::variables::valid_name;
 use super::super::*;
 use super::Builder;
 
@@ -22,6 +23,18 @@ impl Builder<'_> {
             self.check_variable(at, name)?;
         }
         Ok(template)
+    }
+
+    pub(super) fn variable_name(&self, name: &Spanned<String>) -> Result<(), Error> {
+        if valid_name(name.get_ref()) {
+            return Ok(());
+        }
+        self.fail(
+            name.span().start,
+            format!(
+                "\"{name}\" is no name for a variable; use lower-case letters, digits and single underscores"
+            ),
+        )
     }
 
     pub(super) fn check_variable(&self, at: usize, name: &str) -> Result<(), Error> {
@@ -76,9 +89,13 @@ impl Builder<'_> {
         if fits && text.chars().all(valid) {
             return Ok(());
         }
-        self.fail(name.span().start, format!(
-            "\"{name}\" is no name for a topic; use 1 to {MAX_TOPIC_BYTES} letters, digits, \".\", \"-\" and \"_\""
-        ))
+        self.fail(
+            name.span().start,
+            format!(
+                "\"{name}\" is no name for a topic; use 1 to {MAX_TOPIC_BYTES} letters, \
+             digits, \".\", \"-\" and \"_\""
+            ),
+        )
     }
 
     pub(super) fn postgres_name(&self, key: &str, name: &Spanned<String>) -> Result<(), Error> {

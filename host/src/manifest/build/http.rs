@@ -42,7 +42,10 @@ impl Builder<'_> {
             let route_at = trigger.route.span().start;
             let route = self.route(trigger.route)?;
             if let Route::Public(pattern) = &route {
-                let same = |other: &&HttpTrigger| matches!(&other.route, Route::Public(taken) if taken.same_paths(pattern));
+                let same = |other: &&HttpTrigger| match &other.route {
+                    Route::Public(taken) => taken.same_paths(pattern),
+                    Route::Private => false,
+                };
                 if let Some(other) = triggers.iter().find(same) {
                     return self.fail(
                         route_at,

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::error::{Error, Source, nearest};
 use super::hosts::AllowedHosts;
 use super::schema::{self, TextOr};
-use super::variables::{Secret, Template, valid_name};
+use super::variables::{Secret, Template};
 use super::*;
 use kafka::PlacedKafka;
 
@@ -85,11 +85,7 @@ impl Builder<'_> {
     fn variables(&mut self, variables: BTreeMap<Spanned<String>, schema::Variable>) -> Result<(), Error> {
         for (name, variable) in variables {
             let at = name.span().start;
-            if !valid_name(name.get_ref()) {
-                return self.fail(at, format!(
-                    "\"{name}\" is no name for a variable; use lower-case letters, digits and single underscores"
-                ));
-            }
+            self.variable_name(&name)?;
             match (variable.required, &variable.default) {
                 (true, Some(_)) => {
                     return self
@@ -145,9 +141,13 @@ impl Builder<'_> {
         written: schema::Component,
     ) -> Result<(Component, Vec<PlacedKafka>), Error> {
         if !valid_component_id(id.get_ref()) {
-            return self.fail(id.span().start, format!(
-                "\"{id}\" is no id for a component; use words of lower-case letters and digits joined by \"-\""
-            ));
+            return self.fail(
+                id.span().start,
+                format!(
+                    "\"{id}\" is no id for a component; use words of \
+                     lower-case letters and digits joined by \"-\""
+                ),
+            );
         }
         for (key, value) in [
             ("files", &written.files),
@@ -165,9 +165,13 @@ impl Builder<'_> {
         let mut kafka = Vec::new();
         for subscription in tool.kafka {
             if let Some(component) = &subscription.component {
-                return self.fail(component.span().start, format!(
-                    "\"component\" stands in [[trigger.kafka]] only; this subscription is of component \"{id}\""
-                ));
+                return self.fail(
+                    component.span().start,
+                    format!(
+                        "\"component\" stands in [[trigger.kafka]] only; \
+                         this subscription is of component \"{id}\""
+                    ),
+                );
             }
             kafka.push(self.kafka_trigger(id.get_ref(), subscription)?);
         }
@@ -215,9 +219,13 @@ impl Builder<'_> {
             TextOr::Text(path) => Ok(self.root.join(path)),
             TextOr::Other(remote) => {
                 let what = remote.url.or(remote.package).unwrap_or_default();
-                self.fail(at, format!(
-                    "fnhost does not download components ({what}); save the file and give its path as the source"
-                ))
+                self.fail(
+                    at,
+                    format!(
+                        "fnhost does not download components ({what}); \
+                         save the file and give its path as the source"
+                    ),
+                )
             }
         }
     }
@@ -228,11 +236,7 @@ impl Builder<'_> {
     ) -> Result<BTreeMap<String, Template>, Error> {
         let mut variables = BTreeMap::new();
         for (name, value) in written {
-            if !valid_name(name.get_ref()) {
-                return self.fail(name.span().start, format!(
-                    "\"{name}\" is no name for a variable; use lower-case letters, digits and single underscores"
-                ));
-            }
+            self.variable_name(&name)?;
             let template = self.template(&value)?;
             variables.insert(name.into_inner(), template);
         }

@@ -1,0 +1,148 @@
+//! Manifests that are read; the ways in which one is refused are in `refused`, its variables in `values`.
+
+mod refused;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::route::Route;
+use super::*;
+
+/// A manifest with every key that fnhost reads.
+const GOOD: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "orders"
+version = "0.1.0"
+description = "An order system"
+authors = ["a@example.com"]
+
+[application.tool.fnhost]
+topics = { order-events = { partitions = 6 }, "inventory.events" = {} }
+
+[application.tool.fnhost.database]
+host_variable = "database_host"
+
+[application.tool.other]
+anything = { goes = true }
+
+[variables]
+database_host = { default = "127.0.0.1:5432" }
+order_database_url = { required = true, secret = true }
+token_public_keys = { required = true, description = "JWKS" }
+
+[[trigger.http]]
+id = "orders"
+route = "/orders/..."
+component = "order"
+executor = { type = "spin" }
+
+[[trigger.http]]
+route = { private = true }
+component = "order"
+
+[[trigger.http]]
+id = "front"
+route = "/"
+component = { source = "front.wasm" }
+
+[[trigger.kafka]]
+id = "audit"
+component = "order"
+group = "audit"
+topics = ["order-events"]
+
+[component.order]
+source = "target/functions/order.wasm"
+description = "Takes orders"
+allowed_outbound_hosts = ["postgres://{{ database_host }}", "https://example.com"]
+files = []
+key_value_stores = []
+environment = { LOG = "info" }
+
+[component.order.variables]
+database_url = "{{ order_database_url }}"
+greeting = "hello"
+
+[component.order.build]
+command = "./dev build order"
+workdir = "functions/order"
+watch = ["src/**/*.rs"]
+
+[component.order.tool.fnhost]
+memory_limit_mb = 32
+deadline_ms = 5000
+max_concurrency = 1
+
+[component.order.tool.fnhost.database]
+schema = "orders"
+url_variable = "order_database_url"
+migrations = "migrations/order"
+events = "outgoing_event"
+event_topics = ["order-events"]
+
+[[component.order.tool.fnhost.kafka]]
+id = "order"
+group = "order"
+topics = ["inventory.events", "payment-events"]
+emits = ["order-events"]
+start = "2026-01-01T00:00:00Z"
+max_batch = 100
+max_attempts = 3
+max_age_s = 60
+"#;
+
+fn parse(text: &str) -> Result<Manifest, Error> {
+    Manifest::parse(Path::new("app/spin.toml"), text)
+}
+
+#[test]
+fn everything_that_is_written_is_read() {
+    let manifest = parse(GOOD).unwrap();
+    assert_eq!(manifest.application.name, "orders");
+    let topics = BTreeMap::from([("order-events".to_owned(), 6), ("inventory.events".to_owned(), 3)]);
+    assert_eq!(manifest.application.topics, topics);
+    assert_eq!(manifest.application.database_host_variable.as_deref(), Some("database_host"));
+    let order = &manifest.components["order"];
+    assert_eq!(order.source, Path::new("app/target/functions/order.wasm"), "relative to the manifest");
+    assert_eq!(order.environment["LOG"], "info");
+    let build = order.build.as_ref().unwrap();
+    assert_eq!((build.commands.as_slice(), build.watch.len()), (&["./dev build order".to_owned()][..], 1));
+    let limits =
+        Limits { memory_bytes: 32 << 20, deadline: Duration::from_secs(5), max_concurrency: Some(1) };
+    assert_eq!(order.limits, limits);
+    let database = order.database.as_ref().unwrap();
+    assert_eq!((database.schema.as_str(), database.url_variable.as_str()), ("orders", "order_database_url"));
+    assert_eq!(database.migrations.as_deref(), Some(Path::new("app/migrations/order")));
+    assert_eq!((database.events.as_deref(), database.event_topics.len()), (Some("outgoing_event"), 1));
+    let routes: Vec<_> =
+        manifest.http.iter().map(|trigger| (&trigger.route, trigger.component.as_str())).collect();
+    assert!(matches!(routes[0], (Route::Public(pattern), "order") if pattern.raw() == "/orders/..."));
+    assert!(matches!(routes[1], (Route::Private, "order")));
+    assert!(matches!(routes[2], (Route::Public(_), "front-component")));
+    assert!(
+        manifest.components.contains_key("front-component"),
+        "an inline component is one like the others"
+    );
+    let [order, audit] = &manifest.kafka[..] else { panic!("two Kafka triggers") };
+    assert_eq!((order.id.as_str(), order.topics.len(), order.emits.len()), ("order", 2, 1));
+    assert_eq!(order.start, Start::Time(1_767_225_600_000));
+    assert_eq!((order.max_batch, order.max_attempts, order.max_age), (100, 3, Duration::from_secs(60)));
+    assert_eq!(
+        (audit.id.as_str(), audit.component.as_str(), audit.start),
+        ("audit", "order", Start::Earliest)
+    );
+}
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    let manifest = parse(GOOD).unwrap();
+    let front = &manifest.components["front-component"];
+    let limits = Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None };
+    assert_eq!(front.limits, limits);
+    let audit = &manifest.kafka[1];
+    assert_eq!((audit.max_batch, audit.max_attempts, audit.max_age), (500, 8, Duration::from_secs(86_400)));
+}
