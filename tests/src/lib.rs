@@ -15,6 +15,7 @@ pub mod database;
 pub mod kafka;
 pub mod keys;
 pub mod load;
+pub mod outcome;
 mod process;
 pub mod system;
 pub mod wait;

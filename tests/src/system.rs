@@ -118,7 +118,7 @@ impl Fnhost {
         let fnhost = Self { setup, http: free_port()?, admin: free_port()?, child: None, folder };
         std::fs::create_dir(fnhost.data_dir())?;
         // Compiled images are found by their content, so all systems of all runs can share them.
-        let images = target_dir()?.join("tmp/fnhost-tests-images");
+        let images = target_dir()?.join("../tmp/fnhost-tests-images");
         // fnhost trusts what only its own account can write.
         DirBuilder::new().recursive(true).mode(0o700).create(&images)?;
         std::os::unix::fs::symlink(images, fnhost.data_dir().join("cache"))?;
