@@ -36,9 +36,9 @@ async fn a_manifest_that_is_wrong() -> Outcome {
             &["spin.toml", "max_batsh"],
         ),
         (
-            "a topic of no trigger's right",
+            "a topic that is a number",
             |text| text.replace("emits = [\"inventory-events\"]", "emits = [7]"),
-            &["spin.toml", "emits"],
+            &["spin.toml:", "expected a string"],
         ),
         (
             "a trigger of no component",
