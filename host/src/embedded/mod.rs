@@ -165,12 +165,7 @@ async fn supervise(
             server.keep(options.start_deadline, options.stop_deadline, stop.clone(), lost.clone()).await;
         }
     };
-    // With addresses given there is no server to keep, and the directory is still held until the caller stops.
-    let mut told = stop.clone();
-    let hold = async {
-        let _ = told.wait_for(|stop| *stop).await;
-    };
-    tokio::join!(keep(postgres), keep(kafka), hold);
+    tokio::join!(keep(postgres), keep(kafka));
 }
 
 /// Takes the directory and brings up both servers at the same time.
