@@ -4,7 +4,7 @@ use super::Application;
 use crate::db::schema::{self, FunctionSchema};
 use crate::db::session::{RolePool, SessionLimits};
 use crate::db::{self, OwnerPool};
-use crate::embedded::{self, Servers};
+use crate::embedded::{self, Attached, Servers};
 use crate::manifest::{Manifest, Secret, Values, VariableSources};
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
@@ -20,8 +20,8 @@ pub struct Ground {
     pub manifest: Manifest,
     /// Every variable's value.
     pub values: Values,
-    /// The lock on the data directory, and the private servers where there are any.
-    pub servers: Servers,
+    /// The lock on the data directory and the private servers; none where another process has them.
+    pub servers: Option<Servers>,
     /// Bootstrap addresses of Kafka, where one is wanted.
     pub kafka: Option<String>,
     /// Connections as the owner role.
@@ -46,7 +46,7 @@ impl Ground {
     /// The first thing that is missing or wrong; nothing is left running.
     pub async fn prepare(app: &Application, kafka: Option<&str>, with_kafka: bool) -> anyhow::Result<Self> {
         let manifest = Manifest::load(&app.manifest)?;
-        let sources = VariableSources::new(app.variables.iter().map(String::as_str), std::env::vars())?;
+        let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
         let mut options = embedded::Options::new(&app.data_dir);
@@ -57,8 +57,11 @@ impl Ground {
         }
         let servers = embedded::start(options).await?;
         let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
-        match Self::prepare_database(app, &manifest, sources, &servers).await {
-            Ok((owner, roles, values)) => Ok(Self { manifest, values, servers, kafka, owner, roles }),
+        let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
+        match Self::prepare_database(app, &manifest, sources, &url).await {
+            Ok((owner, roles, values)) => {
+                Ok(Self { manifest, values, servers: Some(servers), kafka, owner, roles })
+            }
             Err(error) => {
                 servers.stop().await;
                 Err(error)
@@ -70,17 +73,16 @@ impl Ground {
         app: &Application,
         manifest: &Manifest,
         sources: VariableSources,
-        servers: &Servers,
+        url: &str,
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
-        let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
-        let options = PgConnectOptions::from_str(&url)
+        let options = PgConnectOptions::from_str(url)
             .context("the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name")?;
         let address = format!("{}:{}", options.get_host(), options.get_port());
         let database = options.get_database().unwrap_or(options.get_username()).to_string();
         let secret = match (&app.role_secret, &app.database) {
             (Some(secret), _) => secret.clone(),
             (None, None) => embedded::secret(&app.data_dir, "roles")?,
-            (None, Some(_)) => password_of(&url).context(
+            (None, Some(_)) => password_of(url).context(
                 "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), or a database \
                  URL with a password",
             )?,
@@ -98,6 +100,25 @@ impl Ground {
         Ok((owner, roles, values))
     }
 
+    /// As [`Ground::prepare`] for a command beside a running host: with no database given, it uses the private servers of the
+    /// fnhost that runs on the data directory.
+    ///
+    /// # Errors
+    /// As there, or no fnhost runs there.
+    pub async fn attach(app: &Application) -> anyhow::Result<Self> {
+        let manifest = Manifest::load(&app.manifest)?;
+        let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
+        let attached = match &app.database {
+            Some(url) => Attached { database_url: Some(url.clone()), kafka: None },
+            None => embedded::attach(&app.data_dir)?,
+        };
+        let url = attached
+            .database_url
+            .context("the fnhost on that data directory uses another database: pass --database")?;
+        let (owner, roles, values) = Self::prepare_database(app, &manifest, sources, &url).await?;
+        Ok(Self { manifest, values, servers: None, kafka: attached.kafka, owner, roles })
+    }
+
     /// The name under which positions and streams are kept.
     pub fn deployment(&self) -> &str {
         &self.manifest.application.name
@@ -106,8 +127,16 @@ impl Ground {
     /// Closes connections and stops the private servers.
     pub async fn close(self) {
         self.owner.close().await;
-        self.servers.stop().await;
+        if let Some(servers) = self.servers {
+            servers.stop().await;
+        }
     }
+}
+
+/// The environment's variables that are text; others cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Login role of a component.

@@ -26,14 +26,9 @@ pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the variables. With private servers they must be running under `fnhost up`, so this needs a given database.
+/// Prints the variables.
 pub async fn print_env(args: EnvArgs) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.app.database.is_some(),
-        "fnhost env needs the database that both hosts use: pass --database (FNHOST_DATABASE); `fnhost up` prints the URL of its private one \
-         with --print-database"
-    );
-    let ground = Ground::prepare(&args.app, None, false).await?;
+    let ground = Ground::attach(&args.app).await?;
     for (name, value) in &ground.values.application {
         println!(
             "export SPIN_VARIABLE_{}='{}'",

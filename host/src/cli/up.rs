@@ -8,6 +8,7 @@ use crate::dispatch::status::Registry;
 use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use crate::dispatch::wasm::WasmHandler;
 use crate::dispatch::{self};
+use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use crate::http;
 use crate::kafka::cluster::Cluster;
@@ -132,7 +133,7 @@ async fn serve(
     let lost = tokio::select! {
         () = ready => None,
         () = signals.stop() => None,
-        lost = ground.servers.watch() => Some(lost),
+        lost = watch(&mut ground.servers) => Some(lost),
     };
     tracing::info!("draining; a second Ctrl-C stops at once");
     started.store(false, Ordering::Release);
@@ -148,6 +149,14 @@ async fn serve(
         () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
     }
     lost.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Waits until a private server is lost for good.
+async fn watch(servers: &mut Option<embedded::Servers>) -> embedded::Error {
+    match servers {
+        Some(servers) => servers.watch().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
@@ -209,7 +218,7 @@ impl Triggers {
         prepare_topics(ground, &cluster).await?;
         let producer = Arc::new(Producer::new(brokers)?);
         let host = Uuid::new_v4();
-        let instance = crate::embedded::secret(&app.data_dir, "instance")?;
+        let instance = embedded::secret(&app.data_dir, "instance")?;
         let mut triggers =
             Self { subscriptions: vec![], relays: JoinSet::new(), stop_relays: stop.child_token(), producer };
         for component in ground.manifest.components.values() {

@@ -72,11 +72,17 @@ async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> R
 async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(), Error> {
     let failed = |source| Error::Migrate { schema: schema.to_string(), source };
     let mut connection = pool.acquire().await?;
-    batch(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}", ident(schema)))
-        .await?;
+    batch(
+        &mut connection,
+        format!(
+            "CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}; SET statement_timeout = 0",
+            ident(schema)
+        ),
+    )
+    .await?;
     // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
     let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
-    batch(&mut connection, "RESET search_path".into()).await?;
+    batch(&mut connection, "RESET search_path; RESET statement_timeout".into()).await?;
     result
 }
 

@@ -3,6 +3,7 @@
 //! A batch is settled in one transaction: the function's statements, then the store, then COMMIT. Only after COMMIT does
 //! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
 
+use super::flow;
 use super::outbox::{self, HeaderRef, Numbered, Outgoing};
 use super::parking::Parking;
 use super::plan::{self, Breach, Item, Verdict};
@@ -282,8 +283,16 @@ impl<'a> Worker<'a> {
         if self.parking.len() >= PARKED_MAX {
             return Ok(None);
         }
-        let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
-        Ok(self.filter(records))
+        loop {
+            let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            // Until the queue is empty: only what arrives at an empty queue wakes the worker.
+            if let Some(work) = self.filter(records) {
+                return Ok(Some(work));
+            }
+        }
     }
 
     /// Drops records that were accepted before: below the position, or with a number of their stream that is not new.
@@ -544,6 +553,7 @@ impl<'a> Worker<'a> {
         };
         self.stored(after);
         self.remember(work, verdicts, &delays);
+        flow::committed(&self.subscription.id, &messages);
         self.sender.send(&Numbered { first_seq, messages }).await?;
         Ok(Ok(()))
     }

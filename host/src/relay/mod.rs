@@ -8,6 +8,7 @@ use crate::db::ownership::{self, Judgement, Ownership};
 use crate::db::relay::{self, Event};
 use crate::db::store::{self, Bury, Changes};
 use crate::db::{self, OwnerPool};
+use crate::dispatch::flow;
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::FRAMING_MAX_BYTES;
 use crate::dispatch::worker::chain;
@@ -186,6 +187,7 @@ impl Leader<'_> {
         }
         self.ownership = after;
         self.acknowledged = None;
+        flow::committed(&relay.stream, &messages);
         self.sender.send(&Numbered { first_seq, messages }).await?;
         Ok(taken)
     }
