@@ -4,6 +4,8 @@
 //! an epoch, it deletes what is visible and stores it as one numbered outbox row in the same transaction, and sends it as
 //! every stream is sent. It works on the table alone, so the HTTP side may as well run under Spin.
 
+pub mod orphans;
+
 use crate::db::ownership::{self, Judgement, Ownership};
 use crate::db::relay::{self, Event};
 use crate::db::store::{self, Bury, Changes};
