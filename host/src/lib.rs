@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod capabilities;
+pub mod causes;
 pub mod cli;
 pub mod db;
 pub mod dispatch;

@@ -1,6 +1,6 @@
 //! Topics, their partitions, limits and offsets.
 
-use super::{Error, TopicPartition};
+use super::{Error, TopicPartition, murmur2};
 use crate::manifest::Start;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -163,6 +163,15 @@ impl Cluster {
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
     pub fn topic(&self, name: &str) -> Option<Topic> {
         self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).copied()
+    }
+
+    /// The partition of `topic` for a message: by its key as Kafka's Java client has it, else by its number in turn.
+    pub fn partition_for(&self, topic: &str, key: Option<&[u8]>, seq: i64) -> i32 {
+        let partitions = self.topic(topic).map_or(1, |t| t.partitions.max(1));
+        match key {
+            Some(key) => murmur2::partition(key, partitions),
+            None => (seq % i64::from(partitions)) as i32,
+        }
     }
 
     async fn topic_partitions(self: &Arc<Self>) -> Result<HashMap<String, i32>, Error> {

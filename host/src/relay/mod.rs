@@ -6,6 +6,7 @@
 
 pub mod orphans;
 
+use crate::causes::chain;
 use crate::db::ownership::{self, Judgement, Ownership};
 use crate::db::relay::{self, Event};
 use crate::db::store::{self, Bury, Changes};
@@ -13,12 +14,11 @@ use crate::db::{self, OwnerPool};
 use crate::dispatch::flow;
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::FRAMING_MAX_BYTES;
-use crate::dispatch::worker::chain;
 use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
 use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
-use crate::kafka::{HOST_HEADER_PREFIX, Record, murmur2};
+use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use sqlx::postgres::PgListener;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -217,11 +217,7 @@ impl Leader<'_> {
     }
 
     fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
-        let partitions = self.relay.cluster.topic(&event.topic).map_or(1, |t| t.partitions);
-        let partition = match &event.key {
-            Some(key) => murmur2::partition(key, partitions),
-            None => (seq % i64::from(partitions)) as i32,
-        };
+        let partition = self.relay.cluster.partition_for(&event.topic, event.key.as_deref(), seq);
         let headers = event
             .headers
             .iter()

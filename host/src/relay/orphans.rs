@@ -5,10 +5,10 @@
 //! are cleared within moments, so only old ones are looked for; should there be an owner after all, it is fenced and takes
 //! over again, which is safe and loses nothing.
 
+use crate::causes::chain;
 use crate::db::ownership;
 use crate::db::{self, OwnerPool};
 use crate::dispatch::outbox::{self, Numbered};
-use crate::dispatch::worker::chain;
 use crate::kafka::producer::Producer;
 use std::sync::Arc;
 use std::time::Duration;
