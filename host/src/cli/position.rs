@@ -1,7 +1,7 @@
 //! `fnhost position`: the way out where a partition stopped because its stored position does not fit the log.
 
 use super::Application;
-use super::ground::Ground;
+use super::ground::Beside;
 use crate::db::views;
 use crate::kafka::TopicPartition;
 use crate::kafka::cluster::Cluster;
@@ -40,14 +40,14 @@ pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
         topic,
         number.parse().context("--partition takes TOPIC/NUMBER, for example order-events/0")?,
     );
-    let ground = Ground::attach(&args.app).await?;
-    let moved = move_position(&args, &ground, &tp).await;
-    ground.close().await;
+    let beside = Beside::attach(&args.app).await?;
+    let moved = move_position(&args, &beside, &tp).await;
+    beside.owner.close().await;
     moved
 }
 
-async fn move_position(args: &PositionArgs, ground: &Ground, tp: &TopicPartition) -> anyhow::Result<()> {
-    let kafka = args.kafka.as_ref().or(ground.kafka.as_ref()).context("pass --kafka (FNHOST_KAFKA)")?;
+async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition) -> anyhow::Result<()> {
+    let kafka = args.kafka.as_ref().or(beside.kafka.as_ref()).context("pass --kafka (FNHOST_KAFKA)")?;
     let cluster = Cluster::connect(kafka).await?;
     let position = match args.to.parse::<i64>() {
         Ok(offset) => offset,
@@ -60,9 +60,10 @@ async fn move_position(args: &PositionArgs, ground: &Ground, tp: &TopicPartition
         bounds.start,
         bounds.end
     );
-    let former = views::set_position(&ground.owner, ground.deployment(), &args.trigger, tp, position)
-        .await?
-        .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
+    let former =
+        views::set_position(&beside.owner, &beside.manifest.application.name, &args.trigger, tp, position)
+            .await?
+            .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
     println!("{tp}: position {former} -> {position}");
     Ok(())
 }

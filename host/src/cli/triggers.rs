@@ -75,6 +75,7 @@ impl Triggers {
     }
 
     async fn start_all(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
+        self.relays.spawn(self.cluster.clone().keep_fresh(self.stop_relays.clone()));
         self.start_relays(context.ground).await?;
         for trigger in &context.ground.manifest.kafka {
             let subscription = self.subscription(context, trigger).await?;

@@ -60,7 +60,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let admin_listener = bind(args.admin, "--admin").await?;
     let mut signals = Signals::new()?;
     let mut ground = tokio::select! {
-        ground = Ground::prepare(&args.app, args.kafka.as_deref(), with_kafka) => ground?,
+        ground = Ground::prepare(&args.app, args.kafka.as_deref(), with_kafka, false) => ground?,
         () = signals.stop() => return Ok(()),
     };
     let outcome = serve(&args, &mut ground, http_listener, admin_listener, &mut signals, began).await;
@@ -132,7 +132,7 @@ async fn serve(
     let lost = tokio::select! {
         () = ready => None,
         () = signals.stop() => None,
-        lost = watch(&mut ground.servers) => Some(lost),
+        lost = ground.servers.watch() => Some(lost),
     };
     tracing::info!("draining; a second Ctrl-C stops at once");
     started.store(false, Ordering::Release);
@@ -148,14 +148,6 @@ async fn serve(
         () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
     }
     lost.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// Waits until a private server is lost for good.
-async fn watch(servers: &mut Option<embedded::Servers>) -> embedded::Error {
-    match servers {
-        Some(servers) => servers.watch().await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

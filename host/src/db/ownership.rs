@@ -125,7 +125,7 @@ async fn try_raise_epoch(
              SELECT COALESCE(p.owner <> $4, false) AS unclean FROM fnhost.partition p
               WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE)
          UPDATE fnhost.partition p
-            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid()
+            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid(), chosen = false
            FROM before
           WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3
          RETURNING p.token, p.epoch, before.unclean",

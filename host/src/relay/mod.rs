@@ -36,8 +36,6 @@ const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Rounds with events in a row after which inserts need not notify: the relay looks again by itself.
 const BUSY_ROUNDS: u32 = 3;
-/// How often the numbers of partitions of the target topics are read anew.
-const TOPIC_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One component's relay.
 pub struct Relay {
@@ -112,7 +110,6 @@ impl Relay {
             renewed: Instant::now(),
             notified: false,
         };
-        let mut refreshed = Instant::now();
         let mut busy_rounds = 0;
         while !stop.is_cancelled() {
             if leader.relay_once().await? > 0 {
@@ -123,10 +120,6 @@ impl Relay {
                 continue;
             }
             busy_rounds = 0;
-            if refreshed.elapsed() > TOPIC_REFRESH_INTERVAL {
-                refreshed = Instant::now();
-                self.cluster.refresh().await?;
-            }
             leader.sleep(&mut listener, stop).await?;
         }
         leader.resign().await;

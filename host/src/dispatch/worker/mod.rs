@@ -76,7 +76,10 @@ pub async fn run(
     let mut first = true;
     let mut careful = 0;
     while !stop.is_cancelled() {
-        status.set(State::TakingOver);
+        // What stopped or delayed it stays visible, and is said once, until it is owned.
+        if status.state() == State::Owned {
+            status.set(State::TakingOver);
+        }
         let began = Instant::now();
         let exit = match take_over(&subscription, &assigned, &status, first, &mut careful).await {
             Ok(mut worker) => {

@@ -3,6 +3,7 @@
 use super::{Exit, Worker};
 use crate::db;
 use crate::db::ownership::{self, Loaded};
+use crate::db::schema::StoredPosition;
 use crate::dispatch::outbox::{self, Numbered};
 use crate::dispatch::parking::Parking;
 use crate::dispatch::plan::Item;
@@ -27,7 +28,7 @@ pub(super) async fn take_over<'a>(
         db::schema::store_start(&subscription.owner, subscription.trigger, &assigned.tp, assigned.position)
             .await?;
     check_position(subscription, assigned, stored, group_position).await?;
-    assigned.prove_membership(stored).await?;
+    assigned.prove_membership(stored.position).await?;
     let taken =
         ownership::raise_epoch(&subscription.owner, subscription.trigger, &assigned.tp, subscription.host)
             .await?;
@@ -46,10 +47,11 @@ pub(super) async fn take_over<'a>(
 async fn check_position(
     subscription: &Subscription,
     assigned: &Assigned,
-    stored: i64,
+    stored: StoredPosition,
     group_position: Option<i64>,
 ) -> Result<(), Exit> {
     let tp = &assigned.tp;
+    let StoredPosition { position: stored, chosen } = stored;
     let cure = format!(
         "decide where to go on: fnhost position --trigger {} --partition {tp} --to earliest|latest|OFFSET",
         subscription.id
@@ -67,7 +69,7 @@ async fn check_position(
             bounds.start
         )));
     }
-    if let Some(group) = group_position.filter(|g| *g > stored) {
+    if let Some(group) = group_position.filter(|g| *g > stored && !chosen) {
         return Err(Exit::Stopped(format!(
             "the stored position {stored} is below the group's offset {group}: the database lost what it had committed; {cure}"
         )));
