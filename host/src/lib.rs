@@ -17,7 +17,3 @@ pub mod http;
 pub mod kafka;
 pub mod manifest;
 pub mod relay;
-
-#[cfg(test)]
-#[path = "../tests/support/postgres.rs"]
-mod test_postgres;
