@@ -2,7 +2,7 @@
 
 use super::{Error, OwnerPool, batch, ident, literal};
 use crate::kafka::TopicPartition;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};

@@ -1,0 +1,21 @@
+//! What the whole-system tests stand on: the real `fnhost` with its private Postgres and Kafka, a typed client of the
+//! order system, the database behind it, and the one judge of whether an outcome is consistent.
+//!
+//! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
+//! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults;
+//! [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with a deadline, by
+//! [`wait::until`].
+//!
+//! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
+
+pub mod client;
+pub mod consistency;
+pub mod customer;
+pub mod database;
+pub mod kafka;
+pub mod keys;
+pub mod load;
+pub mod outcome;
+mod process;
+pub mod system;
+pub mod wait;

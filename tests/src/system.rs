@@ -1,0 +1,419 @@
+//! The real `fnhost`: started, awaited, signalled, restarted, joined by a second one, and ended with its test.
+
+use crate::client::Client;
+use crate::database::Database;
+use crate::keys::keys;
+use crate::process::{self, Folder};
+use crate::wait::{Look, until};
+use anyhow::Context as _;
+use http::StatusCode;
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// Time until every partition is owned, on a busy machine and on an empty data directory.
+pub const READY_DEADLINE: Duration = Duration::from_secs(90);
+/// Time in which a drained fnhost ends, its servers included.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
+/// Attempts of a record in the manifest of the tests: enough for `tok_slow`, and `tok_down` ends in seconds.
+pub const MAX_ATTEMPTS: u32 = 6;
+/// Ports that are tried: neither in Linux's ephemeral range nor where fnhost looks for those of its servers.
+const PORTS: std::ops::Range<u16> = 12_000..20_000;
+/// Variables that would reach into the fnhosts of the tests.
+const VARIABLES: [&str; 7] = [
+    "FNHOST_LISTEN",
+    "FNHOST_ADMIN",
+    "FNHOST_KAFKA",
+    "FNHOST_DATABASE",
+    "FNHOST_DATA_DIR",
+    "FNHOST_MANIFEST",
+    "FNHOST_ROLE_SECRET",
+];
+
+/// How an fnhost is run, besides its addresses and its data directory.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Changes the text of the manifest.
+    pub manifest: Option<fn(String) -> String>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+/// One fnhost, running or not, with a data directory of its own. Ends with this value.
+#[derive(Debug)]
+pub struct Fnhost {
+    setup: Setup,
+    http: u16,
+    admin: u16,
+    child: Option<Child>,
+    // Dropped last.
+    folder: Folder,
+}
+
+impl Fnhost {
+    /// A new one with private servers, ready.
+    ///
+    /// # Errors
+    /// It does not become ready; the error has its log.
+    pub async fn start(setup: Setup) -> anyhow::Result<Self> {
+        let mut fnhost = Self::new(setup)?;
+        fnhost.restart().await?;
+        fnhost.database().await?.note_stock().await?;
+        Ok(fnhost)
+    }
+
+    /// The one that the tests of a test program share, which leave its stock of other tests alone.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn shared() -> anyhow::Result<Shared> {
+        static SHARED: OnceCell<Fnhost> = OnceCell::const_new();
+        let fnhost = SHARED.get_or_try_init(|| Self::start(Setup::default())).await?;
+        let log_start = std::fs::metadata(fnhost.log_path())?.len();
+        Ok(Shared { fnhost, log_start })
+    }
+
+    /// Another one in the same groups: on the servers of this one, which must run.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn join(&self) -> anyhow::Result<Self> {
+        let mut other = Self::new(self.setup_of_joining()?)?;
+        other.restart().await?;
+        Ok(other)
+    }
+
+    /// How a host is run that works on the servers of this one.
+    ///
+    /// # Errors
+    /// This one has not started its servers.
+    pub fn setup_of_joining(&self) -> anyhow::Result<Setup> {
+        let secret = std::fs::read_to_string(self.data_dir().join("secrets/roles"))?;
+        let environment = [
+            ("FNHOST_KAFKA", self.kafka()?),
+            ("FNHOST_DATABASE", self.database_url()?),
+            // The roles keep the passwords that the first host gave them.
+            ("FNHOST_ROLE_SECRET", secret.trim().to_owned()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        Ok(Setup { environment, ..self.setup.clone() })
+    }
+
+    /// One that is not running yet.
+    ///
+    /// # Errors
+    /// Something is not built, or no port is free.
+    pub fn new(setup: Setup) -> anyhow::Result<Self> {
+        let folder = Folder::new()?;
+        let fnhost = Self { setup, http: free_port()?, admin: free_port()?, child: None, folder };
+        std::fs::create_dir(fnhost.data_dir())?;
+        // Compiled images are found by their content, so all systems of all runs can share them.
+        let images = target_dir()?.join("../tmp/fnhost-tests-images");
+        // fnhost trusts what only its own account can write.
+        DirBuilder::new().recursive(true).mode(0o700).create(&images)?;
+        std::os::unix::fs::symlink(images, fnhost.data_dir().join("cache"))?;
+        let mut text = manifest()?;
+        if let Some(change) = fnhost.setup.manifest {
+            text = change(text);
+        }
+        std::fs::write(fnhost.manifest_path(), text)?;
+        Ok(fnhost)
+    }
+
+    /// Starts it where it does not run, on its directory and addresses, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready; the error has its log.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_ready().await
+    }
+
+    /// Starts it, and does not wait.
+    ///
+    /// # Errors
+    /// It runs already, or cannot be run.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.child.is_none(), "it runs already");
+        let program = target_dir()?.join("fnhost");
+        anyhow::ensure!(program.exists(), "{} is missing: run `./dev build`", program.display());
+        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let child = process::spawn(&program, |command| {
+            command.arg("up").args(self.arguments()).args(&self.setup.arguments);
+            command.stdin(Stdio::null());
+            if let (Ok(out), Ok(err)) = (log.try_clone(), log.try_clone()) {
+                command.stdout(out).stderr(err);
+            }
+            for name in VARIABLES {
+                command.env_remove(name);
+            }
+            command.env("SPIN_VARIABLE_TOKEN_PRIVATE_KEY", &keys().private_pem);
+            command.env("SPIN_VARIABLE_TOKEN_PUBLIC_KEYS", &keys().public_jwks);
+            command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
+        })?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let (http, admin) = (address(self.http), address(self.admin));
+        let pairs: [(&str, OsString); 4] = [
+            ("-f", self.manifest_path().into()),
+            ("--data-dir", self.data_dir().into()),
+            ("--listen", http.into()),
+            ("--admin", admin.into()),
+        ];
+        pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value]).collect()
+    }
+
+    /// Waits until every partition that it is given is owned.
+    ///
+    /// # Errors
+    /// It ended, or is not ready within [`READY_DEADLINE`]; the error has its log.
+    pub async fn wait_ready(&mut self) -> anyhow::Result<()> {
+        let admin = self.admin()?;
+        let ready = until("readiness", READY_DEADLINE, async || {
+            if let Some(status) = self.ended()? {
+                anyhow::bail!("it ended: {status}");
+            }
+            match admin.get("/readyz").await {
+                Ok(answer) => Ok(Look::from_bool(answer.status == StatusCode::OK, answer.to_string())),
+                Err(error) => Ok(Look::NotYet(format!("{error:#}"))),
+            }
+        });
+        let ready = ready.await;
+        ready.with_context(|| format!("fnhost is not ready; its log:\n{}", self.log()))
+    }
+
+    /// Its exit status, where it has ended.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.as_mut().context("it is not running")?.try_wait()?)
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It still runs after [`STOP_DEADLINE`].
+    pub async fn wait_end(&mut self) -> anyhow::Result<ExitStatus> {
+        let ended = until("the end of fnhost", STOP_DEADLINE, async || {
+            Ok(Look::from_option(self.ended()?, "it is running"))
+        });
+        let status = ended.await?;
+        self.child = None;
+        Ok(status)
+    }
+
+    /// Ctrl-C: waits until it has drained and ended.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn interrupt(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::INT)?;
+        self.wait_end().await
+    }
+
+    /// `kill -9`: ends it at once.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        process::kill(&mut self.child.take().context("it is not running")?)?;
+        Ok(())
+    }
+
+    /// Stops it where it stands, locks and connections in hand.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a frozen one go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let sent = self.child.as_ref().is_some_and(|child| process::signal(child, signal));
+        anyhow::ensure!(sent, "it is not running");
+        Ok(())
+    }
+
+    /// A client of the HTTP address, with connections of its own.
+    ///
+    /// # Errors
+    /// None; for `?`.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&address(self.http))
+    }
+
+    /// A client of the admin address.
+    ///
+    /// # Errors
+    /// None; for `?`.
+    pub fn admin(&self) -> anyhow::Result<Client> {
+        Client::new(&address(self.admin))
+    }
+
+    /// Bootstrap address of its private Kafka.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn kafka(&self) -> anyhow::Result<String> {
+        Ok(format!("127.0.0.1:{}", self.kept("run/kafka.port")?))
+    }
+
+    /// URL of its private database, as the owner.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn database_url(&self) -> anyhow::Result<String> {
+        let (password, port) = (self.kept("secrets/postgres")?, self.kept("run/postgres.port")?);
+        Ok(format!("postgres://fnhost:{password}@127.0.0.1:{port}/fnhost"))
+    }
+
+    /// Its private database, as the owner.
+    ///
+    /// # Errors
+    /// It has none, or it does not answer.
+    pub async fn database(&self) -> anyhow::Result<Database> {
+        Database::connect(&self.database_url()?).await
+    }
+
+    fn kept(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.data_dir().join(name);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Its data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its manifest, a copy that this fnhost has alone.
+    #[must_use]
+    pub fn manifest_path(&self) -> PathBuf {
+        self.folder.path().join("spin.toml")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// All it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_path()).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether anything of it still runs: itself, or a server that it started.
+    ///
+    /// # Errors
+    /// The process table cannot be read.
+    pub fn wait_nothing_left(&self) -> anyhow::Result<()> {
+        process::wait_for_servers(&self.data_dir())
+    }
+}
+
+impl Drop for Fnhost {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = process::kill(&mut child);
+        }
+        if std::thread::panicking() {
+            print_log(&self.log(), self.folder.path());
+        }
+        if let Err(error) = self.wait_nothing_left() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// The shared fnhost, as one test has it: when the test fails, what was logged meanwhile is printed.
+#[derive(Debug)]
+pub struct Shared {
+    fnhost: &'static Fnhost,
+    log_start: u64,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Fnhost;
+
+    fn deref(&self) -> &Fnhost {
+        self.fnhost
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.fnhost.log();
+            let start = usize::try_from(self.log_start).unwrap_or_default();
+            print_log(log.get(start..).unwrap_or(&log), self.fnhost.folder.path());
+        }
+    }
+}
+
+fn print_log(log: &str, folder: &Path) {
+    // One write, so that the logs of tests that fail together do not mix.
+    let text = format!("---- fnhost in {} ----\n{log}---- end of its log ----\n", folder.display());
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The checkout's manifest for any place: its paths are absolute, and its records have [`MAX_ATTEMPTS`].
+fn manifest() -> anyhow::Result<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?.to_owned();
+    let mut text = std::fs::read_to_string(root.join("spin.toml"))?;
+    for folder in ["target/functions/", "migrations/", "demo/"] {
+        text = text.replace(&format!("\"{folder}"), &format!("\"{}/{folder}", root.display()));
+    }
+    let attempts = "max_attempts = 8";
+    anyhow::ensure!(text.contains(attempts), "spin.toml has no longer {attempts}");
+    Ok(text.replace(attempts, &format!("max_attempts = {MAX_ATTEMPTS}")))
+}
+
+/// The folder `release` (or that of another profile) in which cargo built the running test.
+fn target_dir() -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder =
+        test.parent().and_then(Path::parent).context("the test runs outside of a target directory")?;
+    Ok(folder.to_owned())
+}
+
+fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+/// A port that nobody listens on, and that no other caller in this process was given.
+fn free_port() -> anyhow::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let len = PORTS.end - PORTS.start;
+    // Test processes that run at the same time begin at different places.
+    let first = u16::try_from(std::process::id() % 97).unwrap_or_default() * 80;
+    for _ in 0..len {
+        let port = PORTS.start + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % len;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port of {PORTS:?} is free")
+}

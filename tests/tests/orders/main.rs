@@ -1,0 +1,3 @@
+//! Whole orders, as readable stories over HTTP, and what is refused on the way.
+
+mod stories;
