@@ -2,9 +2,12 @@
 
 use crate::customer::Customer;
 use anyhow::Context as _;
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use std::str::FromStr as _;
 use std::time::Duration;
 
+/// What tells the sessions of the tests from those of the system.
+const APPLICATION_NAME: &str = "tests";
 /// Connections of a test.
 const CONNECTIONS_MAX: u32 = 4;
 /// Time in which the database answers.
@@ -24,7 +27,8 @@ impl Database {
     /// It does not answer.
     pub async fn connect(url: &str) -> anyhow::Result<Self> {
         let options = PgPoolOptions::new().max_connections(CONNECTIONS_MAX).acquire_timeout(CONNECT_DEADLINE);
-        let pool = options.connect(url).await.context("connect to the system's database")?;
+        let login = PgConnectOptions::from_str(url)?.application_name(APPLICATION_NAME);
+        let pool = options.connect_with(login).await.context("connect to the system's database")?;
         Ok(Self { pool })
     }
 
@@ -74,14 +78,13 @@ impl Database {
         sqlx::query_scalar(sql).fetch_one(&self.pool).await.with_context(|| sql.to_owned())
     }
 
-    /// Ends every session of the functions' roles and of the hosts, but not this one's; answers how many.
+    /// Ends every session of the functions' roles and of the hosts; answers how many.
     ///
     /// # Errors
     /// What the database refused.
     pub async fn terminate_sessions(&self) -> anyhow::Result<i64> {
         let sql = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-                    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-                      AND application_name IS DISTINCT FROM 'tests'";
-        self.count(sql).await
+                    WHERE backend_type = 'client backend' AND application_name IS DISTINCT FROM $1";
+        Ok(sqlx::query_scalar(sql).bind(APPLICATION_NAME).fetch_one(&self.pool).await?)
     }
 }

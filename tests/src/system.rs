@@ -47,6 +47,8 @@ pub struct Setup {
     pub arguments: Vec<String>,
     /// Variables of its environment.
     pub environment: Vec<(String, String)>,
+    /// The data directory of another one, in place of its own.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// One fnhost, running or not, with a data directory of its own. Ends with this value.
@@ -116,12 +118,9 @@ impl Fnhost {
     pub fn new(setup: Setup) -> anyhow::Result<Self> {
         let folder = Folder::new()?;
         let fnhost = Self { setup, http: free_port()?, admin: free_port()?, child: None, folder };
-        std::fs::create_dir(fnhost.data_dir())?;
-        // Compiled images are found by their content, so all systems of all runs can share them.
-        let images = target_dir()?.join("../tmp/fnhost-tests-images");
-        // fnhost trusts what only its own account can write.
-        DirBuilder::new().recursive(true).mode(0o700).create(&images)?;
-        std::os::unix::fs::symlink(images, fnhost.data_dir().join("cache"))?;
+        if fnhost.setup.data_dir.is_none() {
+            share_images(&fnhost.data_dir())?;
+        }
         let mut text = manifest()?;
         if let Some(change) = fnhost.setup.manifest {
             text = change(text);
@@ -145,8 +144,7 @@ impl Fnhost {
     /// It runs already, or cannot be run.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.child.is_none(), "it runs already");
-        let program = target_dir()?.join("fnhost");
-        anyhow::ensure!(program.exists(), "{} is missing: run `./dev build`", program.display());
+        let program = program()?;
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = process::spawn(&program, |command| {
             command.arg("up").args(self.arguments()).args(&self.setup.arguments);
@@ -157,8 +155,7 @@ impl Fnhost {
             for name in VARIABLES {
                 command.env_remove(name);
             }
-            command.env("SPIN_VARIABLE_TOKEN_PRIVATE_KEY", &keys().private_pem);
-            command.env("SPIN_VARIABLE_TOKEN_PUBLIC_KEYS", &keys().public_jwks);
+            command.envs(token_variables());
             command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         })?;
         self.child = Some(child);
@@ -306,7 +303,7 @@ impl Fnhost {
     /// Its data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.setup.data_dir.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
     /// Its manifest, a copy that this fnhost has alone.
@@ -346,6 +343,59 @@ impl Drop for Fnhost {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Another program beside an fnhost, run by a shell script. Ends with this value.
+#[derive(Debug)]
+pub struct Companion {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Companion {
+    /// Runs `script` with the keys of the tests and these variables.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn run(
+        script: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let output = OpenOptions::new().create(true).append(true).open(log)?;
+        let errors = output.try_clone()?;
+        let child = process::spawn(Path::new("sh"), |command| {
+            command.args(["-c", script]).stdin(Stdio::null()).stdout(output).stderr(errors);
+            command.envs(token_variables()).envs(environment);
+        })?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// # Errors
+    /// It has ended; the error has its log.
+    pub fn check_runs(&mut self) -> anyhow::Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            anyhow::bail!("it ended: {status}\n{}", std::fs::read_to_string(&self.log)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        let _ = process::kill(&mut self.child);
+        if std::thread::panicking() {
+            print_log(&std::fs::read_to_string(&self.log).unwrap_or_default(), &self.log);
+        }
+    }
+}
+
+/// The variables of the keys, as `./dev up` gives them.
+fn token_variables() -> [(&'static str, &'static str); 2] {
+    [
+        ("SPIN_VARIABLE_TOKEN_PRIVATE_KEY", &keys().private_pem),
+        ("SPIN_VARIABLE_TOKEN_PUBLIC_KEYS", &keys().public_jwks),
+    ]
 }
 
 /// The shared fnhost, as one test has it: when the test fails, what was logged meanwhile is printed.
@@ -389,6 +439,27 @@ fn manifest() -> anyhow::Result<String> {
     let attempts = "max_attempts = 8";
     anyhow::ensure!(text.contains(attempts), "spin.toml has no longer {attempts}");
     Ok(text.replace(attempts, &format!("max_attempts = {MAX_ATTEMPTS}")))
+}
+
+/// Makes a data directory that finds the functions compiled: images go by their content, so all systems of all runs can
+/// share them.
+fn share_images(data_dir: &Path) -> anyhow::Result<()> {
+    let images = target_dir()?.join("../tmp/fnhost-tests-images");
+    // fnhost trusts what only its own account can write.
+    DirBuilder::new().recursive(true).mode(0o700).create(&images)?;
+    std::fs::create_dir(data_dir)?;
+    std::os::unix::fs::symlink(images, data_dir.join("cache"))?;
+    Ok(())
+}
+
+/// The `fnhost` that cargo built beside the running test.
+///
+/// # Errors
+/// It is not there.
+pub fn program() -> anyhow::Result<PathBuf> {
+    let program = target_dir()?.join("fnhost");
+    anyhow::ensure!(program.exists(), "{} is missing: run `./dev build`", program.display());
+    Ok(program)
 }
 
 /// The folder `release` (or that of another profile) in which cargo built the running test.

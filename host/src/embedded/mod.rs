@@ -165,10 +165,12 @@ async fn supervise(
             server.keep(options.start_deadline, options.stop_deadline, stop.clone(), lost.clone()).await;
         }
     };
-    // With no server to keep, the lock is still kept until the stop.
+    // With addresses given there is no server to keep, and the directory is still held until the caller stops.
     let mut told = stop.clone();
-    let until_told = async { drop(told.wait_for(|told| *told).await) };
-    tokio::join!(keep(postgres), keep(kafka), until_told);
+    let hold = async {
+        let _ = told.wait_for(|stop| *stop).await;
+    };
+    tokio::join!(keep(postgres), keep(kafka), hold);
 }
 
 /// Takes the directory and brings up both servers at the same time.

@@ -1,3 +1,5 @@
 //! Whole orders, as readable stories over HTTP, and what is refused on the way.
 
+mod records;
+mod refusals;
 mod stories;
