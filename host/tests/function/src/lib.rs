@@ -18,7 +18,6 @@ use fnhost::dispatch::wasm::WasmHandler;
 use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost::manifest::{KafkaTrigger, Manifest, Secret, VariableSources};
 use fnhost_test_postgres::TestPostgres;
-use kit::kafka::Header;
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::path::{Path, PathBuf};
@@ -208,8 +207,4 @@ async fn migrate(manifest: &Manifest, name: &str, postgres: &TestPostgres, place
     schema::migrate(&owner, &[function]).await.expect("the migrations");
     owner.close().await;
     database.schema.clone()
-}
-
-fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a [u8]> {
-    headers.iter().find(|header| header.name == name).map(|header| header.value.as_slice())
 }
