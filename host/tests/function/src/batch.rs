@@ -1,6 +1,6 @@
 //! Batches as the dispatch delivers them.
 
-use super::{Function, header};
+use super::Function;
 use fnhost::db::session::{SharedTransaction, Transaction};
 use fnhost::dispatch::plan::{self, Item};
 use fnhost::dispatch::{CallFailure, Handler as _};
@@ -150,8 +150,10 @@ fn item(message: &Message) -> Item {
 
 /// Reads an emitted message back, as its consumer would.
 fn event(emit: &Emit) -> Event {
-    let text =
-        |name| std::str::from_utf8(header(&emit.headers, name).expect("a CloudEvents header")).expect("text");
+    let text = |name: &str| {
+        let header = emit.headers.iter().find(|header| header.name == name).expect("a CloudEvents header");
+        std::str::from_utf8(&header.value).expect("text")
+    };
     let event = Event::from_json(text("ce_type"), emit.value.as_deref().expect("a value")).expect("an event");
     assert_eq!(emit.topic, event.topic(), "each event has its topic");
     assert_eq!(emit.key.as_deref(), Some(event.order_id().to_string().as_bytes()), "the key is the order");

@@ -102,7 +102,7 @@ impl Call<'_> {
 
     async fn try_send_bytes(self, body: Bytes) -> Result<Answer, fnhost::engine::CallError> {
         let component = &self.function.component;
-        let request = self.request.body(Full::new(body).map_err(|never| match never {})).expect("a request");
+        let request = self.request.body(Full::new(body)).expect("a request");
         let response = component.call_http(component.call_state(), request).await?;
         let status: StatusCode = response.status();
         let location =

@@ -18,7 +18,6 @@ use fnhost::dispatch::wasm::WasmHandler;
 use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost::manifest::{KafkaTrigger, Manifest, Secret, VariableSources};
 use fnhost_test_postgres::TestPostgres;
-use kit::kafka::Header;
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::path::{Path, PathBuf};
@@ -201,11 +200,7 @@ async fn migrate(manifest: &Manifest, name: &str, postgres: &TestPostgres, place
         migrations: database.migrations.as_deref(),
         events: database.events.as_deref(),
     };
-    schema::migrate(&owner, &[function]).await.expect("the migrations");
+    schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false }).await.expect("the migrations");
     owner.close().await;
     database.schema.clone()
-}
-
-fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a [u8]> {
-    headers.iter().find(|header| header.name == name).map(|header| header.value.as_slice())
 }
