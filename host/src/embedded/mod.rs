@@ -26,7 +26,7 @@ mod ports;
 mod postgres;
 mod process;
 
-pub use directory::secret;
+pub use directory::{Attached, attach, secret};
 pub use error::Error;
 
 use std::path::PathBuf;
@@ -165,7 +165,10 @@ async fn supervise(
             server.keep(options.start_deadline, options.stop_deadline, stop.clone(), lost.clone()).await;
         }
     };
-    tokio::join!(keep(postgres), keep(kafka));
+    // With no server to keep, the lock is still kept until the stop.
+    let mut told = stop.clone();
+    let until_told = async { drop(told.wait_for(|told| *told).await) };
+    tokio::join!(keep(postgres), keep(kafka), until_told);
 }
 
 /// Takes the directory and brings up both servers at the same time.
