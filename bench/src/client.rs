@@ -46,6 +46,8 @@ impl Connection {
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
+        // The answer before is read, but the connection may still have to notice.
+        self.sender.ready().await?;
         let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))

@@ -41,8 +41,15 @@ pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let owner = OwnerPool::connect(PgConnectOptions::from_str(&servers.database)?).await?;
     let cluster = Cluster::connect(&servers.kafka).await?;
     let producer = Arc::new(Producer::new(&servers.kafka)?);
-    let host =
-        Host { manifest, servers, owner, cluster, producer, host: Uuid::new_v4(), registry: Registry::default() };
+    let host = Host {
+        manifest,
+        servers,
+        owner,
+        cluster,
+        producer,
+        host: Uuid::new_v4(),
+        registry: Registry::default(),
+    };
     host.learn_topics().await?;
     let mut running = Vec::new();
     for trigger in &host.manifest.kafka {

@@ -71,7 +71,8 @@ impl Load {
         let mut connection = Connection::open(address).await?;
         let mut tokens = Vec::new();
         for n in 0..users {
-            let login = json!({"email": format!("bench-{n}@example.com"), "password": "correct horse battery"});
+            let login =
+                json!({"email": format!("bench-{n}@example.com"), "password": "correct horse battery"});
             connection.post("/auth/register", "", &login, StatusCode::CREATED).await?;
             let session = connection.post("/auth/login", "", &login, StatusCode::OK).await?;
             let token = session["access_token"].as_str().context("no access_token")?;
@@ -137,8 +138,10 @@ impl Load {
 }
 
 async fn post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Uuid> {
-    let items: Vec<_> =
-        orders::lines(n).into_iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
+    let items: Vec<_> = orders::lines(n)
+        .into_iter()
+        .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
+        .collect();
     let body = json!({"items": items, "payment_token": "tok_ok"});
     let order = connection.post("/orders", token, &body, StatusCode::ACCEPTED).await?;
     order["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer has no order_id")
@@ -175,11 +178,16 @@ impl Confirmations {
         let (mut latencies, mut last_ms) = (Vec::with_capacity(accepted.len()), 0.0_f64);
         while !accepted.is_empty() {
             let left = accepted.len();
-            anyhow::ensure!(Instant::now() < deadline, "{left} orders were not confirmed within {DRAIN_TIMEOUT:?}");
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{left} orders were not confirmed within {DRAIN_TIMEOUT:?}"
+            );
             let Some(record) = self.0.poll(POLL_TIMEOUT) else { continue };
             let record = record?;
             let confirms = record.headers().is_some_and(|headers| {
-                headers.iter().any(|header| header.key == "ce_type" && header.value == Some(b"order.confirmed"))
+                headers
+                    .iter()
+                    .any(|header| header.key == "ce_type" && header.value == Some(b"order.confirmed"))
             });
             let id = record.key_view::<str>().and_then(|key| key.ok()?.parse::<Uuid>().ok());
             let due_ms = id.filter(|_| confirms).and_then(|id| accepted.remove(&id));

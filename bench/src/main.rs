@@ -103,10 +103,18 @@ struct Baselines {
     servers: Servers,
 }
 
+/// The host's own, so that the native baseline differs in nothing but the handler.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("warn").compact().init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter("warn,librdkafka=error")
+        .compact()
+        .init();
     match cli.baseline {
         Some(Baseline::Native(given)) => host_native::run(&given.manifest, given.servers).await,
         Some(Baseline::Plain(given)) => plain::run(&given.manifest, given.servers).await,
@@ -192,7 +200,9 @@ async fn sagas(base: &Base, plan: &Plan, report: &mut Report) -> anyhow::Result<
     let ratios = pairs(|wasm, native| wasm.orders_per_s / native.orders_per_s);
     let cpu = |of: fn(&CpuPerOrder) -> f64| {
         let cpu = |run: &SagaRun| of(&run.cpu_us_per_order);
-        median(runs(Runner::Native).iter().zip(runs(Runner::Wasm)).map(|(native, wasm)| cpu(native) / cpu(wasm)))
+        median(
+            runs(Runner::Native).iter().zip(runs(Runner::Wasm)).map(|(native, wasm)| cpu(native) / cpu(wasm)),
+        )
     };
     let summary = Saga {
         wasm_orders_per_s: rate(Runner::Wasm),

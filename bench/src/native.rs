@@ -11,7 +11,10 @@ use kit::{Row, Sql, SqlError, Value};
 use payment::gateway::Clock;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgStatement};
 use sqlx::types::JsonRawValue;
-use sqlx::{Arguments as _, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _, TypeInfo as _};
+use sqlx::{
+    Arguments as _, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
+    TypeInfo as _,
+};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -209,7 +212,9 @@ fn bind(arguments: &mut PgArguments, value: Value) -> Result<(), sqlx::error::Bo
         Value::Int64(value) => arguments.add(value),
         Value::Text(value) => arguments.add(value),
         Value::Bytes(value) => arguments.add(value),
-        Value::Json(value) => arguments.add(serde_json::from_slice::<Box<JsonRawValue>>(&value).map(sqlx::types::Json)?),
+        Value::Json(value) => {
+            arguments.add(serde_json::from_slice::<Box<JsonRawValue>>(&value).map(sqlx::types::Json)?)
+        }
         Value::Int32Array(values) => arguments.add(values),
         Value::Int64Array(values) => arguments.add(values),
         Value::TextArray(values) => arguments.add(values),

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 use fnhost::capabilities::postgres::{Access, CallPostgres};
 use fnhost::db::OwnerPool;
 use fnhost::db::ownership::{self, Ownership};
+use fnhost::db::schema::{self, role_password};
 use fnhost::db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
 use fnhost::db::store::{self, Changes};
-use fnhost::db::schema::{self, role_password};
 use fnhost::engine::kafka::{Batch, Header, Message};
 use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost::kafka::TopicPartition;
@@ -34,7 +34,8 @@ const WARM_UP: usize = 100;
 /// Bytes of each message's value: those of an event.
 const VALUE_BYTES: usize = 300;
 /// The component's limits: those of the functions.
-const LIMITS: Limits = Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None };
+const LIMITS: Limits =
+    Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None };
 
 /// Builds the host's test guest, which answers a message that names no behaviour with `done`, and loads it.
 ///
@@ -44,7 +45,16 @@ pub fn load(workspace: &Path) -> anyhow::Result<LoadedComponent> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
     let built = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .current_dir(workspace)
-        .args(["build", "--quiet", "--profile", "function", "--target", "wasm32-wasip2", "-p", "fnhost-test-guest"])
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "function",
+            "--target",
+            "wasm32-wasip2",
+            "-p",
+            "fnhost-test-guest",
+        ])
         .arg("--target-dir")
         .arg(&target)
         .status()?;

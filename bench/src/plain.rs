@@ -76,7 +76,11 @@ async fn work(trigger: KafkaTrigger, servers: Servers) -> anyhow::Result<()> {
 }
 
 /// One batch in one transaction; answers what it wants sent.
-async fn handle(function: Function, database: &Connected, records: Vec<Message>) -> anyhow::Result<Vec<Emit>> {
+async fn handle(
+    function: Function,
+    database: &Connected,
+    records: Vec<Message>,
+) -> anyhow::Result<Vec<Emit>> {
     database.0.lock().await.execute("BEGIN").await?;
     let reply = function
         .handle(database, Batch::decode(records))
@@ -84,7 +88,10 @@ async fn handle(function: Function, database: &Connected, records: Vec<Message>)
         .map_err(|failure| anyhow::anyhow!("{function:?}: {}", failure.reason))?;
     database.0.lock().await.execute("COMMIT").await?;
     // Parking and dead letters are the host's; the records of a measurement need neither.
-    anyhow::ensure!(reply.outcomes.iter().all(|outcome| *outcome == Outcome::Done), "{function:?} refused a record");
+    anyhow::ensure!(
+        reply.outcomes.iter().all(|outcome| *outcome == Outcome::Done),
+        "{function:?} refused a record"
+    );
     Ok(reply.emits)
 }
 
@@ -117,4 +124,3 @@ fn message(record: &BorrowedMessage<'_>, trigger: &KafkaTrigger) -> Message {
         last_attempt: trigger.max_attempts == 1,
     }
 }
-

@@ -187,7 +187,9 @@ impl Base {
     /// They do not come up.
     pub async fn stage(&self, name: &str) -> anyhow::Result<Stage> {
         let data_dir = self.copy(name)?;
-        let secret = |name: &str| anyhow::Ok(fs::read_to_string(data_dir.join("secrets").join(name))?.trim().to_owned());
+        let secret = |name: &str| {
+            anyhow::Ok(fs::read_to_string(data_dir.join("secrets").join(name))?.trim().to_owned())
+        };
         let (role_secret, instance) = (secret("roles")?, secret("instance")?);
         let private = embedded::start(embedded::Options::new(&data_dir)).await?;
         let servers = Servers {
