@@ -163,7 +163,8 @@ impl SharedTransaction {
         self.0.try_lock().ok()?.take()
     }
 
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, Option<Transaction>> {
+    /// The transaction, for one statement of the call; nothing where it has been taken back.
+    pub async fn lock(&self) -> MutexGuard<'_, Option<Transaction>> {
         self.0.lock().await
     }
 }

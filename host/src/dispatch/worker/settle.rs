@@ -135,7 +135,7 @@ impl Worker<'_> {
             return Ok((Vec::new(), Vec::new()));
         }
         let limits = &self.subscription.limits;
-        let items: Vec<Item> = calls.iter().map(|i| work.items[*i].clone()).collect();
+        let items: Vec<&Item> = calls.iter().map(|i| &work.items[*i]).collect();
         let messages = items.iter().map(|item| message(item, limits)).collect();
         let batch =
             Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };

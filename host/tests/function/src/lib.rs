@@ -200,7 +200,9 @@ async fn migrate(manifest: &Manifest, name: &str, postgres: &TestPostgres, place
         migrations: database.migrations.as_deref(),
         events: database.events.as_deref(),
     };
-    schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false }).await.expect("the migrations");
+    schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false })
+        .await
+        .expect("the migrations");
     owner.close().await;
     database.schema.clone()
 }
