@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod capabilities;
+pub mod causes;
 pub mod cli;
 pub mod db;
 pub mod dispatch;
@@ -16,7 +17,3 @@ pub mod http;
 pub mod kafka;
 pub mod manifest;
 pub mod relay;
-
-#[cfg(test)]
-#[path = "../tests/support/postgres.rs"]
-mod test_postgres;

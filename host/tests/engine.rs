@@ -31,7 +31,7 @@ async fn call(guest: &LoadedComponent, behaviour: &str) -> Result<Vec<Outcome>, 
 async fn replies_come_back_as_the_function_gave_them() {
     let guest = load(|_| {});
     assert!(matches!(call(&guest, "done").await.unwrap()[..], [Outcome::Done, Outcome::Done]));
-    assert!(matches!(&call(&guest, "retry").await.unwrap()[1], Outcome::Retry(why) if why == "later"));
+    assert!(matches!(&call(&guest, "retry-all").await.unwrap()[1], Outcome::Retry(why) if why == "later"));
     assert!(matches!(&call(&guest, "reject").await.unwrap()[0], Outcome::Reject(why) if why == "never"));
     assert!(
         call(&guest, "short-reply").await.unwrap().is_empty(),

@@ -37,6 +37,8 @@ CREATE TABLE partition (
     token        uuid,
     -- A relay's owner must renew before this time.
     lease_until  timestamptz,
+    -- An operator chose the position: it may be below the group's offset. Until the next take-over.
+    chosen       boolean NOT NULL DEFAULT false,
     -- After an unclean end: the offset that was about to be handed to the function, and how often.
     announced    bigint,
     announcements int NOT NULL DEFAULT 0,
@@ -224,6 +226,12 @@ END $$;
 CREATE TABLE seeded (
     schema_name name PRIMARY KEY,
     at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- A digest of the secret from which the roles' passwords are derived: tells a host that has another one.
+CREATE TABLE role_secret (
+    one    boolean PRIMARY KEY DEFAULT true CHECK (one),
+    digest text NOT NULL
 );
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA fnhost FROM PUBLIC;

@@ -1,8 +1,8 @@
 //! `/auth` and the public keys.
 
 use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
-use crate::session::{Refresh, Signer};
-use crate::{password, sql};
+use crate::session::Refresh;
+use crate::{password, session, sql};
 use kit::Host;
 use kit::http::{Request, Response};
 use kit::problem::Problem;
@@ -66,7 +66,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         password: String,
     }
     let input: Input = request.json()?;
-    let signer = Signer::from_variables(host).await?;
+    let signer = session::signer(host).await?;
     let credentials = sql::credentials(host, &domain::normalise_email(&input.email)).await?;
     let hash = credentials.as_ref().map(|credentials| credentials.password_hash.as_str());
     // Nobody has a longer one, so this tells nothing about an account.
@@ -79,7 +79,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     };
     let refresh = Refresh::new()?;
     sql::begin_session(host, credentials.account_id, &refresh).await?;
-    let session = signer.session(credentials.account_id, credentials.role, refresh);
+    let session = session::session(&signer, credentials.account_id, credentials.role, refresh)?;
     Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
 }
 
@@ -89,7 +89,7 @@ async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Probl
         refresh_token: String,
     }
     let input: Input = request.json()?;
-    let signer = Signer::from_variables(host).await?;
+    let signer = session::signer(host).await?;
     let (old, new) = (Refresh::of(input.refresh_token), Refresh::new()?);
     let Some((account_id, role)) = sql::exchange(host, &old, &new).await? else {
         // One that was used before is in two hands, and nobody can tell whose is the right one.
@@ -99,7 +99,7 @@ async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Probl
         }
         return Err(Problem::wrong_credentials("refresh_token", "log in again"));
     };
-    let session = signer.session(account_id, role, new);
+    let session = session::session(&signer, account_id, role, new)?;
     Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
 }
 

@@ -2,11 +2,9 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use kit::Host;
-use kit::ed25519_dalek::SigningKey;
-use kit::ed25519_dalek::pkcs8::DecodePrivateKey;
 use kit::problem::Problem;
 use kit::time::unix_seconds;
-use kit::token::{self, AUDIENCE, Claims, ISSUER, Role};
+use kit::token::{self, AUDIENCE, Claims, ISSUER, Role, Signer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -59,49 +57,37 @@ impl Refresh {
     }
 }
 
-/// The key that access tokens are signed with, and the name it is published under.
-#[derive(Debug)]
-pub struct Signer {
-    key: SigningKey,
-    kid: String,
+/// The key that access tokens are signed with, from the component's variables.
+///
+/// # Errors
+/// 500 where it is missing or is not one of the published ones; the log says which.
+pub async fn signer(host: &impl Host) -> Result<Signer, Problem> {
+    let pem = host.variable(PRIVATE_KEY_VARIABLE).await.map_err(Problem::internal)?;
+    let keys = token::public_keys(host).await?;
+    Signer::new(&pem, &keys).map_err(|error| Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: {error}")))
 }
 
-impl Signer {
-    /// Reads the key pair from the component's variables.
-    ///
-    /// # Errors
-    /// 500 where one is missing or they do not belong together; the log says which.
-    pub async fn from_variables(host: &impl Host) -> Result<Self, Problem> {
-        let pem = host.variable(PRIVATE_KEY_VARIABLE).await.map_err(Problem::internal)?;
-        let key = SigningKey::from_pkcs8_pem(pem.trim())
-            .map_err(|error| Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: {error}")))?;
-        let kid = token::public_keys(host).await?.key_of(&key).map(|public| public.kid.clone());
-        let kid = kid.ok_or_else(|| {
-            Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: its public part is not in token_public_keys"))
-        })?;
-        Ok(Self { key, kid })
-    }
-
-    /// A session for this account.
-    #[must_use]
-    pub fn session(&self, account_id: Uuid, role: Role, refresh: Refresh) -> Session {
-        let now = unix_seconds();
-        let claims = Claims {
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            sub: account_id,
-            role,
-            iat: now,
-            nbf: now,
-            exp: now + ACCESS_SECONDS,
-        };
-        Session {
-            access_token: token::sign(&claims, &self.key, &self.kid),
-            token_type: "Bearer",
-            expires_in: ACCESS_SECONDS,
-            refresh_token: refresh.token,
-        }
-    }
+/// A session for this account.
+///
+/// # Errors
+/// 500 where the token cannot be signed.
+pub fn session(signer: &Signer, account_id: Uuid, role: Role, refresh: Refresh) -> Result<Session, Problem> {
+    let now = unix_seconds();
+    let claims = Claims {
+        iss: ISSUER.to_owned(),
+        aud: AUDIENCE.to_owned(),
+        sub: account_id,
+        role,
+        iat: now,
+        nbf: now,
+        exp: now + ACCESS_SECONDS,
+    };
+    Ok(Session {
+        access_token: signer.sign(&claims).map_err(Problem::internal)?,
+        token_type: "Bearer",
+        expires_in: ACCESS_SECONDS,
+        refresh_token: refresh.token,
+    })
 }
 
 #[cfg(test)]

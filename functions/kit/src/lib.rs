@@ -18,7 +18,6 @@ pub mod token;
 #[doc(hidden)]
 pub mod wasm;
 
-pub use ed25519_dalek;
 pub use sql::{Row, Sql, SqlError, Value};
 
 /// What an HTTP handler has around it: its database and the component's variables.

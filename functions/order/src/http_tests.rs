@@ -1,14 +1,13 @@
 //! What is refused before the database is asked: the host of these tests has keys and no database.
 
 use super::*;
-use kit::ed25519_dalek::SigningKey;
 use kit::http::{BODY_LIMIT_BYTES, Body};
-use kit::token::{AUDIENCE, Claims, ISSUER, Key, KeySet, Role};
+use kit::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
 use kit::{Row, Sql, SqlError, Value};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-struct KeysOnly(KeySet);
+struct KeysOnly;
 
 impl Sql for KeysOnly {
     async fn query(&self, statement: &'static str, _: Vec<Value>) -> Result<Vec<Row>, SqlError> {
@@ -23,15 +22,18 @@ impl Sql for KeysOnly {
 impl Host for KeysOnly {
     async fn variable(&self, name: &str) -> Result<String, String> {
         assert_eq!(name, "token_public_keys");
-        serde_json::to_string(&self.0).map_err(|error| error.to_string())
+        Ok(PUBLIC_KEYS.to_owned())
     }
 }
 
 const GOOD: &str = r#"{"items":[{"sku":"MUG-RED","quantity":1}],"payment_token":"tok_ok"}"#;
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-fn key() -> SigningKey {
-    SigningKey::from_bytes(&[7; 32])
+const PRIVATE_KEY: &str = include_str!("../../kit/testing/private.pem");
+const PUBLIC_KEYS: &str = include_str!("../../kit/testing/public.json");
+
+fn signer() -> Signer {
+    Signer::new(PRIVATE_KEY, &serde_json::from_str(PUBLIC_KEYS).unwrap()).unwrap()
 }
 
 fn request(method: &str, target: &str, body: &str) -> Request {
@@ -45,7 +47,7 @@ fn request(method: &str, target: &str, body: &str) -> Request {
         nbf: now,
         exp: now + 60,
     };
-    let bearer = format!("Bearer {}", token::sign(&claims, &key(), "test"));
+    let bearer = format!("Bearer {}", signer().sign(&claims).unwrap());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Request {
         method: method.to_owned(),
@@ -61,8 +63,7 @@ fn request(method: &str, target: &str, body: &str) -> Request {
 
 /// Status and field of the answer. Nothing here ever waits, so one poll is the whole call.
 fn refusal(request: Request) -> (u16, Option<String>) {
-    let host = KeysOnly(KeySet { keys: vec![Key::new(&key().verifying_key(), "test")] });
-    let answer = pin!(handle(&host, request)).poll(&mut Context::from_waker(Waker::noop()));
+    let answer = pin!(handle(&KeysOnly, request)).poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(response) = answer else { panic!("the call waits for something") };
     assert_eq!(response.header("content-type"), Some("application/problem+json"));
     let problem: serde_json::Value = serde_json::from_slice(&response.body).unwrap();

@@ -160,10 +160,7 @@ impl From<crate::db::Error> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        tracing::warn!(
-            error = crate::dispatch::worker::chain(&self.0),
-            "the admin address cannot read the database"
-        );
+        tracing::warn!(error = crate::causes::chain(&self.0), "the admin address cannot read the database");
         (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
     }
 }

@@ -4,7 +4,7 @@ use super::Application;
 use crate::db::schema::{self, FunctionSchema};
 use crate::db::session::{RolePool, SessionLimits};
 use crate::db::{self, OwnerPool};
-use crate::embedded::{self, Servers};
+use crate::embedded::{self, Attached, Servers};
 use crate::manifest::{Manifest, Secret, Values, VariableSources};
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
@@ -40,13 +40,19 @@ struct Login {
 
 impl Ground {
     /// Reads the manifest, starts what private servers are needed, and prepares the database. `kafka` is the address of a given
-    /// Kafka; `with_kafka` whether one is needed at all.
+    /// Kafka; `with_kafka` whether one is needed at all;
+    /// `rotate` whether the functions' roles may be given the passwords of another secret.
     ///
     /// # Errors
     /// The first thing that is missing or wrong; nothing is left running.
-    pub async fn prepare(app: &Application, kafka: Option<&str>, with_kafka: bool) -> anyhow::Result<Self> {
+    pub async fn prepare(
+        app: &Application,
+        kafka: Option<&str>,
+        with_kafka: bool,
+        rotate: bool,
+    ) -> anyhow::Result<Self> {
         let manifest = Manifest::load(&app.manifest)?;
-        let sources = VariableSources::new(app.variables.iter().map(String::as_str), std::env::vars())?;
+        let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
         let mut options = embedded::Options::new(&app.data_dir);
@@ -57,7 +63,8 @@ impl Ground {
         }
         let servers = embedded::start(options).await?;
         let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
-        match Self::prepare_database(app, &manifest, sources, &servers).await {
+        let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
+        match Self::prepare_database(app, &manifest, sources, &url, rotate).await {
             Ok((owner, roles, values)) => Ok(Self { manifest, values, servers, kafka, owner, roles }),
             Err(error) => {
                 servers.stop().await;
@@ -70,27 +77,14 @@ impl Ground {
         app: &Application,
         manifest: &Manifest,
         sources: VariableSources,
-        servers: &Servers,
+        url: &str,
+        rotate: bool,
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
-        let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
-        let options = PgConnectOptions::from_str(&url)
-            .context("the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name")?;
-        let address = format!("{}:{}", options.get_host(), options.get_port());
-        let database = options.get_database().unwrap_or(options.get_username()).to_string();
-        let secret = match (&app.role_secret, &app.database) {
-            (Some(secret), _) => secret.clone(),
-            (None, None) => embedded::secret(&app.data_dir, "roles")?,
-            (None, Some(_)) => password_of(&url).context(
-                "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), or a database \
-                 URL with a password",
-            )?,
-        };
-        let logins = logins(manifest, &secret, &address, &database);
-        let values = manifest.resolve(&with_host_values(manifest, sources, &address, &logins))?;
-        let owner = OwnerPool::connect(options).await.with_context(|| {
-            format!("cannot use the database at {address}; check --database (FNHOST_DATABASE)")
-        })?;
-        migrate(&owner, manifest, &logins).await?;
+        let target = Target::new(app, url)?;
+        let logins = target.logins(manifest);
+        let values = manifest.resolve(&with_host_values(manifest, sources, &target.address, &logins))?;
+        let owner = target.connect().await?;
+        migrate(&owner, manifest, &logins, &target.secret, rotate).await?;
         if app.database.is_none() {
             seed(&owner, manifest).await?;
         }
@@ -110,6 +104,12 @@ impl Ground {
     }
 }
 
+/// The environment's variables that are text; others cannot be ours.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Login role of a component.
 fn role_name(component: &str) -> String {
     format!("fn_{}", component.replace('-', "_"))
@@ -119,18 +119,87 @@ fn password_of(url: &str) -> Option<String> {
     url::Url::parse(url).ok()?.password().map(str::to_string)
 }
 
-fn logins(manifest: &Manifest, secret: &str, address: &str, database: &str) -> Vec<Login> {
-    manifest
-        .components
-        .values()
-        .filter(|component| component.database.is_some())
-        .map(|component| {
-            let role = role_name(&component.id);
-            let password = schema::role_password(secret, &role);
-            let url = format!("postgres://{role}:{password}@{address}/{database}");
-            Login { component: component.id.clone(), role, password, url }
+/// The database of a deployment.
+struct Target {
+    options: PgConnectOptions,
+    /// `host:port`.
+    address: String,
+    database: String,
+    /// What role passwords are derived from.
+    secret: String,
+}
+
+impl Target {
+    fn new(app: &Application, url: &str) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(url).context(
+            "the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name",
+        )?;
+        let secret = match (&app.role_secret, &app.database) {
+            (Some(secret), _) => secret.clone(),
+            (None, None) => embedded::secret(&app.data_dir, "roles")?,
+            (None, Some(_)) => password_of(url).context(
+                "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), \
+                 or a database URL with a password",
+            )?,
+        };
+        Ok(Self {
+            address: format!("{}:{}", options.get_host(), options.get_port()),
+            database: options.get_database().unwrap_or(options.get_username()).to_string(),
+            options,
+            secret,
         })
-        .collect()
+    }
+
+    async fn connect(&self) -> anyhow::Result<OwnerPool> {
+        OwnerPool::connect(self.options.clone()).await.with_context(|| {
+            format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
+        })
+    }
+
+    fn logins(&self, manifest: &Manifest) -> Vec<Login> {
+        let components = manifest.components.values().filter(|component| component.database.is_some());
+        components
+            .map(|component| {
+                let role = role_name(&component.id);
+                let password = schema::role_password(&self.secret, &role);
+                let url = format!("postgres://{role}:{password}@{}/{}", self.address, self.database);
+                Login { component: component.id.clone(), role, password, url }
+            })
+            .collect()
+    }
+}
+
+/// What a command beside a running host works on.
+pub struct Beside {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// Bootstrap address of the running host's private Kafka, if it has one.
+    pub kafka: Option<String>,
+    /// Variables that the host fills in by itself.
+    pub provided: BTreeMap<String, Secret>,
+}
+
+impl Beside {
+    /// Connects to the given database, or to the private one of the fnhost that runs on the data directory. Changes nothing.
+    ///
+    /// # Errors
+    /// No database was given and no fnhost runs there, or it does not answer.
+    pub async fn attach(app: &Application) -> anyhow::Result<Self> {
+        let manifest = Manifest::load(&app.manifest)?;
+        let attached = match &app.database {
+            Some(url) => Attached { database_url: Some(url.clone()), kafka: None },
+            None => embedded::attach(&app.data_dir)?,
+        };
+        let url = attached.database_url.context(
+            "the fnhost on that data directory uses another database: pass --database (FNHOST_DATABASE)",
+        )?;
+        let target = Target::new(app, &url)?;
+        let logins = target.logins(&manifest);
+        let provided = with_host_values(&manifest, VariableSources::default(), &target.address, &logins).host;
+        Ok(Self { owner: target.connect().await?, manifest, kafka: attached.kafka, provided })
+    }
 }
 
 fn with_host_values(
@@ -151,7 +220,13 @@ fn with_host_values(
     sources
 }
 
-async fn migrate(owner: &OwnerPool, manifest: &Manifest, logins: &[Login]) -> Result<(), db::Error> {
+async fn migrate(
+    owner: &OwnerPool,
+    manifest: &Manifest,
+    logins: &[Login],
+    secret: &str,
+    rotate: bool,
+) -> Result<(), db::Error> {
     let functions: Vec<FunctionSchema<'_>> = logins
         .iter()
         .filter_map(|login| {
@@ -165,7 +240,7 @@ async fn migrate(owner: &OwnerPool, manifest: &Manifest, logins: &[Login]) -> Re
             })
         })
         .collect();
-    schema::migrate(owner, &functions).await
+    schema::migrate(owner, &functions, &schema::Passwords { secret, rotate }).await
 }
 
 async fn seed(owner: &OwnerPool, manifest: &Manifest) -> anyhow::Result<()> {

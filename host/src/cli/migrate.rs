@@ -1,10 +1,11 @@
 //! `fnhost migrate` and `fnhost env`.
 
 use super::Application;
-use super::ground::Ground;
+use super::ground::{Beside, Ground};
 use clap::Args;
 
-/// Prepares a database: the host's schema, a role and a schema for each function, their migrations. Safe to repeat.
+/// Prepares a database: the host's schema, a role and a schema for each function, their migrations. Safe to repeat; with another role
+/// secret it changes the roles' passwords.
 #[derive(Args, Debug)]
 pub struct MigrateArgs {
     #[command(flatten)]
@@ -20,27 +21,22 @@ pub struct EnvArgs {
 
 /// Migrates and ends.
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
-    let ground = Ground::prepare(&args.app, None, false).await?;
+    let ground = Ground::prepare(&args.app, None, false, true).await?;
     tracing::info!(deployment = ground.deployment(), "the database is prepared");
     ground.close().await;
     Ok(())
 }
 
-/// Prints the variables. With private servers they must be running under `fnhost up`, so this needs a given database.
+/// Prints the variables.
 pub async fn print_env(args: EnvArgs) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.app.database.is_some(),
-        "fnhost env needs the database that both hosts use: pass --database (FNHOST_DATABASE); `fnhost up` prints the URL of its private one \
-         with --print-database"
-    );
-    let ground = Ground::prepare(&args.app, None, false).await?;
-    for (name, value) in &ground.values.application {
+    let beside = Beside::attach(&args.app).await?;
+    for (name, value) in &beside.provided {
         println!(
             "export SPIN_VARIABLE_{}='{}'",
             name.to_ascii_uppercase(),
             value.expose().replace('\'', "'\\''")
         );
     }
-    ground.close().await;
+    beside.owner.close().await;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod ground;
 mod migrate;
 mod position;
+mod triggers;
 mod up;
 
 use clap::{Args, Parser, Subcommand};

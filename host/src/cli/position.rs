@@ -1,7 +1,7 @@
 //! `fnhost position`: the way out where a partition stopped because its stored position does not fit the log.
 
 use super::Application;
-use super::ground::Ground;
+use super::ground::Beside;
 use crate::db::views;
 use crate::kafka::TopicPartition;
 use crate::kafka::cluster::Cluster;
@@ -12,13 +12,13 @@ use clap::Args;
 /// Moves where a trigger goes on in a partition. A running owner notices before it stores anything.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  fnhost position --kafka broker:9092 --database URL --trigger order --partition inventory-events/0 --to earliest")]
+  fnhost position --trigger order --partition inventory-events/0 --to earliest")]
 pub struct PositionArgs {
     #[command(flatten)]
     app: Application,
-    /// Bootstrap addresses of Kafka
+    /// Bootstrap addresses of Kafka; without it that of the fnhost on the data directory
     #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
-    kafka: String,
+    kafka: Option<String>,
     /// Trigger id
     #[arg(long, value_name = "ID")]
     trigger: String,
@@ -40,14 +40,15 @@ pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
         topic,
         number.parse().context("--partition takes TOPIC/NUMBER, for example order-events/0")?,
     );
-    let ground = Ground::prepare(&args.app, Some(&args.kafka), true).await?;
-    let moved = move_position(&args, &ground, &tp).await;
-    ground.close().await;
+    let beside = Beside::attach(&args.app).await?;
+    let moved = move_position(&args, &beside, &tp).await;
+    beside.owner.close().await;
     moved
 }
 
-async fn move_position(args: &PositionArgs, ground: &Ground, tp: &TopicPartition) -> anyhow::Result<()> {
-    let cluster = Cluster::connect(&args.kafka).await?;
+async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition) -> anyhow::Result<()> {
+    let kafka = args.kafka.as_ref().or(beside.kafka.as_ref()).context("pass --kafka (FNHOST_KAFKA)")?;
+    let cluster = Cluster::connect(kafka).await?;
     let position = match args.to.parse::<i64>() {
         Ok(offset) => offset,
         Err(_) => cluster.resolve_start(tp, args.to.parse::<Start>().map_err(anyhow::Error::msg)?).await?,
@@ -59,9 +60,10 @@ async fn move_position(args: &PositionArgs, ground: &Ground, tp: &TopicPartition
         bounds.start,
         bounds.end
     );
-    let former = views::set_position(&ground.owner, ground.deployment(), &args.trigger, tp, position)
-        .await?
-        .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
+    let former =
+        views::set_position(&beside.owner, &beside.manifest.application.name, &args.trigger, tp, position)
+            .await?
+            .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
     println!("{tp}: position {former} -> {position}");
     Ok(())
 }

@@ -2,22 +2,16 @@
 
 use super::Application;
 use super::ground::Ground;
+use super::triggers::{self, Triggers};
 use crate::admin::{self, Admin, ComponentView};
-use crate::db::schema;
 use crate::dispatch::status::Registry;
-use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use crate::dispatch::wasm::WasmHandler;
-use crate::dispatch::{self};
+use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use crate::http;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::producer::Producer;
-use crate::manifest::KafkaTrigger;
 use crate::manifest::route::Route;
-use crate::relay::{self, Relay};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +19,6 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
@@ -67,7 +60,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let admin_listener = bind(args.admin, "--admin").await?;
     let mut signals = Signals::new()?;
     let mut ground = tokio::select! {
-        ground = Ground::prepare(&args.app, args.kafka.as_deref(), with_kafka) => ground?,
+        ground = Ground::prepare(&args.app, args.kafka.as_deref(), with_kafka, false) => ground?,
         () = signals.stop() => return Ok(()),
     };
     let outcome = serve(&args, &mut ground, http_listener, admin_listener, &mut signals, began).await;
@@ -105,7 +98,14 @@ async fn serve(
     });
     let mut triggers = match &ground.kafka {
         Some(brokers) => {
-            Some(Triggers::start(ground, &args.app, brokers, &components, &registry, &stop).await?)
+            let context = triggers::Context {
+                ground,
+                brokers,
+                components: &components,
+                registry: &registry,
+                instance: embedded::secret(&args.app.data_dir, "instance")?,
+            };
+            Some(Triggers::start(&context).await?)
         }
         None => None,
     };
@@ -188,152 +188,6 @@ fn view(component: &LoadedComponent) -> ComponentView {
     }
 }
 
-/// The Kafka side of a running host.
-struct Triggers {
-    subscriptions: Vec<Arc<Running>>,
-    relays: JoinSet<()>,
-    stop_relays: CancellationToken,
-    producer: Arc<Producer>,
-}
-
-impl Triggers {
-    async fn start(
-        ground: &Ground,
-        app: &Application,
-        brokers: &str,
-        components: &BTreeMap<String, LoadedComponent>,
-        registry: &Registry,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect(brokers).await?;
-        prepare_topics(ground, &cluster).await?;
-        let producer = Arc::new(Producer::new(brokers)?);
-        let host = Uuid::new_v4();
-        let instance = crate::embedded::secret(&app.data_dir, "instance")?;
-        let mut triggers =
-            Self { subscriptions: vec![], relays: JoinSet::new(), stop_relays: stop.child_token(), producer };
-        for component in ground.manifest.components.values() {
-            let Some(database) = &component.database else { continue };
-            let Some(table) = &database.events else { continue };
-            let (trigger, stream) =
-                relay::register(&ground.owner, ground.deployment(), &component.id).await?;
-            let relay = Relay {
-                trigger,
-                schema: database.schema.clone(),
-                table: table.clone(),
-                stream,
-                topics: database.event_topics.iter().cloned().collect(),
-                host,
-                owner: ground.owner.clone(),
-                cluster: cluster.clone(),
-                producer: triggers.producer.clone(),
-            };
-            triggers.relays.spawn(relay.run(triggers.stop_relays.clone()));
-        }
-        for trigger in &ground.manifest.kafka {
-            let component =
-                components.get(&trigger.component).context("a trigger of a component that is not loaded")?;
-            let subscription = triggers
-                .subscription(ground, trigger, component, &cluster, host, &instance, registry)
-                .await?;
-            triggers.subscriptions.push(Arc::new(Running::start(Arc::new(subscription), brokers).await?));
-        }
-        Ok(triggers)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "gathers what a subscription is made of, once")]
-    async fn subscription(
-        &self,
-        ground: &Ground,
-        trigger: &KafkaTrigger,
-        component: &LoadedComponent,
-        cluster: &Arc<Cluster>,
-        host: Uuid,
-        instance: &str,
-        registry: &Registry,
-    ) -> anyhow::Result<Subscription> {
-        let role = ground.roles.get(&trigger.component).with_context(|| {
-            format!(
-                "component {} has a Kafka trigger and no database, which holds its positions: add \
-                 [component.{}.tool.fnhost.database] with schema and url_variable",
-                trigger.component, trigger.component
-            )
-        })?;
-        let login = role.options().get_username().to_string();
-        let row = schema::register_trigger(
-            &ground.owner,
-            ground.deployment(),
-            &trigger.id,
-            "kafka",
-            &trigger.group,
-            &login,
-        )
-        .await?;
-        Ok(Subscription {
-            id: trigger.id.clone(),
-            deployment: ground.deployment().to_string(),
-            group: trigger.group.clone(),
-            trigger: row,
-            topics: trigger.topics.clone(),
-            emits: trigger.emits.iter().cloned().collect(),
-            start: trigger.start,
-            limits: dispatch::Limits {
-                max_batch: trigger.max_batch,
-                max_attempts: trigger.max_attempts,
-                max_age: trigger.max_age,
-            },
-            host,
-            instance: format!(
-                "{}-{}-{}",
-                ground.deployment(),
-                trigger.id,
-                &instance[..16.min(instance.len())]
-            ),
-            owner: ground.owner.clone(),
-            role: role.clone(),
-            cluster: cluster.clone(),
-            producer: self.producer.clone(),
-            handler: Arc::new(WasmHandler::new(component.clone(), role.clone())),
-            status: registry.trigger(&trigger.id, &trigger.component, &trigger.group),
-        })
-    }
-
-    /// Finishes what is in hand: first the partitions, then the relays, then what was sent is waited for.
-    async fn stop(mut self) {
-        let mut stopping = JoinSet::new();
-        for subscription in std::mem::take(&mut self.subscriptions) {
-            stopping.spawn_blocking(move || subscription.stop());
-        }
-        while stopping.join_next().await.is_some() {}
-        self.stop_relays.cancel();
-        while self.relays.join_next().await.is_some() {}
-        let producer = self.producer.clone();
-        if tokio::task::spawn_blocking(move || producer.flush()).await.is_err() {
-            tracing::warn!("the producer did not stop cleanly");
-        }
-    }
-}
-
-/// Creates the topics that the manifest declares, and a dead-letter topic beside each one that is consumed.
-async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Result<()> {
-    let manifest = &ground.manifest;
-    let mut declared = manifest.application.topics.clone();
-    let mut used: BTreeSet<String> = declared.keys().cloned().collect();
-    for trigger in &manifest.kafka {
-        used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
-    }
-    for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
-        used.extend(database.event_topics.iter().cloned());
-    }
-    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
-        let partitions = declared.get(topic).copied().unwrap_or(1);
-        declared.insert(dead_letter_topic(topic), partitions);
-        used.insert(dead_letter_topic(topic));
-    }
-    let used: Vec<String> = used.into_iter().collect();
-    Ok(cluster.prepare_topics(&declared, &used).await?)
-}
-
 /// Where everything is.
 fn greeting(args: &UpArgs, ground: &Ground) -> String {
     let mut lines = Vec::new();
@@ -356,6 +210,13 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
     ));
     if let Some(kafka) = &ground.kafka {
         lines.push(format!("Kafka    {kafka}"));
+    }
+    if let Some(example) =
+        ground.manifest.application.example.as_ref().filter(|_| args.only != Some(Only::Kafka))
+    {
+        lines.push(String::new());
+        lines.push(example.trim_end().replace("{listen}", &args.listen.to_string()));
+        lines.push(String::new());
     }
     lines.push("Ctrl-C drains and stops everything".into());
     lines.join("\n")

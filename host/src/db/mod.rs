@@ -12,7 +12,7 @@ pub mod store;
 pub mod views;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::{Executor as _, pool::PoolConnection};
+use sqlx::{ConnectOptions as _, Executor as _, pool::PoolConnection};
 use std::time::Duration;
 
 /// Connections of the owner role per host: take-overs, relays, the admin address.
@@ -72,7 +72,9 @@ impl OwnerPool {
                 ("statement_timeout", OWNER_STATEMENT_TIMEOUT_MS.to_string()),
                 ("search_path", "fnhost".to_string()),
             ])
-            .statement_cache_capacity(200);
+            .statement_cache_capacity(200)
+            // Some of the statements hold passwords.
+            .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(OWNER_CONNECTIONS_MAX)
             .acquire_timeout(OWNER_ACQUIRE_TIMEOUT)

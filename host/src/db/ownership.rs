@@ -125,7 +125,7 @@ async fn try_raise_epoch(
              SELECT COALESCE(p.owner <> $4, false) AS unclean FROM fnhost.partition p
               WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE)
          UPDATE fnhost.partition p
-            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid()
+            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid(), chosen = false
            FROM before
           WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3
          RETURNING p.token, p.epoch, before.unclean",
@@ -332,6 +332,34 @@ pub async fn announce(pool: &OwnerPool, ownership: &Ownership, offset: i64) -> R
     .fetch_optional(pool.pool())
     .await?
     .ok_or_else(|| Error::Fenced { partition: ownership.tp.to_string() })
+}
+
+/// Drops the outbox rows up to `seq`, which Kafka has acknowledged, of a partition that nobody dispatches on.
+///
+/// # Errors
+/// The database did not answer, or the partition has another owner.
+pub async fn clear(pool: &OwnerPool, ownership: &Ownership, seq: i64) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let owned = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE")
+        .bind(ownership.trigger)
+        .bind(&ownership.tp.topic)
+        .bind(ownership.tp.partition)
+        .bind(ownership.epoch)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if owned.is_none() {
+        return Err(Error::Fenced { partition: ownership.tp.to_string() });
+    }
+    sqlx::query(
+        "DELETE FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 AND last_seq <= $4",
+    )
+    .bind(ownership.trigger)
+    .bind(&ownership.tp.topic)
+    .bind(ownership.tp.partition)
+    .bind(seq)
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
 }
 
 /// Gives a partition up cleanly. Does nothing where somebody else owns it already.

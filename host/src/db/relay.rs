@@ -155,3 +155,44 @@ pub async fn set_sleeping(pool: &OwnerPool, schema: &str, sleeping: bool) -> Res
     .await?;
     Ok(())
 }
+
+/// A stream whose messages nobody sends.
+pub struct Orphan {
+    /// Row of `fnhost.trigger`.
+    pub trigger: i64,
+    /// Trigger id.
+    pub id: String,
+    /// Partition that numbers the stream.
+    pub tp: crate::kafka::TopicPartition,
+}
+
+/// Partitions of triggers other than `known` whose oldest outbox row is older than `after`.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn orphaned(
+    pool: &OwnerPool,
+    deployment: &str,
+    known: &[i64],
+    after: Duration,
+) -> Result<Vec<Orphan>, Error> {
+    let rows: Vec<(i64, String, String, i32)> = sqlx::query_as(
+        "SELECT DISTINCT o.trigger, t.id, o.topic, o.partition
+           FROM fnhost.outbox o JOIN fnhost.trigger t USING (trigger)
+          WHERE t.deployment = $1 AND o.trigger <> ALL ($2)
+            AND o.created_at < clock_timestamp() - $3 * interval '1 millisecond'",
+    )
+    .bind(deployment)
+    .bind(known)
+    .bind(after.as_millis() as i64)
+    .fetch_all(pool.pool())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(trigger, id, topic, partition)| Orphan {
+            trigger,
+            id,
+            tp: crate::kafka::TopicPartition { topic, partition },
+        })
+        .collect())
+}

@@ -2,7 +2,7 @@
 
 use super::{Error, OwnerPool, batch, ident, literal};
 use crate::kafka::TopicPartition;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -43,19 +43,36 @@ pub fn role_password(secret: &str, role: &str) -> String {
     mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The secret behind the roles' passwords.
+#[derive(Clone, Copy, Debug)]
+pub struct Passwords<'a> {
+    /// The deployment's secret.
+    pub secret: &'a str,
+    /// Whether the roles may get passwords of another secret than the one they have.
+    pub rotate: bool,
+}
+
 /// Brings the host's schema and the functions' schemas up to date and makes the roles. Safe to run from several hosts.
 ///
 /// # Errors
 /// A migration failed, or the owner role may not create schemas or roles.
-pub async fn migrate(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Result<(), Error> {
+pub async fn migrate(
+    pool: &OwnerPool,
+    functions: &[FunctionSchema<'_>],
+    passwords: &Passwords<'_>,
+) -> Result<(), Error> {
     let mut lock = pool.acquire().await?;
     sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
-    let done = migrate_locked(pool, functions).await;
+    let done = migrate_locked(pool, functions, passwords).await;
     sqlx::query("SELECT pg_advisory_unlock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
     done
 }
 
-async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> Result<(), Error> {
+async fn migrate_locked(
+    pool: &OwnerPool,
+    functions: &[FunctionSchema<'_>],
+    passwords: &Passwords<'_>,
+) -> Result<(), Error> {
     let host = HOST_MIGRATIONS
         .iter()
         .map(|(version, name, sql)| {
@@ -63,20 +80,48 @@ async fn migrate_locked(pool: &OwnerPool, functions: &[FunctionSchema<'_>]) -> R
         })
         .collect();
     run(pool, HOST_SCHEMA, Migrator::with_migrations(host)).await?;
+    check_secret(pool, passwords).await?;
     for function in functions {
         prepare_function(pool, function).await?;
     }
     Ok(())
 }
 
+/// A host with another secret would change the passwords under the hosts that run: only `fnhost migrate` may.
+async fn check_secret(pool: &OwnerPool, passwords: &Passwords<'_>) -> Result<(), Error> {
+    let digest = role_password(passwords.secret, "");
+    let stored: String = sqlx::query_scalar(
+        "INSERT INTO fnhost.role_secret AS s (digest) VALUES ($1)
+         ON CONFLICT (one) DO UPDATE SET digest = CASE WHEN $2 THEN EXCLUDED.digest ELSE s.digest END RETURNING digest",
+    )
+    .bind(&digest)
+    .bind(passwords.rotate)
+    .fetch_one(pool.pool())
+    .await?;
+    if stored == digest {
+        return Ok(());
+    }
+    Err(Error::Unfit(
+        "the functions' roles were made with another secret: pass the same --role-secret (FNHOST_ROLE_SECRET) as the other \
+         hosts, or change it for all of them with `fnhost migrate`"
+            .into(),
+    ))
+}
+
 async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(), Error> {
     let failed = |source| Error::Migrate { schema: schema.to_string(), source };
     let mut connection = pool.acquire().await?;
-    batch(&mut connection, format!("CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}", ident(schema)))
-        .await?;
+    batch(
+        &mut connection,
+        format!(
+            "CREATE SCHEMA IF NOT EXISTS {0}; SET search_path = {0}; SET statement_timeout = 0",
+            ident(schema)
+        ),
+    )
+    .await?;
     // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
     let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
-    batch(&mut connection, "RESET search_path".into()).await?;
+    batch(&mut connection, "RESET search_path; RESET statement_timeout".into()).await?;
     result
 }
 
@@ -97,7 +142,7 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
     batch(
         &mut connection,
         format!(
-            "ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {password};
+            "ALTER ROLE {role} LOGIN NOCREATEDB NOCREATEROLE PASSWORD {password};
              ALTER ROLE {role} SET search_path = {schema};
              GRANT {role} TO {owner};
              CREATE SCHEMA IF NOT EXISTS {schema};
@@ -229,6 +274,15 @@ pub async fn positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicParti
         .collect())
 }
 
+/// The position a partition goes on from.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPosition {
+    /// Next offset to process.
+    pub position: i64,
+    /// An operator chose it, so it may be below the group's offset.
+    pub chosen: bool,
+}
+
 /// Stores the start position of a partition, unless it has one, and answers the one it has.
 ///
 /// # Errors
@@ -238,7 +292,7 @@ pub async fn store_start(
     trigger: i64,
     tp: &TopicPartition,
     position: i64,
-) -> Result<i64, Error> {
+) -> Result<StoredPosition, Error> {
     sqlx::query(
         "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -248,12 +302,13 @@ pub async fn store_start(
     .bind(position)
     .execute(pool.pool())
     .await?;
-    Ok(sqlx::query_scalar(
-        "SELECT position FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    let (position, chosen) = sqlx::query_as(
+        "SELECT position, chosen FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
     .fetch_one(pool.pool())
-    .await?)
+    .await?;
+    Ok(StoredPosition { position, chosen })
 }

@@ -116,7 +116,9 @@ pub async fn totals(pool: &OwnerPool, deployment: &str) -> Result<Totals, Error>
 }
 
 /// Moves a trigger's position of a partition and raises its version, so that a present owner notices before its next store.
-/// Answers the former position; none where the trigger has no such partition.
+/// Where it moves back, the watermarks go too: the records from there on are meant to be handled again, and a message that Kafka
+/// holds twice is still taken once where both copies lie behind the new position. Answers the former position; none where the
+/// trigger has no such partition.
 ///
 /// # Errors
 /// The database did not answer.
@@ -129,11 +131,15 @@ pub async fn set_position(
 ) -> Result<Option<i64>, Error> {
     Ok(sqlx::query_scalar(
         "WITH former AS (
-             SELECT p.trigger, p.position FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
-              WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p)
-         UPDATE fnhost.partition p SET position = $5, version = p.version + 1
-           FROM former WHERE p.trigger = former.trigger AND p.topic = $3 AND p.partition = $4
-         RETURNING former.position",
+             SELECT p.trigger, p.topic, p.partition, p.position
+               FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
+              WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p),
+         forgotten AS (
+             DELETE FROM fnhost.watermark w USING former f
+              WHERE w.trigger = f.trigger AND w.topic = f.topic AND w.partition = f.partition AND $5 < f.position)
+         UPDATE fnhost.partition p SET position = $5, version = p.version + 1, chosen = true
+           FROM former f WHERE p.trigger = f.trigger AND p.topic = f.topic AND p.partition = f.partition
+         RETURNING f.position",
     )
     .bind(deployment)
     .bind(trigger)

@@ -70,7 +70,7 @@ pub type TopicLimit<'a> = &'a dyn Fn(&str) -> Option<usize>;
 /// # Errors
 /// The reply breaks the contract.
 pub fn judge(
-    items: &[Item],
+    items: &[&Item],
     reply: &Reply,
     limits: &Limits,
     topic: TopicLimit<'_>,
@@ -213,7 +213,8 @@ mod tests {
         outcomes: Vec<Outcome>,
         emits: Vec<Emit>,
     ) -> Result<Vec<&'static str>, Breach> {
-        let verdicts = judge(items, &Reply { outcomes, emits }, &LIMITS, &topics)?;
+        let items: Vec<&Item> = items.iter().collect();
+        let verdicts = judge(&items, &Reply { outcomes, emits }, &LIMITS, &topics)?;
         Ok(verdicts
             .iter()
             .map(|v| match v {

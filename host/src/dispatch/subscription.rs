@@ -97,7 +97,7 @@ impl Subscription {
 
     async fn fix_position(&self, tp: &TopicPartition, start: Start) -> anyhow::Result<i64> {
         let position = self.cluster.resolve_start(tp, start).await?;
-        Ok(db::schema::store_start(&self.owner, self.trigger, tp, position).await?)
+        Ok(db::schema::store_start(&self.owner, self.trigger, tp, position).await?.position)
     }
 
     /// A partition that is found later holds records that this trigger was meant to see: it starts at the earliest.

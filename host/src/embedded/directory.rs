@@ -83,6 +83,36 @@ pub fn secret(data_dir: &Path, name: &str) -> Result<String, Error> {
     Ok(secret)
 }
 
+/// Addresses of the private servers of a data directory on which an fnhost runs.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// URL of the database as its owner, password included; none where that fnhost uses another database.
+    pub database_url: Option<String>,
+    /// Bootstrap address of Kafka; none where that fnhost uses another Kafka, or none.
+    pub kafka: Option<String>,
+}
+
+/// Finds the private servers of the fnhost that runs on `data_dir`, for commands beside it.
+///
+/// # Errors
+/// No fnhost runs there.
+pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
+    let not_running = || Error::NotRunning { directory: data_dir.to_owned() };
+    let lock = File::open(data_dir.join("lock")).map_err(|_| not_running())?;
+    if !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+        return Err(not_running());
+    }
+    let line = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let port = |name: &str| line(data_dir.join("run").join(name));
+    let password = line(data_dir.join("secrets").join("postgres"));
+    Ok(Attached {
+        database_url: port("postgres.port")
+            .zip(password)
+            .map(|(port, password)| super::postgres::database_url(&password, &port)),
+        kafka: port("kafka.port").map(|port| format!("127.0.0.1:{port}")),
+    })
+}
+
 /// Creates a folder and its parents; one that exists keeps its mode.
 pub(super) fn create_folder(path: &Path, mode: u32) -> Result<(), Error> {
     if path.is_dir() {

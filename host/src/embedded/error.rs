@@ -20,6 +20,16 @@ pub enum Error {
         /// The holder as far as it is known, `pid N`.
         holder: String,
     },
+    /// No fnhost holds the data directory, so its private servers do not run.
+    #[error(
+        "no fnhost with private servers runs on the data directory {}: start one with `fnhost up`, choose another directory with \
+         --data-dir, or give addresses with --database and --kafka",
+        directory.display()
+    )]
+    NotRunning {
+        /// The directory in question.
+        directory: PathBuf,
+    },
     /// A program or file is not installed.
     #[error("{what} not found ({looked}): {SETUP}, or give the address of a running one")]
     Missing {

@@ -26,7 +26,7 @@ mod ports;
 mod postgres;
 mod process;
 
-pub use directory::secret;
+pub use directory::{Attached, attach, secret};
 pub use error::Error;
 
 use std::path::PathBuf;

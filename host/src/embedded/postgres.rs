@@ -133,6 +133,11 @@ fn installed(cluster: Option<u32>) -> Result<PathBuf, Error> {
     }
 }
 
+/// URL of the private database as its owner.
+pub(super) fn database_url(password: &str, port: &str) -> String {
+    format!("postgres://{OWNER}:{password}@127.0.0.1:{port}/{OWNER}")
+}
+
 /// Creates the cluster where missing, and starts it.
 pub(super) async fn start(
     directory: &DataDir,
@@ -150,7 +155,7 @@ pub(super) async fn start(
     let mut starts = 0;
     loop {
         let port = cluster.choose_port()?;
-        let address = format!("postgres://{OWNER}:{password}@127.0.0.1:{port}/{OWNER}");
+        let address = database_url(&password, &port.to_string());
         starts += 1;
         match Server::start(cluster.service(), address, deadline).await {
             Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {

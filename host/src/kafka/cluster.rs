@@ -1,6 +1,7 @@
 //! Topics, their partitions, limits and offsets.
 
-use super::{Error, TopicPartition};
+use super::{Error, TopicPartition, murmur2};
+use crate::causes::chain;
 use crate::manifest::Start;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -11,9 +12,12 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Longest wait for an answer of the cluster to a metadata or offset question.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the numbers of the topics' partitions are read anew.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause between two tries of a question that a cluster in motion cannot answer yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Largest record of a topic whose configuration cannot be read, bytes: Kafka's default `max.message.bytes`.
@@ -150,7 +154,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The cluster did not answer.
-    pub async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+    async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
         let now = self.topic_partitions().await?;
         for (name, topic) in write(&self.topics).iter_mut() {
             if let Some(partitions) = now.get(name) {
@@ -160,9 +164,27 @@ impl Cluster {
         Ok(())
     }
 
+    /// Reads the numbers of partitions anew every [`REFRESH_INTERVAL`] until `stop`.
+    pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
+        while tokio::time::timeout(REFRESH_INTERVAL, stop.cancelled()).await.is_err() {
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(error = chain(&error), "the topics' partitions were not read anew");
+            }
+        }
+    }
+
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
     pub fn topic(&self, name: &str) -> Option<Topic> {
         self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).copied()
+    }
+
+    /// The partition of `topic` for a message: by its key as Kafka's Java client has it, else by its number in turn.
+    pub fn partition_for(&self, topic: &str, key: Option<&[u8]>, seq: i64) -> i32 {
+        let partitions = self.topic(topic).map_or(1, |t| t.partitions.max(1));
+        match key {
+            Some(key) => murmur2::partition(key, partitions),
+            None => (seq % i64::from(partitions)) as i32,
+        }
     }
 
     async fn topic_partitions(self: &Arc<Self>) -> Result<HashMap<String, i32>, Error> {

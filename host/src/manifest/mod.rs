@@ -80,6 +80,8 @@ pub struct Application {
     pub topics: BTreeMap<String, i32>,
     /// The application variable that fnhost fills with `host:port` of the database where it has no value.
     pub database_host_variable: Option<String>,
+    /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
+    pub example: Option<String>,
 }
 
 /// `[variables]`: one application variable.

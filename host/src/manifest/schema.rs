@@ -161,6 +161,7 @@ pub struct ApplicationTool {
     #[serde(default)]
     pub topics: BTreeMap<Spanned<String>, Topic>,
     pub database: Option<HostDatabase>,
+    pub example: Option<String>,
 }
 
 #[derive(Deserialize)]

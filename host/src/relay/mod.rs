@@ -4,18 +4,21 @@
 //! an epoch, it deletes what is visible and stores it as one numbered outbox row in the same transaction, and sends it as
 //! every stream is sent. It works on the table alone, so the HTTP side may as well run under Spin.
 
+pub mod orphans;
+
+use crate::causes::chain;
 use crate::db::ownership::{self, Judgement, Ownership};
 use crate::db::relay::{self, Event};
 use crate::db::store::{self, Bury, Changes};
 use crate::db::{self, OwnerPool};
+use crate::dispatch::flow;
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::FRAMING_MAX_BYTES;
-use crate::dispatch::worker::chain;
 use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
 use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
-use crate::kafka::{HOST_HEADER_PREFIX, Record, murmur2};
+use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use sqlx::postgres::PgListener;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,8 +36,6 @@ const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Rounds with events in a row after which inserts need not notify: the relay looks again by itself.
 const BUSY_ROUNDS: u32 = 3;
-/// How often the numbers of partitions of the target topics are read anew.
-const TOPIC_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// One component's relay.
 pub struct Relay {
@@ -109,7 +110,6 @@ impl Relay {
             renewed: Instant::now(),
             notified: false,
         };
-        let mut refreshed = Instant::now();
         let mut busy_rounds = 0;
         while !stop.is_cancelled() {
             if leader.relay_once().await? > 0 {
@@ -120,10 +120,6 @@ impl Relay {
                 continue;
             }
             busy_rounds = 0;
-            if refreshed.elapsed() > TOPIC_REFRESH_INTERVAL {
-                refreshed = Instant::now();
-                self.cluster.refresh().await?;
-            }
             leader.sleep(&mut listener, stop).await?;
         }
         leader.resign().await;
@@ -186,6 +182,7 @@ impl Leader<'_> {
         }
         self.ownership = after;
         self.acknowledged = None;
+        flow::committed(&relay.stream, &messages);
         self.sender.send(&Numbered { first_seq, messages }).await?;
         Ok(taken)
     }
@@ -213,11 +210,7 @@ impl Leader<'_> {
     }
 
     fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
-        let partitions = self.relay.cluster.topic(&event.topic).map_or(1, |t| t.partitions);
-        let partition = match &event.key {
-            Some(key) => murmur2::partition(key, partitions),
-            None => (seq % i64::from(partitions)) as i32,
-        };
+        let partition = self.relay.cluster.partition_for(&event.topic, event.key.as_deref(), seq);
         let headers = event
             .headers
             .iter()

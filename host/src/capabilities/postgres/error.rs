@@ -4,6 +4,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::codec::BadParameter;
 use super::wit;
+use crate::causes::chain;
 use crate::db::session::{SessionError, is_connection_lost};
 
 /// Why a statement, or an `open`, gave no answer.
@@ -129,7 +130,7 @@ impl Error {
     pub(super) fn into_wit(self) -> wit::Error {
         match self {
             Self::Address(text) => wit::Error::ConnectionFailed(text),
-            Self::Session(error) => wit::Error::ConnectionFailed(with_causes(&error)),
+            Self::Session(error) => wit::Error::ConnectionFailed(chain(&error)),
             Self::Refused(text) => wit::Error::Other(text.to_owned()),
             Self::BadParameter(error) => wit::Error::BadParameter(error.to_string()),
             Self::Sql(error) => wit::Error::QueryFailed(query_error(&error)),
@@ -140,15 +141,9 @@ impl Error {
     }
 }
 
-/// The error and what it came from, on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 fn query_error(error: &sqlx::Error) -> wit::QueryError {
     let Some(server) = database_error(error) else {
-        return wit::QueryError::Text(with_causes(error));
+        return wit::QueryError::Text(chain(error));
     };
     let severity = severity_name(server.severity());
     wit::QueryError::DbError(wit::DbError {

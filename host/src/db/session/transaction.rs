@@ -122,15 +122,16 @@ async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     Ok(session)
 }
 
-/// How many answers of the message below stand for the commit: the check and the `COMMIT` itself.
+/// How many answers of the message below stand for the commit: the reset before it and the `COMMIT` itself.
 const ANSWERS_UNTIL_COMMITTED: usize = 2;
 
 /// Commits; the value tells whether the session was reset after it, and so may serve another call.
 ///
-/// `COMMIT` of a failed transaction is answered with a success that means ROLLBACK. `SET CONSTRAINTS` before it is
-/// refused in a failed transaction, which also ends the message, so that the failure is an error here.
+/// `COMMIT` of a failed transaction is answered with a success that means ROLLBACK. The reset before it is refused in a
+/// failed transaction, which also ends the message, so that the failure is an error here. What it resets is a setting
+/// that a function could have switched off: what follows from a commit cannot be taken back, so it must be durable.
 async fn commit(connection: &mut PgConnection) -> Result<bool, CommitError> {
-    let message = sqlx::AssertSqlSafe(format!("SET CONSTRAINTS ALL IMMEDIATE; COMMIT; {RESET_SESSION}"));
+    let message = sqlx::AssertSqlSafe(format!("RESET synchronous_commit; COMMIT; {RESET_SESSION}"));
     let mut answers = sqlx::raw_sql(message).fetch_many(connection);
     let mut answered = 0;
     while let Some(answer) = answers.next().await {
@@ -162,7 +163,8 @@ impl SharedTransaction {
         self.0.try_lock().ok()?.take()
     }
 
-    pub(crate) async fn lock(&self) -> MutexGuard<'_, Option<Transaction>> {
+    /// The transaction, for one statement of the call; nothing where it has been taken back.
+    pub async fn lock(&self) -> MutexGuard<'_, Option<Transaction>> {
         self.0.lock().await
     }
 }

@@ -132,6 +132,7 @@ impl Builder<'_> {
             description: written.description,
             topics,
             database_host_variable,
+            example: tool.example,
         })
     }
 

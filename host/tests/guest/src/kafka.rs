@@ -1,4 +1,5 @@
-//! The Kafka handler: the value of the first message names the behaviour.
+//! The Kafka handler: the value of a message names the behaviour. `done` is done, and `write` is done, writes a row and
+//! emits a message; the first message with another value decides for the whole batch.
 
 wit_bindgen::generate!({
     path: "../../../wit/kafka",
@@ -7,7 +8,8 @@ wit_bindgen::generate!({
 });
 
 use exports::fnhost::kafka::handler::{Batch, Error, Guest, Reply};
-use fnhost::kafka::types::{Emit, Outcome};
+use fnhost::kafka::types::{Emit, Header, Message, Outcome};
+use spin_sdk::pg::Connection;
 
 use crate::misbehave;
 
@@ -15,38 +17,84 @@ struct Handler;
 
 impl Guest for Handler {
     async fn handle(batch: Batch) -> Result<Reply, Error> {
-        let first = batch.messages[0].value.clone().unwrap_or_default();
-        let behaviour = String::from_utf8_lossy(&first).into_owned();
-        misbehave(&behaviour);
-        let done: Vec<Outcome> = batch.messages.iter().map(|_| Outcome::Done).collect();
-        let reply = |outcomes, emits| Ok(Reply { outcomes, emits });
-        match behaviour.as_str() {
-            "error" => Err(Error { reason: "asked to fail".to_owned(), message: Some(0) }),
-            "short-reply" => reply(Vec::new(), Vec::new()),
-            "retry" => reply(done.iter().map(|_| Outcome::Retry("later".to_owned())).collect(), Vec::new()),
-            "reject" => reply(done.iter().map(|_| Outcome::Reject("never".to_owned())).collect(), Vec::new()),
-            "emit" => {
-                let emits = vec![Emit {
-                    cause: 0,
-                    topic: "out".to_owned(),
-                    key: batch.messages[0].key.clone(),
-                    value: Some(b"emitted".to_vec()),
-                    headers: batch.messages[0].headers.clone(),
-                }];
-                reply(done, emits)
+        let behaviours: Vec<String> = batch.messages.iter().map(behaviour).collect();
+        let odd = behaviours.iter().position(|name| !matches!(name.as_str(), "done" | "write"));
+        let odd = odd.unwrap_or_default();
+        let behaviour = behaviours.get(odd).map_or("done", String::as_str);
+        misbehave(behaviour);
+        let mut outcomes: Vec<Outcome> = batch.messages.iter().map(|_| Outcome::Done).collect();
+        let mut emits = write(&batch, &behaviours).await?;
+        let failed = |reason: String| Error { reason, message: u32::try_from(odd).ok() };
+        if let Some(statement) = behaviour.strip_prefix("sql ") {
+            execute(statement).await.map_err(failed)?;
+        }
+        if let Some(statement) = behaviour.strip_prefix("sql-swallow ") {
+            // A function that believes itself done.
+            let _ = execute(statement).await;
+        }
+        match behaviour {
+            "error" => return Err(failed("asked to fail".to_owned())),
+            "short-reply" => outcomes.clear(),
+            "retry" => outcomes[odd] = Outcome::Retry("later".to_owned()),
+            "retry-all" => outcomes.fill_with(|| Outcome::Retry("later".to_owned())),
+            "reject" => outcomes[odd] = Outcome::Reject("never".to_owned()),
+            "emit" => emits.push(emit(&batch, odd, "out", batch.messages[odd].headers.clone())),
+            "emit-elsewhere" => emits.push(emit(&batch, odd, "elsewhere", Vec::new())),
+            "emit-forged" => {
+                let forged = Header { name: "fnhost-seq".to_owned(), value: b"1".to_vec() };
+                emits.push(emit(&batch, odd, &out(&batch), vec![forged]));
+            }
+            "emit-without-cause" => emits.push(emit(&batch, batch.messages.len(), &out(&batch), Vec::new())),
+            "emit-retried" => {
+                outcomes[odd] = Outcome::Retry("later".to_owned());
+                emits.push(emit(&batch, odd, &out(&batch), Vec::new()));
             }
             "print" => {
                 println!("to stdout");
                 eprintln!("to stderr");
-                reply(done, Vec::new())
             }
-            "sleep" => {
-                spin_sdk::time::sleep(std::time::Duration::from_secs(60)).await;
-                reply(done, Vec::new())
-            }
-            _ => reply(done, Vec::new()),
+            "sleep" => spin_sdk::time::sleep(std::time::Duration::from_secs(60)).await,
+            _ => {}
         }
+        Ok(Reply { outcomes, emits })
     }
 }
 
 export!(Handler);
+
+fn behaviour(message: &Message) -> String {
+    String::from_utf8_lossy(message.value.as_deref().unwrap_or_default()).into_owned()
+}
+
+/// A row and a message for each record that asks for them.
+async fn write(batch: &Batch, behaviours: &[String]) -> Result<Vec<Emit>, Error> {
+    let mut emits = Vec::new();
+    for (at, message) in batch.messages.iter().enumerate().filter(|(at, _)| behaviours[*at] == "write") {
+        let statement =
+            format!("INSERT INTO effect (topic, record) VALUES ('{}', {})", batch.topic, message.offset);
+        execute(&statement).await.map_err(|reason| Error { reason, message: None })?;
+        emits.push(emit(batch, at, &out(batch), Vec::new()));
+    }
+    Ok(emits)
+}
+
+/// The topic that the tests' triggers may emit to.
+fn out(batch: &Batch) -> String {
+    format!("{}.out", batch.topic)
+}
+
+fn emit(batch: &Batch, cause: usize, topic: &str, headers: Vec<Header>) -> Emit {
+    Emit {
+        cause: u32::try_from(cause).unwrap_or(u32::MAX),
+        topic: topic.to_owned(),
+        key: batch.messages.get(cause).and_then(|message| message.key.clone()),
+        value: Some(b"emitted".to_vec()),
+        headers,
+    }
+}
+
+async fn execute(statement: &str) -> Result<(), String> {
+    let url = spin_sdk::variables::get("database_url").await.map_err(|error| error.to_string())?;
+    let connection = Connection::open(url).await.map_err(|error| error.to_string())?;
+    connection.execute(statement, Vec::new()).await.map(drop).map_err(|error| error.to_string())
+}

@@ -15,7 +15,7 @@ use super::foreign::AddressPools;
 use super::statement::{Answer, Wanted};
 use super::wit::{DbValue, ParameterValue};
 use crate::db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
-use crate::test_postgres::TestPostgres;
+use fnhost_test_postgres::TestPostgres;
 
 /// Longer than any statement here takes, unless it is one that waits until it is ended.
 const DEADLINE: Duration = Duration::from_secs(20);

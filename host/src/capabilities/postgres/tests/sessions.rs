@@ -7,7 +7,7 @@ use sqlx::Connection;
 use super::super::error::FailureClass;
 use super::{DEADLINE, DbValue as V, Wanted, World, failure, rows};
 use crate::db::session::{CommitError, SessionError, Transaction};
-use crate::test_postgres::TestPostgres;
+use fnhost_test_postgres::TestPostgres;
 
 /// Marks a session in every way that statements on rows allow.
 const MARK: [&str; 4] = [

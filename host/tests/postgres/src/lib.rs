@@ -99,7 +99,8 @@ impl TestPostgres {
             .expect("a free port")
             .port();
         let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories='{}' -c fsync=off",
+            // Not without fsync: fnhost refuses such a server.
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories='{}'",
             self.port,
             self.directory.display()
         );

@@ -1,0 +1,203 @@
+//! Orders from customers: at a fixed rate whatever the answers do, or as many as go through.
+//!
+//! What is measured runs from the time a POST was due (so that a POST that has to wait for a free connection counts its
+//! waiting) until the host has committed CONFIRMED: that is the timestamp which the host puts on the record
+//! `order.confirmed` when it hands it to its producer, right after COMMIT. From then on `GET /orders/{id}` shows it.
+//! The timestamps are read from Kafka after the load has ended, so that watching costs the system nothing.
+
+use crate::client::Connection;
+use crate::orders;
+use anyhow::Context as _;
+use hyper::StatusCode;
+use kit::event::ORDER_EVENTS;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::json;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// Keep-alive connections of the load generator.
+const CONNECTIONS: usize = 32;
+/// Longest wait for the confirmation of what was accepted.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest wait for Kafka's answer to a question.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// One read of the confirmations.
+const POLL_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What is offered.
+#[derive(Clone, Copy, Debug)]
+pub enum Offer {
+    /// So many orders a second, evenly spaced.
+    Rate(f64),
+    /// Each connection sends its next order when the last is answered.
+    Saturation,
+}
+
+/// An order that was accepted: when its POST was due, in milliseconds since 1970.
+type Accepted = HashMap<Uuid, f64>;
+
+/// What became of the orders of one step.
+pub struct Outcome {
+    /// Due time and latency of each order in milliseconds, by due time.
+    pub latencies_ms: Vec<(f64, f64)>,
+    /// From the first due time to the last confirmation, in seconds.
+    pub took_s: f64,
+    /// From the first due time to the last answer, in seconds.
+    pub posted_s: f64,
+}
+
+/// Customers who order.
+pub struct Load {
+    address: SocketAddr,
+    kafka: String,
+    tokens: Arc<Vec<String>>,
+    ordered: Arc<AtomicUsize>,
+}
+
+impl Load {
+    /// Registers `users` customers and logs them in; their tokens serve all steps.
+    ///
+    /// # Errors
+    /// A call was refused.
+    pub async fn new(address: SocketAddr, kafka: String, users: usize) -> anyhow::Result<Self> {
+        let mut connection = Connection::open(address).await?;
+        let mut tokens = Vec::new();
+        for n in 0..users {
+            let login =
+                json!({"email": format!("bench-{n}@example.com"), "password": "correct horse battery"});
+            connection.post("/auth/register", "", &login, StatusCode::CREATED).await?;
+            let session = connection.post("/auth/login", "", &login, StatusCode::OK).await?;
+            let token = session["access_token"].as_str().context("no access_token")?;
+            tokens.push(token.to_owned());
+        }
+        Ok(Self { address, kafka, tokens: Arc::new(tokens), ordered: Arc::default() })
+    }
+
+    /// One customer's token with the ids of `count` orders of theirs.
+    ///
+    /// # Errors
+    /// A call was refused.
+    pub async fn own_orders(&self, count: usize) -> anyhow::Result<(String, Vec<String>)> {
+        let mut connection = Connection::open(self.address).await?;
+        let token = self.tokens[0].clone();
+        let mut ids = Vec::new();
+        for n in 0..count {
+            ids.push(post(&mut connection, &token, n).await?.to_string());
+        }
+        Ok((token, ids))
+    }
+
+    /// Orders for `duration`, then waits until everything accepted is confirmed.
+    ///
+    /// # Errors
+    /// An order was refused or not confirmed in time.
+    pub async fn step(&self, offer: Offer, duration: Duration) -> anyhow::Result<Outcome> {
+        let confirmations = Confirmations::from_now(&self.kafka)?;
+        let began = Instant::now();
+        let began_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut customers = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let mut connection = Connection::open(self.address).await?;
+            let (tokens, ordered, next) = (self.tokens.clone(), self.ordered.clone(), next.clone());
+            customers.spawn(async move {
+                let mut accepted = Vec::new();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let due = match offer {
+                        Offer::Rate(per_s) => Duration::from_secs_f64(n as f64 / per_s),
+                        Offer::Saturation => began.elapsed(),
+                    };
+                    if due >= duration {
+                        return anyhow::Ok(accepted);
+                    }
+                    tokio::time::sleep_until((began + due).into()).await;
+                    let n = ordered.fetch_add(1, Ordering::Relaxed);
+                    let id = post(&mut connection, &tokens[n % tokens.len()], n).await?;
+                    accepted.push((id, began_ms + due.as_secs_f64() * 1e3));
+                }
+            });
+        }
+        let mut accepted = Accepted::new();
+        while let Some(customer) = customers.join_next().await {
+            accepted.extend(customer??);
+        }
+        let posted_s = began.elapsed().as_secs_f64();
+        let (latencies_ms, last_ms) =
+            tokio::task::spawn_blocking(move || confirmations.read(accepted)).await??;
+        Ok(Outcome { latencies_ms, took_s: (last_ms - began_ms) / 1e3, posted_s })
+    }
+}
+
+async fn post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Uuid> {
+    let items: Vec<_> = orders::lines(n)
+        .into_iter()
+        .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
+        .collect();
+    let body = json!({"items": items, "payment_token": "tok_ok"});
+    let order = connection.post("/orders", token, &body, StatusCode::ACCEPTED).await?;
+    order["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer has no order_id")
+}
+
+/// Reads confirmations from Kafka.
+struct Confirmations(BaseConsumer);
+
+impl Confirmations {
+    /// Those from here on.
+    fn from_now(kafka: &str) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", kafka)
+            .set("group.id", "bench")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(ORDER_EVENTS), ANSWER_TIMEOUT)?;
+        let topic = metadata.topics().first().context("there is no topic order-events")?;
+        let mut ends = TopicPartitionList::new();
+        for partition in topic.partitions() {
+            let (_, end) = consumer.fetch_watermarks(ORDER_EVENTS, partition.id(), ANSWER_TIMEOUT)?;
+            ends.add_partition_offset(ORDER_EVENTS, partition.id(), Offset::Offset(end))?;
+        }
+        consumer.assign(&ends)?;
+        // Fetching begins when it is read.
+        consumer.pause(&ends)?;
+        Ok(Self(consumer))
+    }
+
+    /// Waits for the confirmation of all of `accepted`; answers due times with latencies, and the time of the last one.
+    fn read(self, mut accepted: Accepted) -> anyhow::Result<(Vec<(f64, f64)>, f64)> {
+        self.0.resume(&self.0.assignment()?)?;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        let (mut latencies, mut last_ms) = (Vec::with_capacity(accepted.len()), 0.0_f64);
+        while !accepted.is_empty() {
+            let left = accepted.len();
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{left} orders were not confirmed within {DRAIN_TIMEOUT:?}"
+            );
+            let Some(record) = self.0.poll(POLL_TIMEOUT) else { continue };
+            let record = record?;
+            let confirms = record.headers().is_some_and(|headers| {
+                headers
+                    .iter()
+                    .any(|header| header.key == "ce_type" && header.value == Some(b"order.confirmed"))
+            });
+            let id = record.key_view::<str>().and_then(|key| key.ok()?.parse::<Uuid>().ok());
+            let due_ms = id.filter(|_| confirms).and_then(|id| accepted.remove(&id));
+            if let (Some(due_ms), Some(at_ms)) = (due_ms, record.timestamp().to_millis()) {
+                let at_ms = at_ms as f64;
+                latencies.push((due_ms, (at_ms - due_ms).max(0.0)));
+                last_ms = last_ms.max(at_ms);
+            }
+        }
+        latencies.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Ok((latencies, last_ms))
+    }
+}

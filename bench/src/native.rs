@@ -1,0 +1,245 @@
+//! The functions' own code, compiled natively: the same handlers and statements over sqlx instead of a component's imports.
+
+use fnhost::capabilities::postgres::{FailureClass, SqlFailure};
+use fnhost::db::session::SharedTransaction;
+use fnhost::dispatch::{CallFailure, Handler};
+use fnhost::engine::kafka as wit;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use kit::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Reply};
+use kit::{Row, Sql, SqlError, Value};
+use payment::gateway::Clock;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgStatement};
+use sqlx::types::JsonRawValue;
+use sqlx::{
+    Arguments as _, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
+    TypeInfo as _,
+};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A function with a Kafka handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the components of the manifest")]
+pub enum Function {
+    Order,
+    Inventory,
+    Payment,
+    Notify,
+}
+
+impl Function {
+    /// The function that is this component of the manifest.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_component(id: &str) -> anyhow::Result<Self> {
+        Ok(match id {
+            "order" => Self::Order,
+            "inventory" => Self::Inventory,
+            "payment" => Self::Payment,
+            "notify" => Self::Notify,
+            other => anyhow::bail!("no native code is known for component {other}"),
+        })
+    }
+
+    /// Handles a batch.
+    ///
+    /// # Errors
+    /// What the handler says.
+    pub async fn handle<D: Sql + Clock>(self, database: &D, batch: Batch) -> Result<Reply, Failure> {
+        match self {
+            Self::Order => order::kafka::handle(database, batch).await,
+            Self::Inventory => inventory::kafka::handle(database, batch).await,
+            Self::Payment => payment::kafka::handle(database, batch).await,
+            Self::Notify => notify::kafka::handle(database, batch).await,
+        }
+    }
+}
+
+/// Native code in the place of a component.
+pub struct NativeHandler(pub Function);
+
+impl Handler for NativeHandler {
+    fn call(
+        &self,
+        batch: wit::Batch,
+        transaction: SharedTransaction,
+    ) -> BoxFuture<'_, Result<wit::Reply, CallFailure>> {
+        async move {
+            let database = Dispatched { transaction, failure: Mutex::new(None) };
+            let batch = Batch::decode(batch.messages.into_iter().map(message).collect());
+            match self.0.handle(&database, batch).await {
+                Ok(reply) => Ok(wit::Reply {
+                    outcomes: reply.outcomes.into_iter().map(outcome).collect(),
+                    emits: reply.emits.into_iter().map(emit).collect(),
+                }),
+                Err(failure) => Err(CallFailure {
+                    class: database.failure_class(),
+                    reason: failure.reason,
+                    message: failure.message,
+                }),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn message(message: wit::Message) -> Message {
+    let wit::Message { key, value, headers, attempt, last_attempt, .. } = message;
+    let headers = headers.into_iter().map(|wit::Header { name, value }| Header { name, value }).collect();
+    Message { key, value, headers, attempt, last_attempt }
+}
+
+fn outcome(outcome: Outcome) -> wit::Outcome {
+    match outcome {
+        Outcome::Done => wit::Outcome::Done,
+        Outcome::Retry(reason) => wit::Outcome::Retry(reason),
+        Outcome::Reject(reason) => wit::Outcome::Reject(reason),
+    }
+}
+
+fn emit(emit: Emit) -> wit::Emit {
+    let Emit { cause, topic, key, value, headers } = emit;
+    let headers = headers.into_iter().map(|Header { name, value }| wit::Header { name, value }).collect();
+    wit::Emit { cause, topic: topic.to_owned(), key: Some(key), value: Some(value), headers }
+}
+
+/// The database of a call in the host: the dispatch's transaction.
+struct Dispatched {
+    transaction: SharedTransaction,
+    /// The first refusal, which says who is to blame for the call's.
+    failure: Mutex<Option<SqlFailure>>,
+}
+
+impl Dispatched {
+    fn failure_class(&self) -> FailureClass {
+        let failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failure.as_ref().map_or(FailureClass::Function, SqlFailure::class)
+    }
+
+    async fn run(&self, statement: &'static str, params: Vec<Value>) -> Result<(Vec<Row>, u64), SqlError> {
+        let mut transaction = self.transaction.lock().await;
+        let transaction =
+            transaction.as_mut().ok_or_else(|| SqlError::new(None, "the transaction was taken back"))?;
+        let connection =
+            transaction.connection().await.map_err(|error| SqlError::new(None, error.to_string()))?;
+        run(connection, statement, params).await.map_err(|error| {
+            let failure = SqlFailure::from_sqlx(&error);
+            let refused = SqlError::new(failure.code.clone(), failure.message.clone());
+            let mut first = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            first.get_or_insert(failure);
+            refused
+        })
+    }
+}
+
+impl Sql for Dispatched {
+    async fn query(&self, statement: &'static str, params: Vec<Value>) -> Result<Vec<Row>, SqlError> {
+        Ok(self.run(statement, params).await?.0)
+    }
+
+    async fn execute(&self, statement: &'static str, params: Vec<Value>) -> Result<u64, SqlError> {
+        Ok(self.run(statement, params).await?.1)
+    }
+}
+
+/// One connection of the plain loop, inside its transaction.
+pub struct Connected(pub tokio::sync::Mutex<PgConnection>);
+
+impl Connected {
+    async fn run(&self, statement: &'static str, params: Vec<Value>) -> Result<(Vec<Row>, u64), SqlError> {
+        let mut connection = self.0.lock().await;
+        run(&mut connection, statement, params).await.map_err(|error| SqlError::new(None, error.to_string()))
+    }
+}
+
+impl Sql for Connected {
+    async fn query(&self, statement: &'static str, params: Vec<Value>) -> Result<Vec<Row>, SqlError> {
+        Ok(self.run(statement, params).await?.0)
+    }
+
+    async fn execute(&self, statement: &'static str, params: Vec<Value>) -> Result<u64, SqlError> {
+        Ok(self.run(statement, params).await?.1)
+    }
+}
+
+macro_rules! machine_clock {
+    ($($type:ty),*) => {$(
+        impl Clock for $type {
+            fn now_ms(&self) -> u64 {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+            }
+
+            async fn sleep(&self, duration: Duration) {
+                tokio::time::sleep(duration).await;
+            }
+        }
+    )*};
+}
+
+machine_clock!(Dispatched, Connected);
+
+/// Runs a statement the way the host runs a component's: prepared once per connection, typed by the server.
+async fn run(
+    connection: &mut PgConnection,
+    statement: &'static str,
+    params: Vec<Value>,
+) -> Result<(Vec<Row>, u64), sqlx::Error> {
+    let prepared: PgStatement = (&mut *connection).prepare_with(statement.into_sql_str(), &[]).await?;
+    let mut arguments = PgArguments::default();
+    for param in params {
+        bind(&mut arguments, param).map_err(sqlx::Error::Encode)?;
+    }
+    let mut rows = Vec::new();
+    let mut affected = 0;
+    let mut answers = connection.fetch_many(prepared.query_with(arguments));
+    while let Some(answer) = futures::TryStreamExt::try_next(&mut answers).await? {
+        match answer {
+            Either::Left(done) => affected += done.rows_affected(),
+            Either::Right(row) => rows.push(cells(&row)?),
+        }
+    }
+    Ok((rows, affected))
+}
+
+fn bind(arguments: &mut PgArguments, value: Value) -> Result<(), sqlx::error::BoxDynError> {
+    match value {
+        Value::Null => arguments.add(None::<String>),
+        Value::Bool(value) => arguments.add(value),
+        Value::Int32(value) => arguments.add(value),
+        Value::Int64(value) => arguments.add(value),
+        Value::Text(value) => arguments.add(value),
+        Value::Bytes(value) => arguments.add(value),
+        Value::Json(value) => {
+            arguments.add(serde_json::from_slice::<Box<JsonRawValue>>(&value).map(sqlx::types::Json)?)
+        }
+        Value::Int32Array(values) => arguments.add(values),
+        Value::Int64Array(values) => arguments.add(values),
+        Value::TextArray(values) => arguments.add(values),
+        Value::Unsupported(text) => Err(text.into()),
+    }
+}
+
+fn cells(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let mut cells = Vec::with_capacity(row.len());
+    for (at, column) in row.columns().iter().enumerate() {
+        cells.push(match column.type_info().name() {
+            "BOOL" => row.try_get::<Option<bool>, _>(at)?.into(),
+            "INT4" => row.try_get::<Option<i32>, _>(at)?.into(),
+            "INT8" => row.try_get::<Option<i64>, _>(at)?.into(),
+            "TEXT" => row.try_get::<Option<String>, _>(at)?.into(),
+            "UUID" => row.try_get::<Option<uuid::Uuid>, _>(at)?.map(|id| id.to_string()).into(),
+            "BYTEA" => row.try_get::<Option<Vec<u8>>, _>(at)?.into(),
+            "JSONB" => json(row, at)?,
+            other => Value::Unsupported(other.to_owned()),
+        });
+    }
+    Ok(Row::new(cells))
+}
+
+fn json(row: &PgRow, at: usize) -> Result<Value, sqlx::Error> {
+    let json = row.try_get::<Option<sqlx::types::Json<Box<JsonRawValue>>>, _>(at)?;
+    Ok(json.map_or(Value::Null, |json| Value::Json(json.0.get().as_bytes().to_vec())))
+}

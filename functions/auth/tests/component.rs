@@ -1,0 +1,158 @@
+//! The built component with a real Postgres: registering, logging in, and the life of a login.
+
+use fnhost_test_function::{Answer, Function, bearer};
+use kit::token::{JwkSet, Role, verify};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const PASSWORD: &str = "correct horse battery";
+
+async fn register(function: &Function, email: &str) -> Answer {
+    function.post("/auth/register").json(json!({"email": email, "password": PASSWORD, "name": "Ada"})).await
+}
+
+async fn login(function: &Function, email: &str, password: &str) -> Answer {
+    function.post("/auth/login").json(json!({"email": email, "password": password})).await
+}
+
+async fn refresh(function: &Function, token: &Value) -> Answer {
+    function.post("/auth/refresh").json(json!({"refresh_token": token})).await
+}
+
+async fn me(function: &Function, session: &Answer) -> Answer {
+    let token = session.body["access_token"].as_str().expect("an access token");
+    function.get("/auth/me").header("authorization", &format!("Bearer {token}")).send().await
+}
+
+#[tokio::test]
+async fn whoever_registers_can_log_in_and_is_known() {
+    let function = Function::start("auth").await;
+    let registered = register(&function, " Ada@Example.com ").await;
+    assert_eq!((registered.status, &registered.body["email"]), (201, &json!("ada@example.com")));
+    let session = login(&function, "ADA@example.com", PASSWORD).await;
+    assert_eq!((session.status, &session.body["token_type"]), (200, &json!("Bearer")));
+    let known = me(&function, &session).await;
+    let expected = json!({"user_id": registered.body["user_id"], "email": "ada@example.com", "name": "Ada", "role": "customer"});
+    assert_eq!((known.status, known.body), (200, expected));
+}
+
+#[tokio::test]
+async fn tokens_are_signed_with_the_published_key() {
+    let function = Function::start("auth").await;
+    let user_id = register(&function, "ada@example.com").await.body["user_id"].clone();
+    let session = login(&function, "ada@example.com", PASSWORD).await;
+    let published = function.get("/.well-known/jwks.json").send().await;
+    let keys: JwkSet = serde_json::from_value(published.body).expect("a key set");
+    let caller = verify(session.body["access_token"].as_str().expect("a token"), &keys).expect("accepted");
+    assert_eq!((json!(caller.user_id), caller.role), (user_id, Role::Customer));
+}
+
+#[tokio::test]
+async fn the_admin_role_comes_from_the_database_at_the_next_login() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    function.prepare("UPDATE account SET role = 'admin'").await;
+    let session = login(&function, "ada@example.com", PASSWORD).await;
+    assert_eq!(me(&function, &session).await.body["role"], "admin");
+}
+
+#[tokio::test]
+async fn an_address_is_taken_once_however_it_is_written() {
+    let function = Function::start("auth").await;
+    let both = tokio::join!(register(&function, "ada@example.com"), register(&function, "Ada@Example.com"));
+    let mut statuses = [both.0.status, both.1.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409]);
+    assert_eq!(register(&function, "ada@example.com").await.body["field"], "email");
+    assert_eq!(function.value("SELECT count(*) FROM account").await, 1);
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let wrong = login(&function, "ada@example.com", "wrong horse battery").await;
+    let unknown = login(&function, "bob@example.com", PASSWORD).await;
+    assert_eq!((wrong.status, &wrong), (401, &unknown));
+}
+
+#[tokio::test]
+async fn passwords_are_kept_as_argon2id_and_tokens_as_hashes() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let session = login(&function, "ada@example.com", PASSWORD).await;
+    let hash = function.value("SELECT password_hash FROM account").await;
+    assert!(hash.as_str().is_some_and(|hash| hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$")), "{hash}");
+    let kept = function.value("SELECT encode(hash, 'hex') FROM refresh_token").await;
+    let token = session.body["refresh_token"].as_str().expect("a refresh token");
+    assert_eq!(kept.as_str().map(str::len), Some(64), "SHA-256");
+    assert!(!kept.to_string().contains(token));
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_login() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let first = login(&function, "ada@example.com", PASSWORD).await;
+    let elsewhere = login(&function, "ada@example.com", PASSWORD).await;
+    let second = refresh(&function, &first.body["refresh_token"]).await;
+    assert_eq!(second.status, 200);
+    assert_ne!(second.body["refresh_token"], first.body["refresh_token"]);
+    assert_eq!(me(&function, &second).await.status, 200);
+    // Somebody else has a copy of the first one.
+    let reused = refresh(&function, &first.body["refresh_token"]).await;
+    assert_eq!((reused.status, &reused.body["field"]), (401, &json!("refresh_token")));
+    assert_eq!(refresh(&function, &second.body["refresh_token"]).await.status, 401, "its descendants end");
+    assert_eq!(refresh(&function, &elsewhere.body["refresh_token"]).await.status, 200, "other logins go on");
+}
+
+#[tokio::test]
+async fn of_two_exchanges_at_a_time_one_succeeds() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let token = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
+    let held = function.hold("SELECT FROM refresh_token FOR UPDATE").await;
+    let both = async { tokio::join!(refresh(&function, &token), refresh(&function, &token)) };
+    // The manifest lets one call of auth run at a time, so one waits for the lock and one for its turn.
+    let release = async {
+        function.until_waiting(1).await;
+        held.rollback().await.expect("released");
+    };
+    let ((one, other), ()) = tokio::join!(both, release);
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401]);
+}
+
+#[tokio::test]
+async fn an_expired_refresh_token_is_refused() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let session = login(&function, "ada@example.com", PASSWORD).await;
+    function.prepare("UPDATE refresh_token SET expires_at = now() - interval '1 second'").await;
+    assert_eq!(refresh(&function, &session.body["refresh_token"]).await.status, 401);
+    assert_eq!(refresh(&function, &json!("nonsense")).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_hash_fits_the_memory_limit_of_a_call_and_not_half_of_it() {
+    // The manifest's limit is what every other test here runs with.
+    let input = json!({"email": "ada@example.com", "password": PASSWORD});
+    let small = Function::start_with("auth", |spec| spec.limits.memory_bytes = 16 << 20).await;
+    let failed = small.post("/auth/register").try_json(input.clone()).await;
+    // A hash without memory is an error of the function, or the host ends the call.
+    assert!(failed.map_or(500, |answer| answer.status) >= 500);
+    assert_eq!(small.value("SELECT count(*) FROM account").await, 0);
+    let enough = Function::start_with("auth", |spec| spec.limits.memory_bytes = 32 << 20).await;
+    assert_eq!(enough.post("/auth/register").json(input).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_token_of_somebody_who_is_gone_is_refused() {
+    let function = Function::start("auth").await;
+    let token = bearer(Uuid::now_v7(), Role::Admin);
+    assert_eq!(function.get("/auth/me").header("authorization", &token).send().await.status, 401);
+    let forged = format!("{}A", &token[..token.len() - 1]);
+    assert_eq!(function.get("/auth/me").header("authorization", &forged).send().await.status, 401);
+    assert_eq!(function.get("/auth/me").send().await.status, 401);
+}

@@ -1,0 +1,206 @@
+//! The Kafka side of a running host: its subscriptions, relays and producer.
+
+use super::ground::Ground;
+use crate::db::schema;
+use crate::dispatch::status::Registry;
+use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use crate::dispatch::wasm::WasmHandler;
+use crate::dispatch::{self};
+use crate::engine::LoadedComponent;
+use crate::kafka::cluster::Cluster;
+use crate::kafka::producer::Producer;
+use crate::manifest::KafkaTrigger;
+use crate::relay::orphans::Orphans;
+use crate::relay::{self, Relay};
+use anyhow::Context as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Characters of a data directory's identity that a group member's name carries.
+const INSTANCE_CHARS: usize = 16;
+
+/// What triggers are started with.
+pub struct Context<'a> {
+    /// The prepared ground.
+    pub ground: &'a Ground,
+    /// Bootstrap addresses of Kafka.
+    pub brokers: &'a str,
+    /// Loaded components by id.
+    pub components: &'a BTreeMap<String, LoadedComponent>,
+    /// Where partitions report how they are.
+    pub registry: &'a Registry,
+    /// Identity of the data directory.
+    pub instance: String,
+}
+
+/// The running Kafka side.
+pub struct Triggers {
+    host: Uuid,
+    cluster: Arc<Cluster>,
+    producer: Arc<Producer>,
+    subscriptions: Vec<Arc<Running>>,
+    relays: JoinSet<()>,
+    stop_relays: CancellationToken,
+    /// Rows of `fnhost.trigger` that this host runs.
+    known: Vec<i64>,
+}
+
+impl Triggers {
+    /// Prepares topics, then starts relays and subscriptions.
+    ///
+    /// # Errors
+    /// The first thing that could not be started; nothing stays running.
+    pub async fn start(context: &Context<'_>) -> anyhow::Result<Self> {
+        let cluster = Cluster::connect(context.brokers).await?;
+        prepare_topics(context.ground, &cluster).await?;
+        let mut triggers = Self {
+            host: Uuid::new_v4(),
+            cluster,
+            producer: Arc::new(Producer::new(context.brokers)?),
+            subscriptions: vec![],
+            relays: JoinSet::new(),
+            stop_relays: CancellationToken::new(),
+            known: vec![],
+        };
+        match triggers.start_all(context).await {
+            Ok(()) => Ok(triggers),
+            Err(error) => {
+                triggers.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_all(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
+        self.relays.spawn(self.cluster.clone().keep_fresh(self.stop_relays.clone()));
+        self.start_relays(context.ground).await?;
+        for trigger in &context.ground.manifest.kafka {
+            let subscription = self.subscription(context, trigger).await?;
+            self.known.push(subscription.trigger);
+            let running = Running::start(Arc::new(subscription), context.brokers).await?;
+            self.subscriptions.push(Arc::new(running));
+        }
+        let orphans = Orphans {
+            deployment: context.ground.deployment().to_string(),
+            known: self.known.clone(),
+            host: self.host,
+            owner: context.ground.owner.clone(),
+            producer: self.producer.clone(),
+        };
+        self.relays.spawn(orphans.run(self.stop_relays.clone()));
+        Ok(())
+    }
+
+    async fn start_relays(&mut self, ground: &Ground) -> anyhow::Result<()> {
+        for component in ground.manifest.components.values() {
+            let Some(database) = &component.database else { continue };
+            let Some(table) = &database.events else { continue };
+            let (trigger, stream) =
+                relay::register(&ground.owner, ground.deployment(), &component.id).await?;
+            let relay = Relay {
+                trigger,
+                schema: database.schema.clone(),
+                table: table.clone(),
+                stream,
+                topics: database.event_topics.iter().cloned().collect(),
+                host: self.host,
+                owner: ground.owner.clone(),
+                cluster: self.cluster.clone(),
+                producer: self.producer.clone(),
+            };
+            self.known.push(trigger);
+            self.relays.spawn(relay.run(self.stop_relays.clone()));
+        }
+        Ok(())
+    }
+
+    async fn subscription(
+        &self,
+        context: &Context<'_>,
+        trigger: &KafkaTrigger,
+    ) -> anyhow::Result<Subscription> {
+        let ground = context.ground;
+        let component = context
+            .components
+            .get(&trigger.component)
+            .context("a trigger of a component that is not loaded")?;
+        let role = ground.roles.get(&trigger.component).with_context(|| {
+            format!(
+                "component {0} has a Kafka trigger and no database, which holds its positions: add \
+                 [component.{0}.tool.fnhost.database] with schema and url_variable",
+                trigger.component
+            )
+        })?;
+        let login = role.options().get_username();
+        let row = schema::register_trigger(
+            &ground.owner,
+            ground.deployment(),
+            &trigger.id,
+            "kafka",
+            &trigger.group,
+            login,
+        )
+        .await?;
+        let identity = &context.instance[..INSTANCE_CHARS.min(context.instance.len())];
+        Ok(Subscription {
+            id: trigger.id.clone(),
+            deployment: ground.deployment().to_string(),
+            group: trigger.group.clone(),
+            trigger: row,
+            topics: trigger.topics.clone(),
+            emits: trigger.emits.iter().cloned().collect(),
+            start: trigger.start,
+            limits: dispatch::Limits {
+                max_batch: trigger.max_batch,
+                max_attempts: trigger.max_attempts,
+                max_age: trigger.max_age,
+            },
+            host: self.host,
+            instance: format!("{}-{}-{identity}", ground.deployment(), trigger.id),
+            owner: ground.owner.clone(),
+            role: role.clone(),
+            cluster: self.cluster.clone(),
+            producer: self.producer.clone(),
+            handler: Arc::new(WasmHandler::new(component.clone(), role.clone())),
+            status: context.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
+        })
+    }
+
+    /// Finishes what is in hand: first the partitions, then the relays, then what was sent is waited for.
+    pub async fn stop(mut self) {
+        let mut stopping = JoinSet::new();
+        for subscription in std::mem::take(&mut self.subscriptions) {
+            stopping.spawn_blocking(move || subscription.stop());
+        }
+        while stopping.join_next().await.is_some() {}
+        self.stop_relays.cancel();
+        while self.relays.join_next().await.is_some() {}
+        let producer = self.producer.clone();
+        if tokio::task::spawn_blocking(move || producer.flush()).await.is_err() {
+            tracing::warn!("the producer did not stop cleanly");
+        }
+    }
+}
+
+/// Creates the topics that the manifest declares, and a dead-letter topic beside each one that is consumed.
+async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Result<()> {
+    let manifest = &ground.manifest;
+    let mut declared = manifest.application.topics.clone();
+    let mut used: BTreeSet<String> = declared.keys().cloned().collect();
+    for trigger in &manifest.kafka {
+        used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
+    }
+    for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
+        used.extend(database.event_topics.iter().cloned());
+    }
+    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
+        let partitions = declared.get(topic).copied().unwrap_or(1);
+        declared.insert(dead_letter_topic(topic), partitions);
+        used.insert(dead_letter_topic(topic));
+    }
+    let used: Vec<String> = used.into_iter().collect();
+    Ok(cluster.prepare_topics(&declared, &used).await?)
+}

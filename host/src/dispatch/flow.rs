@@ -1,0 +1,71 @@
+//! The line on the terminal for each event that a dispatch or a relay has committed.
+//!
+//! For people who watch a system work: under load lines are left out, and how many is said once a second.
+
+use super::outbox::Outgoing;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Lines in one second at most.
+const LINES_PER_SECOND_MAX: u32 = 50;
+/// Messages of one batch that get a line each; a larger batch gets one for each kind of event.
+const LINES_PER_BATCH_MAX: usize = 8;
+
+struct Window {
+    began: Instant,
+    lines: u32,
+    left_out: u32,
+}
+
+static WINDOW: Mutex<Option<Window>> = Mutex::new(None);
+
+/// Says what `from`, a trigger or a relay, has emitted.
+pub fn committed(from: &str, messages: &[Outgoing<'_>]) {
+    if messages.is_empty() || !tracing::enabled!(tracing::Level::INFO) || !may_write() {
+        return;
+    }
+    if messages.len() <= LINES_PER_BATCH_MAX {
+        for message in messages {
+            let key = message.key.map_or_else(|| "-".into(), String::from_utf8_lossy);
+            tracing::info!("{:<22} {key}  {from} → {}/{}", kind(message), message.topic, message.partition);
+        }
+        return;
+    }
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for message in messages {
+        *counts.entry((message.topic, kind(message))).or_default() += 1;
+    }
+    for ((topic, kind), count) in counts {
+        tracing::info!("{kind:<22} {count} events  {from} → {topic}");
+    }
+}
+
+/// The CloudEvents type, where the message has one.
+fn kind<'m>(message: &Outgoing<'m>) -> &'m str {
+    let header = message.headers.iter().find(|h| h.name == "ce_type");
+    header.and_then(|h| std::str::from_utf8(h.value).ok()).unwrap_or("message")
+}
+
+fn may_write() -> bool {
+    let mut window = WINDOW.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = Instant::now();
+    match window.as_mut().filter(|w| now - w.began < Duration::from_secs(1)) {
+        Some(current) if current.lines >= LINES_PER_SECOND_MAX => {
+            current.left_out += 1;
+            false
+        }
+        Some(current) => {
+            current.lines += 1;
+            true
+        }
+        None => {
+            let left_out =
+                window.replace(Window { began: now, lines: 1, left_out: 0 }).map_or(0, |w| w.left_out);
+            if left_out > 0 {
+                tracing::info!("… and {left_out} batches more");
+            }
+            true
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Copies of dead records for the dead-letter topic.
+
+use crate::dispatch::outbox::{HeaderRef, Outgoing};
+use crate::kafka::{HOST_HEADER_PREFIX, Record, TopicPartition, murmur2};
+
+/// A copy of a dead record for the dead-letter topic.
+pub(super) struct DeadLetter<'r> {
+    topic: String,
+    partition: i32,
+    record: &'r Record,
+    added: Vec<(&'static str, String)>,
+}
+
+impl<'r> DeadLetter<'r> {
+    /// A letter for `topic` about `record`, which `trigger` consumed from `from`.
+    pub fn new(
+        topic: &str,
+        partitions: i32,
+        trigger: &str,
+        from: &TopicPartition,
+        record: &'r Record,
+        attempts: u32,
+        reason: &str,
+    ) -> Self {
+        let partition =
+            record.key.as_deref().map_or(from.partition % partitions, |k| murmur2::partition(k, partitions));
+        let added = vec![
+            ("fnhost-dead-trigger", trigger.to_string()),
+            ("fnhost-dead-topic", from.topic.clone()),
+            ("fnhost-dead-partition", from.partition.to_string()),
+            ("fnhost-dead-offset", record.offset.to_string()),
+            ("fnhost-dead-attempts", attempts.to_string()),
+            ("fnhost-dead-reason", reason.chars().take(1_000).collect()),
+        ];
+        Self { topic: topic.to_string(), partition, record, added }
+    }
+
+    /// Bytes that Kafka would count, at most.
+    pub fn size(&self) -> usize {
+        self.record.size() + self.added.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>() + 512
+    }
+
+    /// The letter as a message.
+    pub fn outgoing(&self) -> Outgoing<'_> {
+        let kept = self.record.headers.iter().filter(|h| !h.name.starts_with(HOST_HEADER_PREFIX));
+        let added = self.added.iter().map(|(name, value)| HeaderRef { name, value: value.as_bytes() });
+        Outgoing {
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.record.key.as_deref(),
+            value: self.record.value.as_deref(),
+            headers: kept.map(HeaderRef::from).chain(added).collect(),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The owner of one partition: takes it over, settles its batches, and gives it up.
+//!
+//! A batch is settled in one transaction: the function's statements, then the store, then COMMIT. Only after COMMIT does
+//! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
+
+mod dead_letter;
+mod settle;
+mod take_over;
+mod work;
+
+use super::parking::Parking;
+use super::plan::Item;
+use super::status::{PartitionStatus, State};
+use super::subscription::Subscription;
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX};
+use crate::causes::chain;
+use crate::db::ownership::{self, Ownership, PARKED_MAX};
+use crate::db::store::Changes;
+use crate::kafka::Record;
+use crate::kafka::consumer::Assigned;
+use crate::kafka::producer::StreamSender;
+use crate::{db, kafka};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use take_over::take_over;
+use tokio_util::sync::CancellationToken;
+use work::{Source, Work};
+
+/// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
+const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
+/// How often a stopped partition looks whether somebody resolved it.
+const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why a worker left its loop.
+enum Exit {
+    /// It was told to stop.
+    Stop,
+    /// The partition has to be taken over again: fenced, or the producer failed.
+    TakeOver(String),
+    /// Nobody's fault: pause, then take over again.
+    BackOff(String),
+    /// Going on would lose or double something.
+    Stopped(String),
+}
+
+impl From<db::Error> for Exit {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Fenced { .. } => Exit::TakeOver(error.to_string()),
+            other => Exit::BackOff(chain(&other)),
+        }
+    }
+}
+
+impl From<kafka::Error> for Exit {
+    fn from(error: kafka::Error) -> Self {
+        Exit::BackOff(chain(&error))
+    }
+}
+
+impl From<kafka::producer::Failed> for Exit {
+    fn from(error: kafka::producer::Failed) -> Self {
+        Exit::TakeOver(error.to_string())
+    }
+}
+
+/// Runs the partition until `stop`, through failures and take-overs.
+pub async fn run(
+    subscription: Arc<Subscription>,
+    assigned: Assigned,
+    status: Arc<PartitionStatus>,
+    stop: CancellationToken,
+) {
+    let mut pause = BACK_OFF_FIRST;
+    let mut first = true;
+    let mut careful = 0;
+    while !stop.is_cancelled() {
+        // What stopped or delayed it stays visible, and is said once, until it is owned.
+        if status.state() == State::Owned {
+            status.set(State::TakingOver);
+        }
+        let began = Instant::now();
+        let exit = match take_over(&subscription, &assigned, &status, first, &mut careful).await {
+            Ok(mut worker) => {
+                first = false;
+                let exit = worker.serve(&stop).await.err().unwrap_or(Exit::Stop);
+                if matches!(exit, Exit::Stop) {
+                    worker.release().await;
+                }
+                exit
+            }
+            Err(exit) => exit,
+        };
+        if began.elapsed() > BACK_OFF_MAX {
+            pause = BACK_OFF_FIRST;
+        }
+        let wait = match exit {
+            Exit::Stop => return,
+            Exit::TakeOver(reason) => {
+                tracing::warn!(partition = %assigned.tp, reason, "taking the partition over again");
+                pause
+            }
+            Exit::BackOff(reason) => {
+                status.set(State::BackingOff { reason });
+                pause
+            }
+            Exit::Stopped(reason) => {
+                status.set(State::Stopped { reason });
+                STOPPED_CHECK_INTERVAL
+            }
+        };
+        pause = (pause * 2).min(BACK_OFF_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+struct Worker<'a> {
+    subscription: &'a Subscription,
+    assigned: &'a Assigned,
+    status: &'a PartitionStatus,
+    sender: StreamSender,
+    ownership: Ownership,
+    watermarks: HashMap<String, i64>,
+    parking: Parking,
+    /// Kafka acknowledged messages up to this number, which a store has still to clear.
+    acknowledged: Option<i64>,
+    /// Items to hand out one by one, each announced, because the last owner, or a session of ours, ended badly.
+    careful: &'a mut usize,
+}
+
+impl<'a> Worker<'a> {
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Exit> {
+        loop {
+            if stop.is_cancelled() {
+                return Err(Exit::Stop);
+            }
+            self.note_acknowledged();
+            if let Some(work) = self.next_work()? {
+                self.process(work).await?;
+                continue;
+            }
+            self.wait(stop).await?;
+        }
+    }
+
+    /// Parked records that are due, else what has arrived.
+    fn next_work(&mut self) -> Result<Option<Work>, Exit> {
+        let max = self.subscription.limits.max_batch;
+        let due = self.parking.due(max, Instant::now());
+        if !due.is_empty() {
+            return Ok(Some(Work {
+                items: due,
+                end: self.ownership.position,
+                source: Source::Parked,
+                watermarks: HashMap::new(),
+            }));
+        }
+        if self.parking.len() >= PARKED_MAX {
+            return Ok(None);
+        }
+        loop {
+            let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            // Until the queue is empty: only what arrives at an empty queue wakes the worker.
+            if let Some(work) = self.filter(records) {
+                return Ok(Some(work));
+            }
+        }
+    }
+
+    /// Drops records that were accepted before: below the position, or with a number of their stream that is not new.
+    fn filter(&mut self, records: Vec<Record>) -> Option<Work> {
+        let end = records.last()?.offset + 1;
+        if end <= self.ownership.position {
+            return None;
+        }
+        let mut work = Work {
+            items: Vec::with_capacity(records.len()),
+            end,
+            source: Source::Fetched,
+            watermarks: HashMap::new(),
+        };
+        let mut duplicates = 0;
+        for record in records {
+            if record.offset < self.ownership.position {
+                continue;
+            }
+            if let Some((stream, seq)) = record.stream() {
+                let seen = work.watermarks.get(stream).or_else(|| self.watermarks.get(stream));
+                if seen.is_some_and(|seen| seq <= *seen) {
+                    duplicates += 1;
+                    continue;
+                }
+                match work.watermarks.get_mut(stream) {
+                    Some(mark) => *mark = seq,
+                    None => drop(work.watermarks.insert(stream.to_string(), seq)),
+                }
+            }
+            work.items.push(Item { record, attempts: 0, age: Duration::ZERO });
+        }
+        if duplicates > 0 {
+            PartitionStatus::add(&self.status.duplicates, duplicates);
+            tracing::info!(partition = %self.assigned.tp, duplicates, "refused records that were accepted before");
+        }
+        Some(work)
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken) -> Result<(), Exit> {
+        let due = self
+            .parking
+            .next_due()
+            .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let full = self.parking.len() >= PARKED_MAX;
+        let to_clear = self.acknowledged.is_some();
+        let unacknowledged = self.sender.unacknowledged() > 0;
+        tokio::select! {
+            () = stop.cancelled() => Err(Exit::Stop),
+            () = self.assigned.arrived(), if !full => Ok(()),
+            () = tokio::time::sleep(due) => Ok(()),
+            progress = self.sender.progress(), if unacknowledged => Ok(progress?),
+            failed = self.sender.failed(), if !unacknowledged => Err(failed.into()),
+            () = tokio::time::sleep(IDLE_CLEAR_DELAY), if to_clear && !unacknowledged => self.clear().await,
+        }
+    }
+
+    fn note_acknowledged(&mut self) {
+        if let Some(seq) = self.sender.take_acknowledged() {
+            self.acknowledged = Some(seq);
+        }
+    }
+
+    /// Clears acknowledged outbox rows while nothing else is to be stored.
+    async fn clear(&mut self) -> Result<(), Exit> {
+        let changes = Changes {
+            position: self.ownership.position,
+            acknowledged: self.acknowledged,
+            ..Changes::default()
+        };
+        let transaction = self.subscription.transaction();
+        match self.commit(transaction, &changes).await? {
+            Ok(after) => self.stored(after),
+            // Left for the next store.
+            Err(failure) => tracing::debug!(reason = failure.reason, "outbox rows were not cleared"),
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self) {
+        // Give Kafka a moment to acknowledge, so that the next owner has nothing to send again.
+        let acknowledged =
+            async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
+        self.note_acknowledged();
+        if self.acknowledged.is_some() && self.clear().await.is_err() {
+            return;
+        }
+        if let Err(error) = ownership::release(&self.subscription.owner, &self.ownership).await {
+            tracing::warn!(partition = %self.assigned.tp, error = chain(&error), "the partition was not released cleanly");
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
+
+use super::dead_letter::DeadLetter;
+use super::work::{Source, Work, message};
+use super::{Exit, Worker};
+use crate::capabilities::postgres::SqlFailure;
+use crate::causes::chain;
+use crate::db::ownership::{self, Judgement, Ownership};
+use crate::db::session::{CommitError, SharedTransaction, Transaction};
+use crate::db::store::{self, Bury, Changes, Park};
+use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
+use crate::dispatch::plan::{self, Breach, Item, Verdict};
+use crate::dispatch::status::PartitionStatus;
+use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, FailureClass, KILLS_MAX, flow};
+use crate::engine::kafka::{Batch, Emit, Reply};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+enum Settled {
+    Yes,
+    /// The call failed and the items have to be tried in these parts.
+    Split(CallFailure),
+}
+
+enum CallEnd {
+    OutOfOrder(Vec<usize>),
+    Failed(CallFailure),
+}
+
+impl Worker<'_> {
+    /// Settles all items, in parts where the function fails on the whole.
+    pub(super) async fn process(&mut self, work: Work) -> Result<(), Exit> {
+        let mut parts = vec![work];
+        while let Some(work) = parts.pop() {
+            if *self.careful > 0 && work.items.len() > 1 {
+                parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
+                continue;
+            }
+            if *self.careful > 0 && !work.items.is_empty() && self.announce(&work).await? {
+                continue;
+            }
+            if let Settled::Split(failure) = self.settle(&work).await? {
+                parts.extend(work.divide(&|len| plan::split(len, &failure)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Announces a single item; true where it was in hand too often when a host ended, and is buried now.
+    async fn announce(&mut self, work: &Work) -> Result<bool, Exit> {
+        let offset = work.items[0].record.offset;
+        let times = ownership::announce(&self.subscription.owner, &self.ownership, offset).await?;
+        *self.careful = self.careful.saturating_sub(1);
+        if times <= KILLS_MAX {
+            return Ok(false);
+        }
+        let reason =
+            format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
+        let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
+        match self.store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction()).await? {
+            Ok(()) => Ok(true),
+            Err(failure) => Err(Exit::BackOff(failure.reason)),
+        }
+    }
+
+    async fn settle(&mut self, work: &Work) -> Result<Settled, Exit> {
+        let mut behind: HashSet<usize> = HashSet::new();
+        if work.source == Source::Fetched {
+            behind.extend(
+                (0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())),
+            );
+        }
+        let mut reruns = 0;
+        loop {
+            let calls: Vec<usize> = (0..work.items.len()).filter(|i| !behind.contains(i)).collect();
+            let lent = SharedTransaction::new(self.subscription.transaction());
+            let ended = self.call(work, &calls, &lent).await;
+            let failure = match (ended, lent.take()) {
+                (Ok((mut verdicts, emits)), Some(transaction)) => {
+                    verdicts.extend(behind.iter().map(|i| (*i, Verdict::Behind)));
+                    match self.store_verdicts(work, &verdicts, &emits, transaction).await? {
+                        Ok(()) => return Ok(Settled::Yes),
+                        Err(failure) => failure,
+                    }
+                }
+                // Its last holder closes the connection, which rolls back.
+                (Ok(_), None) => CallFailure {
+                    class: FailureClass::Function,
+                    reason: "a statement still ran when the function had replied".into(),
+                    message: None,
+                },
+                (Err(CallEnd::OutOfOrder(early)), transaction) => {
+                    roll_back(transaction).await;
+                    tracing::warn!(partition = %self.assigned.tp, records = early.len(), "the function finished records behind one of their key that it did not finish; they are parked and the rest is rerun");
+                    behind.extend(early.into_iter().map(|i| calls[i]));
+                    continue;
+                }
+                (Err(CallEnd::Failed(failure)), transaction) => {
+                    roll_back(transaction).await;
+                    failure
+                }
+            };
+            match failure.class {
+                FailureClass::Conflict if reruns < CONFLICT_RERUNS_MAX => reruns += 1,
+                FailureClass::Conflict => return Err(Exit::BackOff(failure.reason)),
+                FailureClass::Infrastructure => {
+                    // The record in hand may be what ended the session.
+                    *self.careful = (*self.careful).max(work.items.len());
+                    return Err(Exit::BackOff(failure.reason));
+                }
+                FailureClass::Function if work.items.len() > 1 => return Ok(Settled::Split(failure)),
+                FailureClass::Function => return self.charge(work, &failure).await,
+            }
+        }
+    }
+
+    /// Charges a failed attempt to the one item of `work`.
+    async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
+        let verdict = plan::failed(&work.items[0], &failure.reason, &self.subscription.limits);
+        match self.store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction()).await? {
+            Ok(()) => Ok(Settled::Yes),
+            Err(failure) => Err(Exit::BackOff(failure.reason)),
+        }
+    }
+
+    /// Calls the function with the items of `calls`; answers a verdict for each and the emits.
+    async fn call(
+        &self,
+        work: &Work,
+        calls: &[usize],
+        transaction: &SharedTransaction,
+    ) -> Result<(Vec<(usize, Verdict)>, Vec<Emit>), CallEnd> {
+        if calls.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let limits = &self.subscription.limits;
+        let items: Vec<&Item> = calls.iter().map(|i| &work.items[*i]).collect();
+        let messages = items.iter().map(|item| message(item, limits)).collect();
+        let batch =
+            Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
+        let reply: Reply =
+            self.subscription.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
+        let verdicts = plan::judge(&items, &reply, limits, &|topic| self.subscription.emit_limit(topic))
+            .map_err(|breach| match breach {
+                Breach::OutOfOrder(early) => CallEnd::OutOfOrder(early),
+                Breach::Malformed(reason) => {
+                    CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
+                }
+            })?;
+        Ok((calls.iter().copied().zip(verdicts).collect(), reply.emits))
+    }
+
+    /// Stores and commits what became of the items, then makes memory follow and sends the messages. The inner error is a failure
+    /// of the store or of COMMIT that rolled everything back.
+    async fn store_verdicts(
+        &mut self,
+        work: &Work,
+        verdicts: &[(usize, Verdict)],
+        emits: &[Emit],
+        transaction: Transaction,
+    ) -> Result<Result<(), CallFailure>, Exit> {
+        let letters = self.dead_letters(work, verdicts);
+        let first_seq = self.ownership.emitted + 1;
+        let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(emits.len() + letters.len());
+        for emit in emits {
+            messages.push(self.outgoing(emit, first_seq + messages.len() as i64));
+        }
+        messages.extend(letters.iter().map(|l| l.outgoing()));
+        let mut changes = Changes {
+            position: work.end.max(self.ownership.position),
+            emitted: messages.len(),
+            messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
+            watermarks: work.watermarks.clone(),
+            acknowledged: self.acknowledged,
+            ..Changes::default()
+        };
+        let mut delays = HashMap::new();
+        for (i, verdict) in verdicts {
+            let record = &work.items[*i].record;
+            match verdict {
+                Verdict::Done => {}
+                Verdict::Retry { attempts, reason } => {
+                    let delay = jittered(plan::retry_delay(*attempts));
+                    delays.insert(*i, delay);
+                    changes.park.push(Park {
+                        record,
+                        attempts: *attempts,
+                        delay_ms: delay.as_millis() as i64,
+                        reason: reason.clone(),
+                    });
+                }
+                Verdict::Behind => changes.park.push(Park {
+                    record,
+                    attempts: work.items[*i].attempts,
+                    delay_ms: 0,
+                    reason: "waits behind an earlier record of its key".into(),
+                }),
+                Verdict::Dead { attempts, reason } => {
+                    changes.bury.push(Bury { record, attempts: *attempts, reason: reason.clone() });
+                }
+            }
+            if work.source == Source::Parked && matches!(verdict, Verdict::Done | Verdict::Dead { .. }) {
+                changes.unpark.push(record.offset);
+            }
+        }
+        let after = match self.commit(transaction, &changes).await? {
+            Ok(after) => after,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        self.stored(after);
+        self.remember(work, verdicts, &delays);
+        flow::committed(&self.subscription.id, &messages);
+        self.sender.send(&Numbered { first_seq, messages }).await?;
+        Ok(Ok(()))
+    }
+
+    /// Runs the store at the end of `transaction` and commits; decides what happened where the answer was lost.
+    pub(super) async fn commit(
+        &self,
+        mut transaction: Transaction,
+        changes: &Changes<'_>,
+    ) -> Result<Result<Ownership, CallFailure>, Exit> {
+        let connection = match transaction.connection().await {
+            Ok(connection) => connection,
+            Err(error) => {
+                return Ok(Err(CallFailure {
+                    class: FailureClass::Infrastructure,
+                    reason: chain(&error),
+                    message: None,
+                }));
+            }
+        };
+        let after = match store::store(connection, &self.ownership, changes).await {
+            Ok(after) => after,
+            Err(error) => {
+                transaction.rollback().await;
+                if ownership::sqlstate(&error).as_deref() == Some(store::FENCED) {
+                    return Err(Exit::TakeOver("another owner or an operator changed the partition".into()));
+                }
+                return Ok(Err(failure_of(&error)));
+            }
+        };
+        match transaction.commit().await {
+            Ok(()) => Ok(Ok(after)),
+            Err(CommitError::Refused(error)) => Ok(Err(failure_of(&error))),
+            Err(CommitError::Unknown(error)) => {
+                let judgement = ownership::judge_commit(&self.subscription.owner, &self.ownership).await?;
+                tracing::warn!(partition = %self.assigned.tp, ?judgement, %error, "a COMMIT got no answer");
+                match judgement {
+                    Judgement::Committed => Ok(Ok(after)),
+                    Judgement::NotCommitted => Ok(Err(failure_of(&error))),
+                    Judgement::Fenced => {
+                        Err(Exit::TakeOver("another owner took over during a COMMIT".into()))
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn stored(&mut self, after: Ownership) {
+        self.ownership = after;
+        self.acknowledged = None;
+        self.status.position.store(self.ownership.position, Ordering::Relaxed);
+    }
+
+    fn remember(&mut self, work: &Work, verdicts: &[(usize, Verdict)], delays: &HashMap<usize, Duration>) {
+        let now = Instant::now();
+        for (stream, seq) in &work.watermarks {
+            self.watermarks.insert(stream.clone(), *seq);
+        }
+        let mut dead = 0;
+        let mut failed = 0;
+        // In the items' order: what waits behind a record is parked after it.
+        let mut verdicts: Vec<_> = verdicts.iter().collect();
+        verdicts.sort_by_key(|(i, _)| *i);
+        for (i, verdict) in verdicts {
+            let item = &work.items[*i];
+            match verdict {
+                Verdict::Retry { attempts, reason } => {
+                    failed += 1;
+                    tracing::info!(partition = %self.assigned.tp, offset = item.record.offset, attempts, reason, "record parked for another attempt");
+                    let delay = delays.get(i).copied().unwrap_or_default();
+                    self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
+                }
+                Verdict::Behind => self.parking.park(item.clone(), Duration::ZERO, now),
+                Verdict::Dead { attempts, reason } => {
+                    dead += 1;
+                    failed += 1;
+                    tracing::error!(partition = %self.assigned.tp, offset = item.record.offset, attempts, reason, "record is a dead letter");
+                    self.parking.finish(item);
+                }
+                Verdict::Done if work.source == Source::Parked => self.parking.finish(item),
+                Verdict::Done => {}
+            }
+        }
+        PartitionStatus::add(&self.status.records, work.items.len());
+        PartitionStatus::add(&self.status.batches, 1);
+        PartitionStatus::add(&self.status.dead, dead);
+        PartitionStatus::add(&self.status.failed_attempts, failed);
+        self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);
+    }
+
+    fn outgoing<'e>(&self, emit: &'e Emit, seq: i64) -> Outgoing<'e> {
+        Outgoing {
+            topic: &emit.topic,
+            partition: self.subscription.cluster.partition_for(&emit.topic, emit.key.as_deref(), seq),
+            key: emit.key.as_deref(),
+            value: emit.value.as_deref(),
+            headers: emit.headers.iter().map(HeaderRef::from).collect(),
+        }
+    }
+
+    fn dead_letters<'w>(&self, work: &'w Work, verdicts: &[(usize, Verdict)]) -> Vec<DeadLetter<'w>> {
+        let topic = self.subscription.dead_letter_topic(&self.assigned.tp.topic);
+        let limits = self.subscription.cluster.topic(&topic);
+        verdicts
+            .iter()
+            .filter_map(|(i, verdict)| match verdict {
+                Verdict::Dead { attempts, reason } => {
+                    let record = &work.items[*i].record;
+                    let limits = limits?;
+                    let letter = DeadLetter::new(
+                        &topic,
+                        limits.partitions,
+                        &self.subscription.id,
+                        &self.assigned.tp,
+                        record,
+                        *attempts,
+                        reason,
+                    );
+                    // The table keeps it in any case; a letter that Kafka would refuse must not stop the stream.
+                    (letter.size() < limits.max_message_bytes).then_some(letter)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+async fn roll_back(transaction: Option<Transaction>) {
+    if let Some(transaction) = transaction {
+        transaction.rollback().await;
+    }
+}
+
+fn failure_of(error: &sqlx::Error) -> CallFailure {
+    let failure = SqlFailure::from_sqlx(error);
+    CallFailure { class: failure.class(), reason: failure.message, message: None }
+}
+
+/// Between half and all of `delay`, so that records parked together do not come back together.
+fn jittered(delay: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() as u32;
+    delay / 2 + (delay / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

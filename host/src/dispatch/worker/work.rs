@@ -1,0 +1,68 @@
+//! What a worker settles in one transaction.
+
+use crate::dispatch::Limits;
+use crate::dispatch::plan::Item;
+use crate::engine::kafka::Message;
+use std::collections::HashMap;
+
+/// Items to settle in one transaction, and the position after them.
+pub(super) struct Work {
+    pub items: Vec<Item>,
+    pub end: i64,
+    pub source: Source,
+    /// Watermarks that these items raise.
+    pub watermarks: HashMap<String, i64>,
+}
+
+/// Where items come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Fetched,
+    Parked,
+}
+
+impl Work {
+    /// The items in parts, last first, each with the position after it and the watermarks it raises.
+    pub fn divide(self, ranges: &dyn Fn(usize) -> Vec<std::ops::Range<usize>>) -> Vec<Work> {
+        let ranges = ranges(self.items.len());
+        let (end, source) = (self.end, self.source);
+        let last = ranges.len().saturating_sub(1);
+        let mut items = self.items.into_iter();
+        let mut parts: Vec<Work> = ranges
+            .into_iter()
+            .enumerate()
+            .map(|(i, range)| {
+                let items: Vec<Item> = items.by_ref().take(range.len()).collect();
+                let mut watermarks = HashMap::new();
+                if source == Source::Fetched {
+                    for (stream, seq) in items.iter().filter_map(|item| item.record.stream()) {
+                        watermarks.insert(stream.to_string(), seq);
+                    }
+                }
+                let own_end = items.last().map_or(end, |item| item.record.offset + 1);
+                Work {
+                    end: if i == last || source == Source::Parked { end } else { own_end },
+                    items,
+                    source,
+                    watermarks,
+                }
+            })
+            .collect();
+        parts.reverse();
+        parts
+    }
+}
+
+/// An item as the function gets it.
+pub(super) fn message(item: &Item, limits: &Limits) -> Message {
+    let record = &item.record;
+    Message {
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms,
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: record.headers.clone(),
+        attempt: item.attempts + 1,
+        last_attempt: item.is_last_attempt(limits),
+    }
+}

@@ -1,0 +1,84 @@
+//! Sends what streams without an owner have left behind: those of triggers that are not in the manifest any more.
+//!
+//! A stream's messages are sent by the owner of its partition. A trigger that was taken out of the manifest has no
+//! owner, so what it had committed and not sent would wait for ever. Rows of a trigger that somebody still runs
+//! are cleared within moments, so only old ones are looked for; should there be an owner after all, it is fenced and takes
+//! over again, which is safe and loses nothing.
+
+use crate::causes::chain;
+use crate::db::ownership;
+use crate::db::{self, OwnerPool};
+use crate::dispatch::outbox::{self, Numbered};
+use crate::kafka::producer::Producer;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often orphaned streams are looked for.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(15);
+/// Age of an outbox row after which its stream is taken to have no owner.
+const ORPHANED_AFTER: Duration = Duration::from_secs(60);
+/// Longest wait for Kafka's acknowledgement of one stream.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the search needs.
+pub struct Orphans {
+    /// Deployment name.
+    pub deployment: String,
+    /// Triggers of this manifest, relays included: they have owners.
+    pub known: Vec<i64>,
+    /// This process.
+    pub host: Uuid,
+    /// Connections as the owner role.
+    pub owner: OwnerPool,
+    /// The host's producer.
+    pub producer: Arc<Producer>,
+}
+
+impl Orphans {
+    /// Looks and sends until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(SEARCH_INTERVAL) => {}
+                () = stop.cancelled() => return,
+            }
+            match db::relay::orphaned(&self.owner, &self.deployment, &self.known, ORPHANED_AFTER).await {
+                Ok(orphans) => {
+                    for orphan in orphans {
+                        if let Err(error) = self.adopt(&orphan).await {
+                            tracing::warn!(trigger = orphan.id, partition = %orphan.tp, error = format!("{error:#}"), "orphaned messages were not sent");
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(error = chain(&error), "cannot look for orphaned messages"),
+            }
+        }
+    }
+
+    /// Takes one stream's partition over, sends its outbox, clears it, and gives it up.
+    async fn adopt(&self, orphan: &db::relay::Orphan) -> anyhow::Result<()> {
+        let taken = ownership::raise_epoch(&self.owner, orphan.trigger, &orphan.tp, self.host).await?;
+        let loaded = ownership::load(&self.owner, orphan.trigger, &orphan.tp, &taken).await?;
+        let stream = match orphan.tp.topic.as_str() {
+            "" => format!("{}/{}", self.deployment, orphan.id),
+            topic => format!("{}/{}/{topic}/{}", self.deployment, orphan.id, orphan.tp.partition),
+        };
+        let sender = self.producer.open(&stream)?;
+        for (first_seq, bytes) in &loaded.unsent {
+            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+        }
+        let acknowledged = async {
+            while sender.unacknowledged() > 0 {
+                sender.progress().await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(SEND_TIMEOUT, acknowledged).await??;
+        ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
+        ownership::release(&self.owner, &loaded.ownership).await?;
+        tracing::info!(stream, rows = loaded.unsent.len(), "sent what a stream without an owner had left");
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! The dispatch with the misbehaving guest, real Kafka and real Postgres: what a batch leaves behind when its function,
+//! its database or its host fails.
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+mod failures;
+mod takeover;
+mod walls;

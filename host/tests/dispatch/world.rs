@@ -1,0 +1,323 @@
+//! A broker that the tests share, and for each test its topics, its database and the hosts that it starts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fnhost::db::OwnerPool;
+use fnhost::db::schema::{self, FunctionSchema};
+use fnhost::db::session::{RolePool, SessionLimits};
+use fnhost::dispatch::Limits;
+use fnhost::dispatch::status::Registry;
+use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::embedded::{self, Servers};
+use fnhost::kafka::cluster::Cluster;
+use fnhost::kafka::producer::Producer;
+use fnhost::manifest::hosts::AllowedHosts;
+use fnhost::manifest::{Secret, Start};
+use fnhost_test_postgres::TestPostgres;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use uuid::Uuid;
+
+use crate::support::load;
+
+/// Bound of everything that is awaited here.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The deadline of the guest's calls: short, because some run into it.
+const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// A private Kafka in a folder of its own.
+struct Kafka {
+    servers: Option<Servers>,
+    folder: PathBuf,
+}
+
+impl Kafka {
+    /// The broker of this test process, started where no other test has it running.
+    async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<Kafka>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return running;
+        }
+        let folder = std::env::temp_dir().join(format!("fnhost-dispatch-{}", Uuid::new_v4()));
+        let mut options = embedded::Options::new(&folder);
+        options.postgres = false;
+        let servers = match embedded::start(options).await {
+            Ok(servers) => Some(servers),
+            Err(error) => panic!("no Kafka: {:#}", anyhow::Error::from(error)),
+        };
+        let started = Arc::new(Self { servers, folder });
+        *shared = Arc::downgrade(&started);
+        started
+    }
+
+    fn address(&self) -> String {
+        self.servers.as_ref().and_then(|servers| servers.kafka.clone()).expect("an address")
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // Its end is awaited on a thread without a runtime: the test's own may be this one.
+        let servers = self.servers.take().expect("stopped once");
+        let stopped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(servers.stop());
+        });
+        let _ = stopped.join();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What one test works on: topics with one partition each, and a database with the table `effect`.
+pub struct World {
+    /// The superuser's sessions, which never wait for a standby.
+    pub database: PgPool,
+    /// The function's login role.
+    pub role: String,
+    topics: Vec<String>,
+    kafka: Arc<Kafka>,
+    postgres: Arc<TestPostgres>,
+    cluster: Arc<Cluster>,
+    producer: FutureProducer,
+    trigger: i64,
+}
+
+/// A host's side of the group.
+pub struct Host {
+    running: Arc<Running>,
+    registry: Registry,
+}
+
+impl World {
+    /// A world whose topics have these names, made unique; record `n` of each topic has the offset `n`.
+    pub async fn new(topics: &[&str]) -> Self {
+        Self::on(TestPostgres::shared(), topics).await
+    }
+
+    /// As [`World::new`], on a server that the test may set up as it likes.
+    pub async fn on(postgres: Arc<TestPostgres>, topics: &[&str]) -> Self {
+        let kafka = Kafka::shared().await;
+        let unique = Uuid::new_v4().simple().to_string();
+        let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
+        let cluster = Cluster::connect(&kafka.address()).await.expect("a broker");
+        let made: BTreeMap<String, i32> = topics
+            .iter()
+            .flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)])
+            .map(|t| (t, 1))
+            .collect();
+        cluster.prepare_topics(&made, &made.keys().cloned().collect::<Vec<_>>()).await.expect("topics");
+        let (role, _) = postgres.new_database().await;
+        let login = postgres.login("postgres", &role);
+        let owner = OwnerPool::connect(login.clone()).await.expect("the owner's login");
+        let function =
+            FunctionSchema { schema: "own", role: &role, password: "", migrations: None, events: None };
+        schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false })
+            .await
+            .expect("the host's migrations");
+        let trigger =
+            schema::register_trigger(&owner, "test", "trigger", "kafka", &group(&role, &unique), &role).await;
+        owner.close().await;
+        let local = [("synchronous_commit", "local")];
+        let database = PgPoolOptions::new().connect_with(login.options(local)).await.expect("a login");
+        let world = Self {
+            database,
+            role,
+            topics,
+            producer: client(&kafka).create().expect("a producer"),
+            trigger: trigger.expect("a trigger"),
+            kafka,
+            postgres,
+            cluster,
+        };
+        world.run("CREATE TABLE own.effect (topic text NOT NULL, record bigint NOT NULL)").await;
+        // The owner's own statements never wait for a standby either, where a test names one that does not exist.
+        world
+            .run(&format!("ALTER ROLE postgres IN DATABASE {} SET synchronous_commit = local", world.role))
+            .await;
+        world
+    }
+
+    /// The topic of this name.
+    pub fn topic(&self, index: usize) -> &str {
+        &self.topics[index]
+    }
+
+    /// Appends records to a topic: key and behaviour.
+    pub async fn send(&self, index: usize, records: &[(&str, &str)]) {
+        for (key, behaviour) in records {
+            let record = FutureRecord::to(&self.topics[index]).key(*key).payload(*behaviour);
+            self.producer.send(record, PATIENCE).await.expect("sent");
+        }
+    }
+
+    /// Starts a host; one with the name of an earlier one takes its place in the group, as after a restart.
+    pub async fn host(&self, name: &str, max_attempts: u32) -> Host {
+        let registry = Registry::default();
+        let login = self.postgres.login(&self.role, &self.role);
+        let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
+        let pool = RolePool::new("guest", login, limits);
+        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
+        let guest = load(|spec| {
+            spec.limits.deadline = DEADLINE;
+            spec.variables.insert("database_url".to_owned(), Secret::new(url));
+            spec.allowed_hosts = AllowedHosts::default();
+        });
+        let group = self.value::<String>("SELECT group_id FROM fnhost.trigger").await;
+        let subscription = Subscription {
+            id: "trigger".to_owned(),
+            deployment: "test".to_owned(),
+            group: group.clone(),
+            trigger: self.trigger,
+            topics: self.topics.clone(),
+            emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
+            start: Start::Earliest,
+            limits: Limits { max_batch: 500, max_attempts, max_age: Duration::from_secs(3600) },
+            host: Uuid::new_v4(),
+            instance: format!("{group}-{name}"),
+            owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
+            role: pool.clone(),
+            cluster: self.cluster.clone(),
+            producer: Arc::new(Producer::new(&self.kafka.address()).expect("a producer")),
+            handler: Arc::new(WasmHandler::new(guest, pool)),
+            status: registry.trigger("trigger", "guest", &group),
+        };
+        let running = Running::start(Arc::new(subscription), &self.kafka.address()).await.expect("it joins");
+        Host { running: Arc::new(running), registry }
+    }
+
+    /// Runs statements as the superuser.
+    pub async fn run(&self, sql: &str) {
+        let run = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.database).await;
+        run.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// One value, as the superuser.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let value = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&self.database).await;
+        value.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Waits until a question has the answer true.
+    pub async fn until(&self, question: &str) {
+        let asked = async { while !self.value::<bool>(question).await {} };
+        if tokio::time::timeout(PATIENCE, asked).await.is_err() {
+            let state = "SELECT coalesce(jsonb_agg(p), '[]')::text || coalesce((SELECT jsonb_agg(d) FROM fnhost.dead d), '[]')::text \
+                         || coalesce((SELECT jsonb_agg(k) FROM fnhost.parked k), '[]')::text FROM fnhost.partition p";
+            panic!("it does not come to: {question}\n{}", self.value::<String>(state).await);
+        }
+    }
+
+    /// Waits until a topic's position is this.
+    pub async fn until_position(&self, index: usize, position: i64) {
+        let topic = &self.topics[index];
+        self.until(&format!(
+            "SELECT EXISTS (SELECT FROM fnhost.partition WHERE topic = '{topic}' AND position = {position}) \
+             AND NOT EXISTS (SELECT FROM fnhost.parked WHERE topic = '{topic}')"
+        ))
+        .await;
+    }
+
+    /// The records of a topic that have had their effect, each as often as it had it.
+    pub async fn effects(&self, index: usize) -> Vec<i64> {
+        let topic = &self.topics[index];
+        self.value(&format!(
+            "SELECT coalesce(array_agg(record ORDER BY record), '{{}}') FROM own.effect WHERE topic = '{topic}'"
+        ))
+        .await
+    }
+
+    /// The dead records of a topic: offset, attempts and reason.
+    pub async fn dead(&self, index: usize) -> Vec<(i64, i32, String)> {
+        sqlx::query_as("SELECT \"offset\", attempts, reason FROM fnhost.dead WHERE topic = $1 ORDER BY id")
+            .bind(&self.topics[index])
+            .fetch_all(&self.database)
+            .await
+            .expect("the dead")
+    }
+
+    /// Waits until so many messages were emitted for a topic's records, and answers their numbers in the stream.
+    pub async fn emitted(&self, index: usize, count: usize) -> Vec<i64> {
+        let records = self.read(&out(&self.topics[index]), count).await;
+        records.iter().map(|headers| headers["fnhost-seq"].parse().expect("a number")).collect()
+    }
+
+    /// Waits for so many dead letters of a topic, and answers their headers.
+    pub async fn dead_letters(&self, index: usize, count: usize) -> Vec<BTreeMap<String, String>> {
+        self.read(&dead_letter_topic(&self.topics[index]), count).await
+    }
+
+    /// The headers of a topic's records, from its start, once it has `count` of them. All that it has then.
+    async fn read(&self, topic: &str, count: usize) -> Vec<BTreeMap<String, String>> {
+        let (config, topic) = (client(&self.kafka), topic.to_owned());
+        let read = move || {
+            let consumer: BaseConsumer =
+                config.clone().set("group.id", "reader").create().expect("a consumer");
+            let mut assignment = rdkafka::TopicPartitionList::new();
+            assignment.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).expect("a partition");
+            consumer.assign(&assignment).expect("assigned");
+            let deadline = std::time::Instant::now() + PATIENCE;
+            let mut found = Vec::new();
+            loop {
+                let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).expect("the log's end");
+                if usize::try_from(end).expect("an offset") >= count && found.len() == end as usize {
+                    return found;
+                }
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{topic} has {} of {count} records",
+                    found.len()
+                );
+                if let Some(record) = consumer.poll(Duration::from_millis(100)) {
+                    found.push(headers(&record.expect("a record")));
+                }
+            }
+        };
+        tokio::task::spawn_blocking(read).await.expect("no panic")
+    }
+}
+
+impl Host {
+    /// Waits until every partition is owned.
+    pub async fn ready(&self) {
+        let ready = tokio::time::timeout(PATIENCE, self.registry.ready()).await;
+        assert!(ready.is_ok(), "{:?}", self.registry.not_ready());
+    }
+
+    /// Finishes what is in hand and leaves the group.
+    pub async fn stop(self) {
+        let running = self.running.clone();
+        tokio::task::spawn_blocking(move || running.stop()).await.expect("no panic");
+    }
+}
+
+fn client(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.address());
+    config
+}
+
+fn group(role: &str, unique: &str) -> String {
+    format!("{role}-{unique}")
+}
+
+/// The topic that the guest emits to when it handles this one.
+fn out(topic: &str) -> String {
+    format!("{topic}.out")
+}
+
+fn headers(record: &rdkafka::message::BorrowedMessage<'_>) -> BTreeMap<String, String> {
+    let Some(headers) = record.headers() else { return BTreeMap::new() };
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+}
