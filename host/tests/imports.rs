@@ -9,14 +9,37 @@ use wasmtime::{Config, Engine, OptLevel};
 /// The interfaces that Spin 4.1 links, read in its `crates/factor-*/src`, as far as a function may use them. A version
 /// stands for its track: Wasmtime takes 0.2.6 where 0.2.0 is asked for, and the other way round.
 const OFFERED: [(&str, &[&str]); 9] = [
-    ("wasi:cli@0.2", &[
-        "environment", "exit", "stdin", "stdout", "stderr",
-        "terminal-input", "terminal-output", "terminal-stdin", "terminal-stdout", "terminal-stderr",
-    ]),
-    ("wasi:cli@0.3", &[
-        "environment", "exit", "types", "stdin", "stdout", "stderr",
-        "terminal-input", "terminal-output", "terminal-stdin", "terminal-stdout", "terminal-stderr",
-    ]),
+    (
+        "wasi:cli@0.2",
+        &[
+            "environment",
+            "exit",
+            "stdin",
+            "stdout",
+            "stderr",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
+    (
+        "wasi:cli@0.3",
+        &[
+            "environment",
+            "exit",
+            "types",
+            "stdin",
+            "stdout",
+            "stderr",
+            "terminal-input",
+            "terminal-output",
+            "terminal-stdin",
+            "terminal-stdout",
+            "terminal-stderr",
+        ],
+    ),
     ("wasi:clocks@0.2", &["wall-clock", "monotonic-clock"]),
     ("wasi:clocks@0.3", &["types", "system-clock", "monotonic-clock"]),
     ("wasi:filesystem@0.2", &["types", "preopens"]),

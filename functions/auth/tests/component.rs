@@ -32,8 +32,7 @@ async fn whoever_registers_can_log_in_and_is_known() {
     let session = login(&function, "ADA@example.com", PASSWORD).await;
     assert_eq!((session.status, &session.body["token_type"]), (200, &json!("Bearer")));
     let known = me(&function, &session).await;
-    let expected =
-        json!({"user_id": registered.body["user_id"], "email": "ada@example.com", "name": "Ada", "role": "customer"});
+    let expected = json!({"user_id": registered.body["user_id"], "email": "ada@example.com", "name": "Ada", "role": "customer"});
     assert_eq!((known.status, known.body), (200, expected));
 }
 

@@ -10,13 +10,16 @@ async fn inventory(stock: &[(&str, i64)]) -> Function {
     let function = Function::start("inventory").await;
     for (sku, on_hand) in stock {
         let product = format!("('{sku}', 'A thing', 100, 'EUR', {on_hand})");
-        function.prepare(&format!("INSERT INTO product (sku, name, price, currency, on_hand) VALUES {product}")).await;
+        function
+            .prepare(&format!("INSERT INTO product (sku, name, price, currency, on_hand) VALUES {product}"))
+            .await;
     }
     function
 }
 
 fn created(order_id: Uuid, lines: &[(&str, i32)]) -> Sent {
-    let item = |(sku, quantity): &(&str, i32)| Item { sku: (*sku).to_owned(), quantity: *quantity, unit_price: 100 };
+    let item =
+        |(sku, quantity): &(&str, i32)| Item { sku: (*sku).to_owned(), quantity: *quantity, unit_price: 100 };
     Sent::new(&Event::OrderCreated(OrderCreated {
         order_id,
         user_id: Uuid::from_u128(1),
@@ -76,7 +79,11 @@ async fn every_line_is_reserved_or_none() {
     let function = inventory(&[("MUG", 5), ("TEA", 1)]).await;
     for lines in [&[("MUG", 1), ("TEA", 2)][..], &[("MUG", 1), ("MOON", 1)], &[("MUG", 6)]] {
         let delivery = function.deliver(&[created(Uuid::now_v7(), lines)]).await;
-        assert_eq!((delivery.told().as_str(), delivery.types().as_str()), ("done", "inventory.rejected"), "{lines:?}");
+        assert_eq!(
+            (delivery.told().as_str(), delivery.types().as_str()),
+            ("done", "inventory.rejected"),
+            "{lines:?}"
+        );
         let Event::InventoryRejected(rejected) = &delivery.emitted[0] else { panic!("{delivery:?}") };
         assert_eq!(rejected.shortages.len(), 1, "the line that lacked stock is named: {rejected:?}");
         assert_eq!(stock(&function).await, "MUG 5/0, TEA 1/0");
@@ -115,7 +122,9 @@ async fn a_batch_that_comes_again_changes_nothing() {
     assert_eq!(before.last(), Some(&json!("MUG 3/0")));
     for again in [&batch[..], &batch[..1], &batch[3..]] {
         let delivery = function.deliver(again).await;
-        assert!(delivery.outcomes.iter().all(|outcome| matches!(outcome, fnhost_test_function::Outcome::Done)));
+        assert!(
+            delivery.outcomes.iter().all(|outcome| matches!(outcome, fnhost_test_function::Outcome::Done))
+        );
         assert_eq!(delivery.types(), "", "and nobody is told twice");
         assert_eq!(everything(&function).await, before);
     }
@@ -157,7 +166,8 @@ async fn a_cancelled_order_gives_back_what_it_held_or_had_taken() {
 #[tokio::test]
 async fn batches_that_race_for_a_product_take_turns() {
     let function = inventory(&[("CUP", 10), ("MUG", 10)]).await;
-    let batch = |lines: &[(&str, i32)]| -> Vec<Sent> { (0..10).map(|_| created(Uuid::now_v7(), lines)).collect() };
+    let batch =
+        |lines: &[(&str, i32)]| -> Vec<Sent> { (0..10).map(|_| created(Uuid::now_v7(), lines)).collect() };
     let (one, other) = (batch(&[("CUP", 1), ("MUG", 1)]), batch(&[("MUG", 1), ("CUP", 1)]));
     // Both are in the middle of their transaction when the first may go on.
     let held = function.hold("SELECT FROM product WHERE sku = 'CUP' FOR UPDATE").await;

@@ -96,7 +96,9 @@ async fn a_user_reads_the_own_ones_newest_first_in_pages() {
     function.deliver(&orders.map(|order| requested(order, Notice::Confirmed))).await;
     let page = function.get("/notifications?limit=2").by(USER).send().await;
     assert_eq!(page.status, 200);
-    let order = |page: &fnhost_test_function::Answer, index: usize| page.body["notifications"][index]["order_id"].clone();
+    let order = |page: &fnhost_test_function::Answer, index: usize| {
+        page.body["notifications"][index]["order_id"].clone()
+    };
     assert_eq!((order(&page, 0), order(&page, 1)), (json!(orders[2]), json!(orders[1])));
     let cursor = page.body["next_cursor"].as_str().expect("a further page");
     let page = function.get(&format!("/notifications?limit=2&cursor={cursor}")).by(USER).send().await;

@@ -13,7 +13,9 @@ const USER: Uuid = Uuid::from_u128(7);
 /// Order with the prices of two products.
 async fn order() -> Function {
     let function = Function::start("order").await;
-    function.prepare("INSERT INTO price (sku, amount, currency) VALUES ('MUG', 990, 'EUR'), ('TEA', 1250, 'EUR')").await;
+    function
+        .prepare("INSERT INTO price (sku, amount, currency) VALUES ('MUG', 990, 'EUR'), ('TEA', 1250, 'EUR')")
+        .await;
     function
 }
 
@@ -59,16 +61,28 @@ fn reserved(order_id: Uuid) -> Sent {
 
 fn out_of_stock(order_id: Uuid) -> Sent {
     let reason = "MUG is out of stock".to_owned();
-    Sent::new(&Event::InventoryRejected(InventoryRejected { order_id, version: 1, reason, shortages: vec![] }))
+    Sent::new(&Event::InventoryRejected(InventoryRejected {
+        order_id,
+        version: 1,
+        reason,
+        shortages: vec![],
+    }))
 }
 
 fn authorized(order_id: Uuid) -> Sent {
     let amount = Money { amount: 3230, currency: "EUR".to_owned() };
-    Sent::new(&Event::PaymentAuthorized(PaymentAuthorized { order_id, payment_id: Uuid::from_u128(3), amount }))
+    Sent::new(&Event::PaymentAuthorized(PaymentAuthorized {
+        order_id,
+        payment_id: Uuid::from_u128(3),
+        amount,
+    }))
 }
 
 fn declined(order_id: Uuid) -> Sent {
-    Sent::new(&Event::PaymentDeclined(PaymentDeclined { order_id, reason: "the card was declined".to_owned() }))
+    Sent::new(&Event::PaymentDeclined(PaymentDeclined {
+        order_id,
+        reason: "the card was declined".to_owned(),
+    }))
 }
 
 fn settled(order_id: Uuid) -> PaymentSettled {
@@ -137,7 +151,10 @@ async fn stock_and_money_in_one_batch_confirm_and_a_second_copy_changes_nothing(
     let order_id = place(&function).await;
     let batch = [reserved(order_id), authorized(order_id)];
     let delivery = function.deliver(&batch).await;
-    assert_eq!((delivery.told().as_str(), delivery.types().as_str()), ("done done", "order.confirmed notification.requested"));
+    assert_eq!(
+        (delivery.told().as_str(), delivery.types().as_str()),
+        ("done done", "order.confirmed notification.requested")
+    );
     let Event::OrderConfirmed(confirmed) = &delivery.emitted[0] else { panic!("{delivery:?}") };
     assert_eq!((confirmed.order_id, confirmed.user_id, confirmed.version), (order_id, USER, 2));
     let before = timeline(&function, order_id).await;
@@ -184,7 +201,11 @@ async fn what_follows_an_order_belongs_to_its_history_and_a_refund_is_told() {
     let order_id = place(&function).await;
     function.deliver(&[reserved(order_id), authorized(order_id)]).await;
     assert_eq!(cancel(&function, order_id).await.body["status"], "CANCELLED");
-    let events = ["order.created order-events", "order.cancelled order-events", "notification.requested notification-events"];
+    let events = [
+        "order.created order-events",
+        "order.cancelled order-events",
+        "notification.requested notification-events",
+    ];
     assert_eq!(outgoing(&function, order_id).await, events);
     let delivery = function
         .deliver(&[
@@ -192,7 +213,10 @@ async fn what_follows_an_order_belongs_to_its_history_and_a_refund_is_told() {
             Sent::new(&Event::PaymentRefunded(settled(order_id))),
         ])
         .await;
-    assert_eq!((delivery.told().as_str(), delivery.types().as_str()), ("done done", "notification.requested"));
+    assert_eq!(
+        (delivery.told().as_str(), delivery.types().as_str()),
+        ("done done", "notification.requested")
+    );
     let history = timeline(&function, order_id).await;
     assert_eq!(history[history.len() - 3..], ["order.cancelled", "inventory.released", "payment.refunded"]);
 }
@@ -219,7 +243,9 @@ async fn an_event_of_an_order_that_is_not_there_is_rejected_and_the_rest_is_done
 #[tokio::test]
 async fn an_idempotency_key_makes_one_order_however_often_and_fast_it_is_sent() {
     let function = order().await;
-    let send = |key: &'static str, body: Value| function.post("/orders").by(USER).header("idempotency-key", key).json(body);
+    let send = |key: &'static str, body: Value| {
+        function.post("/orders").by(USER).header("idempotency-key", key).json(body)
+    };
     let answers = tokio::join!(send("k1", basket()), send("k1", basket()), send("k1", basket()));
     let ids = [answers.0, answers.1, answers.2].map(|answer| {
         assert_eq!(answer.status, 202, "{}", answer.body);
@@ -282,7 +308,8 @@ async fn what_cannot_be_ordered_names_the_field_and_leaves_nothing() {
         (json!([line("MUG", 0)]), "items[0].quantity"),
         (json!([]), "items"),
     ] {
-        let answer = function.post("/orders").by(USER).json(json!({"items": items, "payment_token": "tok_ok"})).await;
+        let answer =
+            function.post("/orders").by(USER).json(json!({"items": items, "payment_token": "tok_ok"})).await;
         assert_eq!((answer.status, &answer.body["field"]), (422, &json!(field)), "{items}");
     }
     assert_eq!(function.value("SELECT count(*) FROM orders").await, 0);

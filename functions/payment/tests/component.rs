@@ -36,10 +36,13 @@ fn cancelled(order_id: Uuid, version: i64) -> Sent {
 
 /// The order's payment: `STATE` or `STATE: reason`; empty where there is none.
 async fn payment(function: &Function, order_id: Uuid) -> String {
-    let rows = function.rows(&format!("SELECT state, reason FROM payment WHERE order_id = '{order_id}'")).await;
+    let rows =
+        function.rows(&format!("SELECT state, reason FROM payment WHERE order_id = '{order_id}'")).await;
     rows.first().map_or_else(String::new, |row| match &row["reason"] {
         Value::Null => row["state"].as_str().unwrap_or_default().to_owned(),
-        reason => format!("{}: {}", row["state"].as_str().unwrap_or_default(), reason.as_str().unwrap_or_default()),
+        reason => {
+            format!("{}: {}", row["state"].as_str().unwrap_or_default(), reason.as_str().unwrap_or_default())
+        }
     })
 }
 
@@ -61,7 +64,11 @@ async fn each_payment_token_has_its_story() {
     ] {
         let order = Uuid::now_v7();
         let delivery = function.deliver(&[created(order, token).again(attempt)]).await;
-        assert_eq!((delivery.told().as_str(), delivery.types().as_str()), (told, emitted), "{token} {attempt}");
+        assert_eq!(
+            (delivery.told().as_str(), delivery.types().as_str()),
+            (told, emitted),
+            "{token} {attempt}"
+        );
         assert_eq!(payment(&function, order).await, state, "{token} {attempt}");
     }
 }
@@ -80,7 +87,11 @@ async fn the_last_attempt_gives_up_properly() {
     for token in ["tok_down", "tok_slow", "tok_flaky"] {
         let order = Uuid::now_v7();
         let delivery = function.deliver(&[created(order, token).for_the_last_time()]).await;
-        assert_eq!((delivery.told().as_str(), delivery.types().as_str()), ("done", "payment.declined"), "{token}");
+        assert_eq!(
+            (delivery.told().as_str(), delivery.types().as_str()),
+            ("done", "payment.declined"),
+            "{token}"
+        );
         assert_eq!(payment(&function, order).await, "DECLINED: gateway unavailable");
         // The order ends of it, and nothing stays authorized.
         let delivery = function.deliver(&[rejected(order)]).await;
@@ -94,7 +105,12 @@ async fn later_events_of_an_order_that_waits_wait_too_and_others_flow() {
     let function = Function::start("payment").await;
     let [waits, flows] = [Uuid::now_v7(), Uuid::now_v7()];
     let delivery = function
-        .deliver(&[created(waits, "tok_down"), cancelled(waits, 2), created(flows, "tok_ok"), confirmed(flows)])
+        .deliver(&[
+            created(waits, "tok_down"),
+            cancelled(waits, 2),
+            created(flows, "tok_ok"),
+            confirmed(flows),
+        ])
         .await;
     assert_eq!(
         delivery.told(),
@@ -103,7 +119,8 @@ async fn later_events_of_an_order_that_waits_wait_too_and_others_flow() {
     assert_eq!(delivery.types(), "payment.authorized payment.captured");
     assert_eq!(payment(&function, waits).await, "", "what is not done has written nothing");
     // Handed out again in their order: the first gives up, the second finds nothing to void.
-    let delivery = function.deliver(&[created(waits, "tok_down").for_the_last_time(), cancelled(waits, 2)]).await;
+    let delivery =
+        function.deliver(&[created(waits, "tok_down").for_the_last_time(), cancelled(waits, 2)]).await;
     assert_eq!((delivery.told().as_str(), delivery.types().as_str()), ("done done", "payment.declined"));
 }
 

@@ -51,7 +51,10 @@ async fn the_bad_record_ends_alone_and_everything_else_has_its_effect_once() {
     for (index, (behaviour, reason)) in FAILURES.iter().enumerate() {
         let letters = world.dead_letters(index, 1).await;
         assert_eq!(letters.len(), 1, "{behaviour}");
-        assert_eq!((letters[0]["fnhost-dead-offset"].as_str(), letters[0]["fnhost-dead-trigger"].as_str()), ("3", "trigger"));
+        assert_eq!(
+            (letters[0]["fnhost-dead-offset"].as_str(), letters[0]["fnhost-dead-trigger"].as_str()),
+            ("3", "trigger")
+        );
         assert!(letters[0]["fnhost-dead-reason"].contains(reason), "{behaviour}: {letters:?}");
     }
     host.stop().await;

@@ -38,7 +38,9 @@ async fn hold_commits(world: &World) {
         }
         if held {
             // Ends the wait and not the commit.
-            world.run("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
+            world
+                .run("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+                .await;
         }
         probe.await.expect("no panic");
         if held {

@@ -11,7 +11,10 @@ const FORBIDDEN: [(&str, &str); 20] = [
     ("UPDATE fnhost.partition SET position = 0", "permission denied for table partition"),
     ("DELETE FROM fnhost.outbox", "permission denied for table outbox"),
     ("SELECT fnhost.refuse_store(1, 't', 0)", "permission denied for function refuse_store"),
-    ("SELECT fnhost.store(1, 'forged', 0, gen_random_uuid(), 1, 0, 0, 0, 9, 0, 0, NULL, '{}', '{}', NULL)", "does not own"),
+    (
+        "SELECT fnhost.store(1, 'forged', 0, gen_random_uuid(), 1, 0, 0, 0, 9, 0, 0, NULL, '{}', '{}', NULL)",
+        "does not own",
+    ),
     (
         "SELECT fnhost.store(p.trigger, '', 0, NULL, 1, 0, 0, 0, 9, 0, 0, NULL, '{}', '{}', NULL) FROM fnhost.partition p",
         "permission denied for table partition",
@@ -25,10 +28,16 @@ const FORBIDDEN: [(&str, &str); 20] = [
         "does not own",
     ),
     ("SELECT set_config('role', 'postgres', false)", "permission denied to set role"),
-    ("SELECT set_config('session_authorization', 'postgres', false)", "permission denied to set session authorization"),
+    (
+        "SELECT set_config('session_authorization', 'postgres', false)",
+        "permission denied to set session authorization",
+    ),
     ("SELECT rolpassword FROM pg_authid", "permission denied for table pg_authid"),
     ("SELECT pg_read_file('/etc/passwd')", "permission denied for function pg_read_file"),
-    ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'", "must be a superuser"),
+    (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'postgres'",
+        "must be a superuser",
+    ),
     ("SET ROLE postgres", "SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES"),
     ("COMMIT", "SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES"),
     ("CREATE TABLE own.mine (id int)", "SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES"),

@@ -108,8 +108,11 @@ impl World {
         let unique = Uuid::new_v4().simple().to_string();
         let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
         let cluster = Cluster::connect(&kafka.address()).await.expect("a broker");
-        let made: BTreeMap<String, i32> =
-            topics.iter().flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)]).map(|t| (t, 1)).collect();
+        let made: BTreeMap<String, i32> = topics
+            .iter()
+            .flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)])
+            .map(|t| (t, 1))
+            .collect();
         cluster.prepare_topics(&made, &made.keys().cloned().collect::<Vec<_>>()).await.expect("topics");
         let (role, _) = postgres.new_database().await;
         let login = postgres.login("postgres", &role);
@@ -117,7 +120,8 @@ impl World {
         let function =
             FunctionSchema { schema: "own", role: &role, password: "", migrations: None, events: None };
         schema::migrate(&owner, &[function]).await.expect("the host's migrations");
-        let trigger = schema::register_trigger(&owner, "test", "trigger", "kafka", &group(&role, &unique), &role).await;
+        let trigger =
+            schema::register_trigger(&owner, "test", "trigger", "kafka", &group(&role, &unique), &role).await;
         owner.close().await;
         let local = [("synchronous_commit", "local")];
         let database = PgPoolOptions::new().connect_with(login.options(local)).await.expect("a login");
@@ -133,7 +137,9 @@ impl World {
         };
         world.run("CREATE TABLE own.effect (topic text NOT NULL, record bigint NOT NULL)").await;
         // The owner's own statements never wait for a standby either, where a test names one that does not exist.
-        world.run(&format!("ALTER ROLE postgres IN DATABASE {} SET synchronous_commit = local", world.role)).await;
+        world
+            .run(&format!("ALTER ROLE postgres IN DATABASE {} SET synchronous_commit = local", world.role))
+            .await;
         world
     }
 
@@ -253,7 +259,8 @@ impl World {
     async fn read(&self, topic: &str, count: usize) -> Vec<BTreeMap<String, String>> {
         let (config, topic) = (client(&self.kafka), topic.to_owned());
         let read = move || {
-            let consumer: BaseConsumer = config.clone().set("group.id", "reader").create().expect("a consumer");
+            let consumer: BaseConsumer =
+                config.clone().set("group.id", "reader").create().expect("a consumer");
             let mut assignment = rdkafka::TopicPartitionList::new();
             assignment.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).expect("a partition");
             consumer.assign(&assignment).expect("assigned");
@@ -264,7 +271,11 @@ impl World {
                 if usize::try_from(end).expect("an offset") >= count && found.len() == end as usize {
                     return found;
                 }
-                assert!(std::time::Instant::now() < deadline, "{topic} has {} of {count} records", found.len());
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{topic} has {} of {count} records",
+                    found.len()
+                );
                 if let Some(record) = consumer.poll(Duration::from_millis(100)) {
                     found.push(headers(&record.expect("a record")));
                 }

@@ -43,7 +43,7 @@ impl Sent {
         }
     }
 
-    /// The same record, handed out for the so-manieth time.
+    /// The same record at another attempt: 2 is the second time.
     pub fn again(&self, attempt: u32) -> Self {
         Self { attempt, ..self.clone() }
     }
@@ -92,7 +92,8 @@ impl Function {
     /// # Panics
     /// Where the call fails, the reply breaks the contract or COMMIT fails.
     pub async fn deliver(&self, records: &[Sent]) -> Delivery {
-        let (delivery, transaction) = self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (delivery, transaction) =
+            self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
         transaction.commit().await.expect("committed");
         delivery
     }
@@ -102,7 +103,8 @@ impl Function {
     /// # Panics
     /// Where the call fails or the reply breaks the contract.
     pub async fn deliver_in_vain(&self, records: &[Sent]) -> Delivery {
-        let (delivery, transaction) = self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (delivery, transaction) =
+            self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
         transaction.rollback().await;
         delivery
     }
@@ -124,7 +126,8 @@ impl Function {
 }
 
 fn message(offset: i64, sent: &Sent) -> Message {
-    let headers = sent.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() });
+    let headers =
+        sent.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() });
     Message {
         offset,
         timestamp_ms: 0,
@@ -138,7 +141,11 @@ fn message(offset: i64, sent: &Sent) -> Message {
 
 fn item(message: &Message) -> Item {
     let Message { offset, timestamp_ms, key, value, headers, attempt, .. } = message.clone();
-    Item { record: Record { offset, timestamp_ms, key, value, headers }, attempts: attempt - 1, age: Duration::ZERO }
+    Item {
+        record: Record { offset, timestamp_ms, key, value, headers },
+        attempts: attempt - 1,
+        age: Duration::ZERO,
+    }
 }
 
 /// Reads an emitted message back, as its consumer would.

@@ -105,7 +105,8 @@ impl Call<'_> {
         let request = self.request.body(Full::new(body)).expect("a request");
         let response = component.call_http(component.call_state(), request).await?;
         let status: StatusCode = response.status();
-        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let location =
+            response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let body = response.into_body().collect().await.expect("a whole body").to_bytes();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
         Ok(Answer { status: status.as_u16(), body, location })

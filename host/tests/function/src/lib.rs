@@ -124,11 +124,7 @@ impl Function {
 
     fn limits(&self) -> Limits {
         let trigger = self.trigger();
-        Limits {
-            max_batch: trigger.max_batch,
-            max_attempts: trigger.max_attempts,
-            max_age: trigger.max_age,
-        }
+        Limits { max_batch: trigger.max_batch, max_attempts: trigger.max_attempts, max_age: trigger.max_age }
     }
 
     fn trigger(&self) -> &KafkaTrigger {

@@ -70,7 +70,8 @@ fn behaviour(message: &Message) -> String {
 async fn write(batch: &Batch, behaviours: &[String]) -> Result<Vec<Emit>, Error> {
     let mut emits = Vec::new();
     for (at, message) in batch.messages.iter().enumerate().filter(|(at, _)| behaviours[*at] == "write") {
-        let statement = format!("INSERT INTO effect (topic, record) VALUES ('{}', {})", batch.topic, message.offset);
+        let statement =
+            format!("INSERT INTO effect (topic, record) VALUES ('{}', {})", batch.topic, message.offset);
         execute(&statement).await.map_err(|reason| Error { reason, message: None })?;
         emits.push(emit(batch, at, &out(batch), Vec::new()));
     }
