@@ -65,6 +65,18 @@ impl From<kafka::producer::Failed> for Exit {
     }
 }
 
+/// How carefully records are handed out after an owner or a session of ours ended badly: a record may have ended it, and must be
+/// found without making every crash slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// As usual.
+    None,
+    /// The next batch is announced as a whole. If that ends badly too, its records are next.
+    Batch,
+    /// So many records are handed out one by one, each announced.
+    Records(usize),
+}
+
 /// Runs the partition until `stop`, through failures and take-overs.
 pub async fn run(
     subscription: Arc<Subscription>,
@@ -74,14 +86,14 @@ pub async fn run(
 ) {
     let mut pause = BACK_OFF_FIRST;
     let mut first = true;
-    let mut careful = 0;
+    let mut care = Care::None;
     while !stop.is_cancelled() {
         // What stopped or delayed it stays visible, and is said once, until it is owned.
         if status.state() == State::Owned {
             status.set(State::TakingOver);
         }
         let began = Instant::now();
-        let exit = match take_over(&subscription, &assigned, &status, first, &mut careful).await {
+        let exit = match take_over(&subscription, &assigned, &status, first, &mut care).await {
             Ok(mut worker) => {
                 first = false;
                 let exit = worker.serve(&stop).await.err().unwrap_or(Exit::Stop);
@@ -128,8 +140,7 @@ struct Worker<'a> {
     parking: Parking,
     /// Kafka acknowledged messages up to this number, which a store has still to clear.
     acknowledged: Option<i64>,
-    /// Items to hand out one by one, each announced, because the last owner, or a session of ours, ended badly.
-    careful: &'a mut usize,
+    care: &'a mut Care,
 }
 
 impl<'a> Worker<'a> {

@@ -2,7 +2,7 @@
 
 use super::dead_letter::DeadLetter;
 use super::work::{Source, Work, message};
-use super::{Exit, Worker};
+use super::{Care, Exit, Worker};
 use crate::capabilities::postgres::SqlFailure;
 use crate::causes::chain;
 use crate::db::ownership::{self, Judgement, Ownership};
@@ -33,12 +33,15 @@ impl Worker<'_> {
     pub(super) async fn process(&mut self, work: Work) -> Result<(), Exit> {
         let mut parts = vec![work];
         while let Some(work) = parts.pop() {
-            if *self.careful > 0 && work.items.len() > 1 {
-                parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
-                continue;
-            }
-            if *self.careful > 0 && !work.items.is_empty() && self.announce(&work).await? {
-                continue;
+            match *self.care {
+                Care::Records(left) if left > 0 && work.items.len() > 1 => {
+                    parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
+                    continue;
+                }
+                Care::None => {}
+                _ if work.items.is_empty() => {}
+                _ if self.announce(&work).await? => continue,
+                _ => {}
             }
             if let Settled::Split(failure) = self.settle(&work).await? {
                 parts.extend(work.divide(&|len| plan::split(len, &failure)));
@@ -47,12 +50,16 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Announces a single item; true where it was in hand too often when a host ended, and is buried now.
+    /// Announces the first item; true where it is the only one, was in hand too often when a host ended, and is buried now.
     async fn announce(&mut self, work: &Work) -> Result<bool, Exit> {
         let offset = work.items[0].record.offset;
         let times = ownership::announce(&self.subscription.owner, &self.ownership, offset).await?;
-        *self.careful = self.careful.saturating_sub(1);
-        if times <= KILLS_MAX {
+        *self.care = match *self.care {
+            Care::Records(left) if left > 1 => Care::Records(left - 1),
+            // A batch that ends badly after this is told from one that settled by its announcement, which the store clears.
+            _ => Care::None,
+        };
+        if times <= KILLS_MAX || work.items.len() > 1 {
             return Ok(false);
         }
         let reason =
@@ -106,7 +113,9 @@ impl Worker<'_> {
                 FailureClass::Conflict => return Err(Exit::BackOff(failure.reason)),
                 FailureClass::Infrastructure => {
                     // The record in hand may be what ended the session.
-                    *self.careful = (*self.careful).max(work.items.len());
+                    if *self.care == Care::None {
+                        *self.care = Care::Batch;
+                    }
                     return Err(Exit::BackOff(failure.reason));
                 }
                 FailureClass::Function if work.items.len() > 1 => return Ok(Settled::Split(failure)),

@@ -1,6 +1,6 @@
 //! Becoming the owner of a partition.
 
-use super::{Exit, Worker};
+use super::{Care, Exit, Worker};
 use crate::db;
 use crate::db::ownership::{self, Loaded};
 use crate::db::schema::StoredPosition;
@@ -20,7 +20,7 @@ pub(super) async fn take_over<'a>(
     assigned: &'a Assigned,
     status: &'a PartitionStatus,
     first: bool,
-    careful: &'a mut usize,
+    care: &'a mut Care,
 ) -> Result<Worker<'a>, Exit> {
     // The group's offset is read before the row: it is committed after it, so a lower row means a database that lost commits.
     let group_position = assigned.group_position().await?;
@@ -37,7 +37,7 @@ pub(super) async fn take_over<'a>(
         assigned.refetch(loaded.ownership.position).await?;
     }
     let sender = subscription.producer.open(&subscription.stream(&assigned.tp))?;
-    let mut worker = Worker::new(subscription, assigned, status, sender, &loaded, careful);
+    let mut worker = Worker::new(subscription, assigned, status, sender, &loaded, care);
     worker.send_unsent(&loaded).await?;
     status.set(State::Owned);
     Ok(worker)
@@ -84,7 +84,7 @@ impl<'a> Worker<'a> {
         status: &'a PartitionStatus,
         sender: StreamSender,
         loaded: &Loaded,
-        careful: &'a mut usize,
+        care: &'a mut Care,
     ) -> Self {
         let now = Instant::now();
         let mut parking = Parking::default();
@@ -93,8 +93,10 @@ impl<'a> Worker<'a> {
             let item = Item { record: parked.record.clone(), attempts: parked.attempts, age };
             parking.park(item, Duration::from_millis(parked.due_in_ms.max(0) as u64), now);
         }
-        if loaded.unclean || loaded.announced.is_some() {
-            *careful = subscription.limits.max_batch;
+        if loaded.announced.is_some() {
+            *care = Care::Records(subscription.limits.max_batch);
+        } else if loaded.unclean && *care == Care::None {
+            *care = Care::Batch;
         }
         status.position.store(loaded.ownership.position, Ordering::Relaxed);
         status.parked.store(parking.len() as u64, Ordering::Relaxed);
@@ -107,7 +109,7 @@ impl<'a> Worker<'a> {
             watermarks: loaded.watermarks.clone(),
             parking,
             acknowledged: None,
-            careful,
+            care,
         }
     }
 

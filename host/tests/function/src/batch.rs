@@ -43,7 +43,7 @@ impl Sent {
         }
     }
 
-    /// The same record, handed out for the so-manieth time.
+    /// The same record at another attempt: 2 is the second time.
     pub fn again(&self, attempt: u32) -> Self {
         Self { attempt, ..self.clone() }
     }
@@ -113,6 +113,7 @@ impl Function {
         let limits = self.limits();
         let messages: Vec<Message> = (0..).zip(records).map(|(offset, sent)| message(offset, sent)).collect();
         let items: Vec<Item> = messages.iter().map(item).collect();
+        let items: Vec<&Item> = items.iter().collect();
         let topic = self.trigger().topics[0].clone();
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
         let reply = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?;
