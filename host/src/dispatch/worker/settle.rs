@@ -33,15 +33,13 @@ impl Worker<'_> {
     pub(super) async fn process(&mut self, work: Work) -> Result<(), Exit> {
         let mut parts = vec![work];
         while let Some(work) = parts.pop() {
-            match *self.care {
-                Care::Records(left) if left > 0 && work.items.len() > 1 => {
-                    parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
-                    continue;
-                }
-                Care::None => {}
-                _ if work.items.is_empty() => {}
-                _ if self.announce(&work).await? => continue,
-                _ => {}
+            let care = *self.care;
+            if matches!(care, Care::Records(_)) && work.items.len() > 1 {
+                parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
+                continue;
+            }
+            if care != Care::None && !work.items.is_empty() && self.announce(&work).await? {
+                continue;
             }
             if let Settled::Split(failure) = self.settle(&work).await? {
                 parts.extend(work.divide(&|len| plan::split(len, &failure)));
