@@ -6,10 +6,10 @@
 use crate::cpu::{self, Pids};
 use anyhow::Context as _;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use fnhost::embedded;
-use kit::ed25519_dalek::SigningKey;
-use kit::ed25519_dalek::pkcs8::EncodePrivateKey as _;
-use kit::ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
