@@ -67,7 +67,7 @@ async fn the_new_owner_sees_what_the_old_one_was_committing() {
     assert_eq!(world.effects(0).await, [0]);
 
     let new = world.host("one", 3).await;
-    new.ready().await;
+    world.until("SELECT epoch > 1 FROM fnhost.partition").await;
     // Ended by the take-over; what it was committing stands, and its messages are the new owner's to send.
     let handled = world.effects(0).await;
     assert!(handled == [0, 1] || handled == [0, 1, 2], "{handled:?}");

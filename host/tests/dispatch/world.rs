@@ -23,6 +23,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::support::load;
@@ -104,6 +105,9 @@ impl World {
 
     /// As [`World::new`], on a server that the test may set up as it likes.
     pub async fn on(postgres: Arc<TestPostgres>, topics: &[&str]) -> Self {
+        // Shown with RUST_LOG, and for a test that fails.
+        let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer();
+        let _ = log.try_init();
         let kafka = Kafka::shared().await;
         let unique = Uuid::new_v4().simple().to_string();
         let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
@@ -269,8 +273,13 @@ impl World {
             let deadline = std::time::Instant::now() + PATIENCE;
             let mut found = Vec::new();
             loop {
+                if let Some(record) = consumer.poll(Duration::from_millis(100)) {
+                    found.push(headers(&record.expect("a record")));
+                    continue;
+                }
+                // Asked when nothing comes: the question waits behind the fetch that is under way.
                 let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).expect("the log's end");
-                if usize::try_from(end).expect("an offset") >= count && found.len() == end as usize {
+                if found.len() >= count && found.len() == usize::try_from(end).expect("an offset") {
                     return found;
                 }
                 assert!(
@@ -278,9 +287,6 @@ impl World {
                     "{topic} has {} of {count} records",
                     found.len()
                 );
-                if let Some(record) = consumer.poll(Duration::from_millis(100)) {
-                    found.push(headers(&record.expect("a record")));
-                }
             }
         };
         tokio::task::spawn_blocking(read).await.expect("no panic")
