@@ -231,6 +231,9 @@ pub async fn positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicParti
 
 /// Stores the start position of a partition, unless it has one, and answers the one it has.
 ///
+/// Where it has one this only reads, and so never waits: an `INSERT ... ON CONFLICT DO NOTHING` would wait for a former
+/// owner that is held inside COMMIT, before the take-over could end that owner's session.
+///
 /// # Errors
 /// The database did not answer.
 pub async fn store_start(
@@ -239,6 +242,9 @@ pub async fn store_start(
     tp: &TopicPartition,
     position: i64,
 ) -> Result<i64, Error> {
+    if let Some(stored) = stored_position(pool, trigger, tp).await? {
+        return Ok(stored);
+    }
     sqlx::query(
         "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -248,12 +254,17 @@ pub async fn store_start(
     .bind(position)
     .execute(pool.pool())
     .await?;
-    Ok(sqlx::query_scalar(
+    Ok(stored_position(pool, trigger, tp).await?.ok_or(sqlx::Error::RowNotFound)?)
+}
+
+async fn stored_position(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Option<i64>, Error> {
+    let position = sqlx::query_scalar(
         "SELECT position FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
-    .fetch_one(pool.pool())
-    .await?)
+    .fetch_optional(pool.pool())
+    .await?;
+    Ok(position)
 }
