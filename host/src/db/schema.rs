@@ -285,6 +285,9 @@ pub struct StoredPosition {
 
 /// Stores the start position of a partition, unless it has one, and answers the one it has.
 ///
+/// Where it has one this only reads, and so never waits: an `INSERT ... ON CONFLICT DO NOTHING` would wait for a former
+/// owner that is held inside COMMIT, before the take-over could end that owner's session.
+///
 /// # Errors
 /// The database did not answer.
 pub async fn store_start(
@@ -293,6 +296,9 @@ pub async fn store_start(
     tp: &TopicPartition,
     position: i64,
 ) -> Result<StoredPosition, Error> {
+    if let Some(stored) = stored_position(pool, trigger, tp).await? {
+        return Ok(stored);
+    }
     sqlx::query(
         "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
@@ -302,13 +308,21 @@ pub async fn store_start(
     .bind(position)
     .execute(pool.pool())
     .await?;
-    let (position, chosen) = sqlx::query_as(
+    Ok(stored_position(pool, trigger, tp).await?.ok_or(sqlx::Error::RowNotFound)?)
+}
+
+async fn stored_position(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+) -> Result<Option<StoredPosition>, Error> {
+    let stored: Option<(i64, bool)> = sqlx::query_as(
         "SELECT position, chosen FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
-    .fetch_one(pool.pool())
+    .fetch_optional(pool.pool())
     .await?;
-    Ok(StoredPosition { position, chosen })
+    Ok(stored.map(|(position, chosen)| StoredPosition { position, chosen }))
 }

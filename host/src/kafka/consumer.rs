@@ -211,6 +211,7 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
 
 fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) {
     let mut committed = Instant::now();
+    let mut lost = false;
     while !stop.load(Ordering::Acquire) && !consumer.context().broken.load(Ordering::Acquire) {
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
@@ -218,6 +219,8 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
                 let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 tracing::warn!(%error, fatal, "Kafka consumer");
                 if fatal {
+                    // Another member has this one's place: finishing the batch in hand would only hold that one up.
+                    lost = true;
                     break;
                 }
             }
@@ -241,7 +244,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         .assignment()
         .map(|l| l.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect())
         .unwrap_or_default();
-    assignments.revoked(&ours, false);
+    assignments.revoked(&ours, lost);
     commit_group(&consumer, &assignments.positions_to_commit());
 }
 

@@ -66,6 +66,8 @@ async fn the_new_owner_sees_what_the_old_one_was_committing() {
     // Not visible to anybody yet, the old owner included.
     assert_eq!(world.effects(0).await, [0]);
 
+    // Told to stop, so that it does not fight for its place in the group; it waits for the batch in hand.
+    let stopped = tokio::spawn(old.stop());
     let new = world.host("one", 3).await;
     world.until("SELECT epoch > 1 FROM fnhost.partition").await;
     // Ended by the take-over; what it was committing stands, and its messages are the new owner's to send.
@@ -74,14 +76,14 @@ async fn the_new_owner_sees_what_the_old_one_was_committing() {
     release_commits(&world).await;
     world.until_position(0, 3).await;
     assert_eq!(world.effects(0).await, [0, 1, 2], "nothing is doubled");
-    assert_eq!(world.emitted(0, 3).await, [1, 2, 3], "nothing is missing, and nothing was sent twice");
+    assert_eq!(world.emitted(0, 3).await, [1, 2, 3], "nothing is missing");
     assert_eq!(world.dead(0).await, []);
 
     world.send(0, &[("c", "write")]).await;
     world.until_position(0, 4).await;
     assert_eq!(world.emitted(0, 4).await, [1, 2, 3, 4]);
+    stopped.await.expect("no panic");
     new.stop().await;
-    old.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

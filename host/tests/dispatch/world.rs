@@ -149,11 +149,6 @@ impl World {
         world
     }
 
-    /// The topic of this name.
-    pub fn topic(&self, index: usize) -> &str {
-        &self.topics[index]
-    }
-
     /// Appends records to a topic: key and behaviour.
     pub async fn send(&self, index: usize, records: &[(&str, &str)]) {
         for (key, behaviour) in records {
@@ -261,7 +256,8 @@ impl World {
         self.read(&dead_letter_topic(&self.topics[index]), count).await
     }
 
-    /// The headers of a topic's records, from its start, once it has `count` of them. All that it has then.
+    /// The headers of a topic's records, from its start, once it has `count` of them. All that it has then, as a consumer
+    /// accepts them: a message may reach Kafka twice, and its number tells.
     async fn read(&self, topic: &str, count: usize) -> Vec<BTreeMap<String, String>> {
         let (config, topic) = (client(&self.kafka), topic.to_owned());
         let read = move || {
@@ -271,21 +267,28 @@ impl World {
             assignment.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).expect("a partition");
             consumer.assign(&assignment).expect("assigned");
             let deadline = std::time::Instant::now() + PATIENCE;
-            let mut found = Vec::new();
+            let (mut next, mut highest, mut accepted) = (0, 0, Vec::new());
             loop {
                 if let Some(record) = consumer.poll(Duration::from_millis(100)) {
-                    found.push(headers(&record.expect("a record")));
+                    let record = record.expect("a record");
+                    next = record.offset() + 1;
+                    let headers = headers(&record);
+                    let number: i64 = headers["fnhost-seq"].parse().expect("a number");
+                    if number > highest {
+                        highest = number;
+                        accepted.push(headers);
+                    }
                     continue;
                 }
                 // Asked when nothing comes: the question waits behind the fetch that is under way.
                 let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).expect("the log's end");
-                if found.len() >= count && found.len() == usize::try_from(end).expect("an offset") {
-                    return found;
+                if accepted.len() >= count && next == end {
+                    return accepted;
                 }
                 assert!(
                     std::time::Instant::now() < deadline,
                     "{topic} has {} of {count} records",
-                    found.len()
+                    accepted.len()
                 );
             }
         };
