@@ -165,7 +165,10 @@ async fn supervise(
             server.keep(options.start_deadline, options.stop_deadline, stop.clone(), lost.clone()).await;
         }
     };
-    tokio::join!(keep(postgres), keep(kafka));
+    // With no server to keep, the lock is still kept until the stop.
+    let mut told = stop.clone();
+    let until_told = async { drop(told.wait_for(|told| *told).await) };
+    tokio::join!(keep(postgres), keep(kafka), until_told);
 }
 
 /// Takes the directory and brings up both servers at the same time.
