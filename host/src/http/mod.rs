@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,6 +34,10 @@ use router::Router;
 
 /// Bytes of a request's body.
 pub const MAX_REQUEST_BODY_BYTES: u64 = 1 << 20;
+/// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
+const DISCARD_MAX_BYTES: usize = 16 << 20;
+/// Longest time that a refused body is read for.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of a request's line and headers.
 pub const MAX_REQUEST_HEAD_BYTES: usize = 32 << 10;
 /// Headers of a request.
@@ -159,6 +163,7 @@ impl Server {
             Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
         };
         if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
+            discard(request.into_body()).await;
             return too_large();
         }
         let component = component.clone();
@@ -198,6 +203,23 @@ async fn accept(
 
 fn content_length<B>(request: &Request<B>) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads what a client still sends and throws it away, up to named limits: a connection that is closed with bytes unread is reset,
+/// and the client would see that instead of the answer.
+async fn discard(mut body: Incoming) {
+    let mut left = DISCARD_MAX_BYTES;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DISCARD_TIMEOUT, read).await.is_err() {
+        tracing::debug!("a client sent a refused body too slowly to be read to its end");
+    }
 }
 
 fn too_large() -> Response<ServerBody> {
