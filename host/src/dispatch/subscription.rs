@@ -64,11 +64,6 @@ impl Subscription {
         format!("{}/{}/{}/{}", self.deployment, self.id, tp.topic, tp.partition)
     }
 
-    /// Topic for the dead letters of `topic`.
-    pub fn dead_letter_topic(&self, topic: &str) -> String {
-        dead_letter_topic(topic)
-    }
-
     /// Largest message that the function may emit to `topic`, bytes; none where it may not.
     pub fn emit_limit(&self, topic: &str) -> Option<usize> {
         self.emits.contains(topic).then(|| self.cluster.topic(topic).map(|t| t.max_message_bytes)).flatten()

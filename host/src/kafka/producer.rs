@@ -253,6 +253,17 @@ impl StreamSender {
         }
     }
 
+    /// Waits until everything sent here is acknowledged.
+    ///
+    /// # Errors
+    /// The producer failed.
+    pub async fn drained(&self) -> Result<(), Failed> {
+        while self.unacknowledged() > 0 {
+            self.progress().await?;
+        }
+        Ok(())
+    }
+
     /// Waits until the producer fails.
     pub async fn failed(&self) -> Failed {
         let mut failure = self.generation.failure.clone();

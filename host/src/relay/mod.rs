@@ -34,6 +34,8 @@ pub const LEASE: Duration = Duration::from_secs(6);
 const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// How long a leader that resigns waits for Kafka's acknowledgements.
+const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rounds with events in a row after which inserts need not notify: the relay looks again by itself.
 const BUSY_ROUNDS: u32 = 3;
 
@@ -152,12 +154,15 @@ impl Leader<'_> {
         }
         let taken = events.len();
         // What can never be sent must not fill the table up, nor be lost: it becomes a dead letter of the relay.
-        let unfit: Vec<(Record, String)> =
-            events.iter().filter_map(|e| Some((record(e), self.unfit(e)?))).collect();
+        let mut unfit: Vec<(Record, String)> = Vec::new();
+        let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(events.len());
         let first_seq = self.ownership.emitted + 1;
-        let fit = events.iter().filter(|event| self.unfit(event).is_none());
-        let messages: Vec<Outgoing<'_>> =
-            fit.enumerate().map(|(i, e)| self.outgoing(e, first_seq + i as i64)).collect();
+        for event in &events {
+            match self.unfit(event) {
+                Some(reason) => unfit.push((record(event), reason)),
+                None => messages.push(self.outgoing(event, first_seq + messages.len() as i64)),
+            }
+        }
         let changes = Changes {
             position: self.ownership.position,
             emitted: messages.len(),
@@ -260,9 +265,7 @@ impl Leader<'_> {
     }
 
     async fn resign(&mut self) {
-        let acknowledged =
-            async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
+        let _ = tokio::time::timeout(RESIGN_ACK_TIMEOUT, self.sender.drained()).await;
         let cleared = self.relay_once().await;
         if let Err(error) = cleared.map(drop) {
             tracing::debug!(error = format!("{error:#}"), "the relay's outbox was not cleared");

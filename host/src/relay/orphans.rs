@@ -69,13 +69,7 @@ impl Orphans {
         for (first_seq, bytes) in &loaded.unsent {
             sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
         }
-        let acknowledged = async {
-            while sender.unacknowledged() > 0 {
-                sender.progress().await?;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(SEND_TIMEOUT, acknowledged).await??;
+        tokio::time::timeout(SEND_TIMEOUT, sender.drained()).await??;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
         ownership::release(&self.owner, &loaded.ownership).await?;
         tracing::info!(stream, rows = loaded.unsent.len(), "sent what a stream without an owner had left");

@@ -1,6 +1,7 @@
 //! Copies of dead records for the dead-letter topic.
 
 use crate::dispatch::outbox::{HeaderRef, Outgoing};
+use crate::dispatch::plan::FRAMING_MAX_BYTES;
 use crate::kafka::{HOST_HEADER_PREFIX, Record, TopicPartition, murmur2};
 
 /// A copy of a dead record for the dead-letter topic.
@@ -37,7 +38,9 @@ impl<'r> DeadLetter<'r> {
 
     /// Bytes that Kafka would count, at most.
     pub fn size(&self) -> usize {
-        self.record.size() + self.added.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>() + 512
+        self.record.size()
+            + self.added.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
+            + FRAMING_MAX_BYTES
     }
 
     /// The letter as a message.

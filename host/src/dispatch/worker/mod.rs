@@ -29,6 +29,8 @@ use work::{Source, Work};
 
 /// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
 const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
+/// How long a clean release waits for Kafka's acknowledgements.
+const RELEASE_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a stopped partition looks whether somebody resolved it.
 const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -264,9 +266,7 @@ impl<'a> Worker<'a> {
 
     async fn release(&mut self) {
         // Give Kafka a moment to acknowledge, so that the next owner has nothing to send again.
-        let acknowledged =
-            async { while self.sender.unacknowledged() > 0 && self.sender.progress().await.is_ok() {} };
-        let _ = tokio::time::timeout(Duration::from_secs(1), acknowledged).await;
+        let _ = tokio::time::timeout(RELEASE_ACK_TIMEOUT, self.sender.drained()).await;
         self.note_acknowledged();
         if self.acknowledged.is_some() && self.clear().await.is_err() {
             return;

@@ -11,6 +11,7 @@ use crate::db::store::{self, Bury, Changes, Park};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::status::PartitionStatus;
+use crate::dispatch::subscription::dead_letter_topic;
 use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, FailureClass, KILLS_MAX, flow};
 use crate::engine::kafka::{Batch, Emit, Reply};
 use std::collections::{HashMap, HashSet};
@@ -319,7 +320,10 @@ impl Worker<'_> {
     }
 
     fn dead_letters<'w>(&self, work: &'w Work, verdicts: &[(usize, Verdict)]) -> Vec<DeadLetter<'w>> {
-        let topic = self.subscription.dead_letter_topic(&self.assigned.tp.topic);
+        if !verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Dead { .. })) {
+            return Vec::new();
+        }
+        let topic = dead_letter_topic(&self.assigned.tp.topic);
         let limits = self.subscription.cluster.topic(&topic);
         verdicts
             .iter()
