@@ -232,6 +232,14 @@ impl Fnhost {
     }
 
     /// Stops it where it stands, locks and connections in hand.
+    /// `kill -9` of its private Kafka alone. A frozen fnhost does not start it again before it is thawed.
+    ///
+    /// # Errors
+    /// It has none that runs.
+    pub fn kill_kafka(&self) -> anyhow::Result<()> {
+        process::kill_server(&self.data_dir(), "kafka.Kafka")
+    }
+
     ///
     /// # Errors
     /// It does not run.
