@@ -5,7 +5,7 @@
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
 use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
-use crate::dispatch::outbox::Numbered;
+use crate::dispatch::outbox::{self, Numbered, Unreadable};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -40,6 +40,17 @@ struct Generation {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the Kafka producer failed: {0}")]
 pub struct Failed(pub String);
+
+/// Why outbox rows were not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotResent {
+    /// A row is of a newer format.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The producer failed.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+}
 
 impl Producer {
     /// Makes the first producer; it connects by itself.
@@ -210,6 +221,18 @@ impl StreamSender {
     async fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>) -> Result<(), Failed> {
         loop {
             if let Some(reason) = self.generation.failure.borrow().clone() {
+    /// Sends what an earlier owner committed and perhaps did not send: rows of the outbox, each its first number and its encoded
+    /// messages, in order.
+    ///
+    /// # Errors
+    /// As [`StreamSender::send`], or a row cannot be read.
+    pub async fn resend(&self, rows: &[(i64, Vec<u8>)]) -> Result<(), NotResent> {
+        for (first_seq, bytes) in rows {
+            self.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+        }
+        Ok(())
+    }
+
                 return Err(Failed(reason));
             }
             match self.generation.client.send(record) {

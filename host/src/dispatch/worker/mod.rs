@@ -18,7 +18,7 @@ use crate::db::ownership::{self, Ownership, PARKED_MAX};
 use crate::db::store::Changes;
 use crate::kafka::Record;
 use crate::kafka::consumer::Assigned;
-use crate::kafka::producer::StreamSender;
+use crate::kafka::producer::{NotResent, StreamSender};
 use crate::{db, kafka};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -128,6 +128,15 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+impl From<NotResent> for Exit {
+    fn from(error: NotResent) -> Self {
+        match error {
+            NotResent::Unreadable(unreadable) => Exit::Stopped(unreadable.to_string()),
+            NotResent::Failed(failed) => failed.into(),
         }
     }
 }
