@@ -17,6 +17,7 @@ pub use crate::capabilities::postgres::FailureClass;
 use crate::db::session::SharedTransaction;
 use crate::engine::kafka::{Batch, Reply};
 use futures::future::BoxFuture;
+use crate::engine::printed::Printed;
 use std::time::Duration;
 
 /// Reruns of a batch that Postgres asked for (SQLSTATE 40001, 40P01) before its partition backs off.
@@ -33,8 +34,25 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a trigger runs on a batch: a component, or native code in a benchmark.
 pub trait Handler: Send + Sync + 'static {
     /// Handles `batch` with SQL on `transaction` alone. Neither commits it nor keeps it.
-    fn call(&self, batch: Batch, transaction: SharedTransaction)
-    -> BoxFuture<'_, Result<Reply, CallFailure>>;
+    fn call(
+        &self,
+        batch: Batch,
+        transaction: SharedTransaction,
+    ) -> BoxFuture<'_, Result<Called, CallFailure>>;
+}
+
+/// What a call gave.
+pub struct Called {
+    /// What became of the records, and what to emit.
+    pub reply: Reply,
+    /// What to write to the log once the call's transaction is committed.
+    pub printed: Printed,
+}
+
+impl From<Reply> for Called {
+    fn from(reply: Reply) -> Self {
+        Self { reply, printed: Printed::default() }
+    }
 }
 
 /// Why a call gave no reply; all it wrote is to be rolled back.

@@ -7,4 +7,5 @@ mod world;
 
 mod failures;
 mod takeover;
+mod printed;
 mod walls;

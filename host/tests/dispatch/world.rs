@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use fnhost::db::OwnerPool;
@@ -23,7 +23,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use tracing_subscriber::EnvFilter;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
 use crate::support::load;
@@ -36,6 +40,29 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 /// A private Kafka in a folder of its own.
 struct Kafka {
     servers: Option<Servers>,
+/// The log lines of guests, of all tests of this process.
+static PRINTED: Mutex<String> = Mutex::new(String::new());
+
+/// Writes to [`PRINTED`].
+struct Kept;
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        PRINTED.lock().expect("no panic").push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log lines so far of guests that have printed `text`.
+pub fn printed(text: &str) -> Vec<String> {
+    let all = PRINTED.lock().expect("no panic");
+    all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
+
     folder: PathBuf,
 }
 
@@ -105,9 +132,13 @@ impl World {
 
     /// As [`World::new`], on a server that the test may set up as it likes.
     pub async fn on(postgres: Arc<TestPostgres>, topics: &[&str]) -> Self {
-        // Shown with RUST_LOG, and for a test that fails.
-        let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer();
-        let _ = log.try_init();
+        // Shown with RUST_LOG, and for a test that fails; what guests print is kept as well.
+        let shown = fmt::layer().with_test_writer().with_filter(EnvFilter::from_default_env());
+        let kept = fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| Kept)
+            .with_filter(filter_fn(|of| of.target() == "fnhost::guest"));
+        let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
         let kafka = Kafka::shared().await;
         let unique = Uuid::new_v4().simple().to_string();
         let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
