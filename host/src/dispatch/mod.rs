@@ -1,9 +1,10 @@
 //! Turns a batch of records into one Postgres transaction: effects exactly once.
 //!
 //! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
-//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers, and
-//! [`status`] is what the admin address shows of them.
+//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers,
+//! [`changes`] wakes them when an operator changed something, and [`status`] is what the admin address shows of them.
 
+pub mod changes;
 pub mod flow;
 pub mod outbox;
 pub mod parking;
@@ -16,8 +17,8 @@ pub mod worker;
 pub use crate::capabilities::postgres::FailureClass;
 use crate::db::session::SharedTransaction;
 use crate::engine::kafka::{Batch, Reply};
-use futures::future::BoxFuture;
 use crate::engine::printed::Printed;
+use futures::future::BoxFuture;
 use std::time::Duration;
 
 /// Reruns of a batch that Postgres asked for (SQLSTATE 40001, 40P01) before its partition backs off.

@@ -4,7 +4,8 @@
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
-use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
+use super::access::Access;
+use super::{Error, SEQ_HEADER, STREAM_HEADER};
 use crate::dispatch::outbox::{self, Numbered, Unreadable};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -26,7 +27,7 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// The host's producer: the current one, replaced when it failed.
 pub struct Producer {
-    brokers: String,
+    access: Access,
     current: Mutex<Arc<Generation>>,
 }
 
@@ -57,9 +58,9 @@ impl Producer {
     ///
     /// # Errors
     /// librdkafka refused the configuration.
-    pub fn new(brokers: &str) -> Result<Self, Error> {
-        let first = Generation::new(brokers)?;
-        Ok(Self { brokers: brokers.to_string(), current: Mutex::new(Arc::new(first)) })
+    pub fn new(access: &Access) -> Result<Self, Error> {
+        let first = Generation::new(access)?;
+        Ok(Self { access: access.clone(), current: Mutex::new(Arc::new(first)) })
     }
 
     /// A sender for `stream` on a producer that has not failed.
@@ -69,7 +70,7 @@ impl Producer {
     pub fn open(&self, stream: &str) -> Result<StreamSender, Error> {
         let mut current = lock(&self.current);
         if current.failure.borrow().is_some() {
-            *current = Arc::new(Generation::new(&self.brokers)?);
+            *current = Arc::new(Generation::new(&self.access)?);
         }
         Ok(StreamSender {
             stream: stream.to_string(),
@@ -88,16 +89,19 @@ impl Producer {
 }
 
 impl Generation {
-    fn new(brokers: &str) -> Result<Self, Error> {
+    fn new(access: &Access) -> Result<Self, Error> {
         let (failed, failure) = watch::channel(None);
-        let client = base_config(brokers)
+        let mut config = access.base_config();
+        config
             .set("enable.idempotence", "true")
             .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("linger.ms", "0")
             .set("compression.type", "none")
-            .set("queue.buffering.max.messages", "500000")
+            .set("queue.buffering.max.messages", "500000");
+        let client = access
+            .over(&mut config)
             .create_with_context(Deliveries { failed })
             .map_err(Error::new("cannot make a Kafka producer"))?;
         Ok(Self { client, failure })
@@ -218,9 +222,6 @@ impl StreamSender {
         Ok(())
     }
 
-    async fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>) -> Result<(), Failed> {
-        loop {
-            if let Some(reason) = self.generation.failure.borrow().clone() {
     /// Sends what an earlier owner committed and perhaps did not send: rows of the outbox, each its first number and its encoded
     /// messages, in order.
     ///
@@ -233,6 +234,9 @@ impl StreamSender {
         Ok(())
     }
 
+    async fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>) -> Result<(), Failed> {
+        loop {
+            if let Some(reason) = self.generation.failure.borrow().clone() {
                 return Err(Failed(reason));
             }
             match self.generation.client.send(record) {

@@ -5,7 +5,8 @@
 mod support;
 mod world;
 
+mod changes;
 mod failures;
-mod takeover;
 mod printed;
+mod takeover;
 mod walls;

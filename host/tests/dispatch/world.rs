@@ -8,11 +8,14 @@ use std::time::Duration;
 use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
-use fnhost::dispatch::Limits;
+use fnhost::db::views;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::dispatch::{Limits, changes};
 use fnhost::embedded::{self, Servers};
+use fnhost::kafka::TopicPartition;
+use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
 use fnhost::manifest::hosts::AllowedHosts;
@@ -37,9 +40,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of the guest's calls: short, because some run into it.
 const DEADLINE: Duration = Duration::from_millis(1500);
 
-/// A private Kafka in a folder of its own.
-struct Kafka {
-    servers: Option<Servers>,
 /// The log lines of guests, of all tests of this process.
 static PRINTED: Mutex<String> = Mutex::new(String::new());
 
@@ -63,6 +63,9 @@ pub fn printed(text: &str) -> Vec<String> {
     all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
+/// A private Kafka in a folder of its own.
+struct Kafka {
+    servers: Option<Servers>,
     folder: PathBuf,
 }
 
@@ -91,6 +94,12 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    fn access(&self) -> Access {
+        Access::plain(&self.address())
+    }
+}
+
 impl Drop for Kafka {
     fn drop(&mut self) {
         // Its end is awaited on a thread without a runtime: the test's own may be this one.
@@ -110,6 +119,8 @@ pub struct World {
     pub database: PgPool,
     /// The function's login role.
     pub role: String,
+    /// How often a host looks for changes that were not announced: never, but where a test wants it.
+    pub poll: Duration,
     topics: Vec<String>,
     kafka: Arc<Kafka>,
     postgres: Arc<TestPostgres>,
@@ -122,6 +133,7 @@ pub struct World {
 pub struct Host {
     running: Arc<Running>,
     registry: Registry,
+    _watching: DropGuard,
 }
 
 impl World {
@@ -142,7 +154,7 @@ impl World {
         let kafka = Kafka::shared().await;
         let unique = Uuid::new_v4().simple().to_string();
         let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
-        let cluster = Cluster::connect(&kafka.address()).await.expect("a broker");
+        let cluster = Cluster::connect(&kafka.access()).await.expect("a broker");
         let made: BTreeMap<String, i32> = topics
             .iter()
             .flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)])
@@ -165,6 +177,7 @@ impl World {
         let world = Self {
             database,
             role,
+            poll: Duration::MAX,
             topics,
             producer: client(&kafka).create().expect("a producer"),
             trigger: trigger.expect("a trigger"),
@@ -215,18 +228,31 @@ impl World {
             owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
             role: pool.clone(),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.kafka.address()).expect("a producer")),
+            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
             handler: Arc::new(WasmHandler::new(guest, pool)),
             status: registry.trigger("trigger", "guest", &group),
         };
-        let running = Running::start(Arc::new(subscription), &self.kafka.address()).await.expect("it joins");
-        Host { running: Arc::new(running), registry }
+        let watching = CancellationToken::new();
+        let owner = subscription.owner.clone();
+        tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
+        let running = Running::start(Arc::new(subscription), &self.kafka.access()).await.expect("it joins");
+        Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
     }
 
     /// Runs statements as the superuser.
     pub async fn run(&self, sql: &str) {
         let run = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.database).await;
         run.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Moves a topic's position, as `fnhost position` does.
+    pub async fn move_position(&self, index: usize, position: i64) {
+        let login = self.postgres.login("postgres", &self.role);
+        let owner = OwnerPool::connect(login).await.expect("the owner's login");
+        let tp = TopicPartition::new(&self.topics[index], 0);
+        let moved = views::set_position(&owner, "test", "trigger", &tp, position).await;
+        moved.expect("the database").expect("such a partition");
+        owner.close().await;
     }
 
     /// One value, as the superuser.

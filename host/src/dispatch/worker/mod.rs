@@ -243,6 +243,9 @@ impl<'a> Worker<'a> {
         let unacknowledged = self.sender.unacknowledged() > 0;
         tokio::select! {
             () = stop.cancelled() => Err(Exit::Stop),
+            () = self.status.version_above(self.ownership.version) => {
+                Err(Exit::TakeOver("an operator changed the partition".into()))
+            }
             () = self.assigned.arrived(), if !full => Ok(()),
             () = tokio::time::sleep(due) => Ok(()),
             progress = self.sender.progress(), if unacknowledged => Ok(progress?),
