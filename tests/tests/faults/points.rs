@@ -1,8 +1,8 @@
 //! Hosts that are killed at an exact place of the protocol: between COMMIT and the sending of what it decided, and between
 //! Kafka's acknowledgement and the clearing of the outbox row.
 //!
-//! Nothing in the host helps: the place is held from outside. What a killed Kafka was not sent before, it was never sent; and
-//! a trigger on the outbox, put there by the test, lets rows be deleted when the test says so.
+//! Nothing in the host helps: the place is held from outside. To a Kafka that is gone nothing can have been sent; and a trigger
+//! on the outbox, put there by the test, lets rows be deleted when the test says so.
 
 use super::alone;
 use std::collections::BTreeMap;
