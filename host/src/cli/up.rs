@@ -113,7 +113,8 @@ async fn serve(
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = Arc::new(http::Server::new(&ground.manifest, &components));
+        let source = triggers.as_ref().and_then(Triggers::push_source);
+        let server = Arc::new(http::Server::new(&ground.manifest, &components, source, stop.clone()));
         let stopped = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = server.serve(listener, stopped).await {
