@@ -77,6 +77,7 @@ struct Target {
     snapshot: Pattern,
     /// Places in the hub's topics.
     topics: Vec<usize>,
+    fields: Option<Arc<[String]>>,
 }
 
 impl PushRoutes {
@@ -86,6 +87,7 @@ impl PushRoutes {
             route: push.route.clone(),
             key: push.key.clone(),
             snapshot: push.snapshot.clone(),
+            fields: push.fields.as_deref().map(Arc::from),
             topics: source
                 .iter()
                 .flat_map(|source| push.topics.iter().filter_map(|topic| source.hub.topic(topic)))
@@ -188,6 +190,7 @@ impl Server {
 struct Updates {
     subscription: Subscription,
     hub: Arc<Hub>,
+    fields: Option<Arc<[String]>>,
     /// Text that is ready to go out.
     ready: VecDeque<String>,
     ends: Instant,
@@ -195,17 +198,17 @@ struct Updates {
 }
 
 impl Updates {
-    fn new(mut subscription: Subscription, snapshot: &[u8], hub: Arc<Hub>, stop: CancellationToken) -> Self {
+    fn begin(&mut self, snapshot: &[u8]) {
         let mut first = format!("retry: {}\n\n", RETRY.as_millis());
-        if !subscription.resumed {
+        if !self.subscription.resumed {
             let data = String::from_utf8_lossy(snapshot);
-            write_event(&mut first, "snapshot", &subscription.cursor.to_string(), &data);
+            write_event(&mut first, "snapshot", &self.subscription.cursor.to_string(), &data);
         }
-        let mut ready = VecDeque::from([first]);
-        for pushed in std::mem::take(&mut subscription.backlog) {
-            ready.push_back(event(&hub, &mut subscription, &pushed));
+        self.ready.push_back(first);
+        for pushed in std::mem::take(&mut self.subscription.backlog) {
+            let event = self.event(&pushed);
+            self.ready.push_back(event);
         }
-        Self { subscription, hub, ready, ends: Instant::now() + LIFETIME_MAX, stop }
     }
 
     fn stream(self) -> impl Stream<Item = Result<Frame<Bytes>, BodyError>> + Send {
@@ -223,32 +226,43 @@ impl Updates {
         tokio::select! {
             pushed = self.subscription.next() => {
                 let pushed = pushed?;
-                Some(event(&self.hub, &mut self.subscription, &pushed))
+                Some(self.event(&pushed))
             }
             () = tokio::time::sleep(HEARTBEAT) => Some(":\n\n".to_owned()),
             () = tokio::time::sleep_until(self.ends) => None,
             () = self.stop.cancelled() => None,
         }
     }
+
+    /// A record as an event; the client's cursor moves past it.
+    fn event(&mut self, pushed: &Pushed) -> String {
+        self.subscription.cursor.pass(pushed);
+        let record = &pushed.record;
+        let kind = text_header(record, "ce_type").unwrap_or("record");
+        let data = serde_json::json!({
+            "topic": self.hub.topics()[pushed.topic],
+            "type": kind,
+            "time": text_header(record, "ce_time"),
+            "data": record.value.as_deref().map(|value| data(value, self.fields.as_deref())),
+        });
+        let mut text = String::new();
+        write_event(&mut text, kind, &self.subscription.cursor.to_string(), &data.to_string());
+        text
+    }
 }
 
-/// A record as an event; the client's cursor moves past it.
-fn event(hub: &Hub, subscription: &mut Subscription, pushed: &Pushed) -> String {
-    subscription.cursor.pass(pushed);
-    let record = &pushed.record;
-    let kind = text_header(record, "ce_type").unwrap_or("record");
-    let data = serde_json::json!({
-        "topic": hub.topics()[pushed.topic],
-        "type": kind,
-        "time": text_header(record, "ce_time"),
-        "data": record.value.as_deref().map(|value| {
-            serde_json::from_slice::<serde_json::Value>(value)
-                .unwrap_or_else(|_| String::from_utf8_lossy(value).into_owned().into())
-        }),
-    });
-    let mut text = String::new();
-    write_event(&mut text, kind, &subscription.cursor.to_string(), &data.to_string());
-    text
+/// What clients are sent of a value: JSON as such, anything else as text, and of the latter nothing where fields are named.
+fn data(value: &[u8], fields: Option<&[String]>) -> serde_json::Value {
+    use serde_json::Value;
+    match (serde_json::from_slice(value), fields) {
+        (Ok(Value::Object(mut object)), Some(fields)) => {
+            object.retain(|name, _| fields.contains(name));
+            Value::Object(object)
+        }
+        (_, Some(_)) => Value::Null,
+        (Ok(json), None) => json,
+        (Err(_), None) => String::from_utf8_lossy(value).into_owned().into(),
+    }
 }
 
 /// A header that can stand in a line of the stream.
@@ -275,5 +289,20 @@ mod tests {
         let mut text = String::new();
         write_event(&mut text, "snapshot", "1-2", "{\n\"a\": 1}");
         assert_eq!(text, "event: snapshot\nid: 1-2\ndata: {\ndata: \"a\": 1}\n\n");
+    }
+
+    #[test]
+    fn only_the_named_fields_are_sent() {
+        let fields = ["status".to_owned()];
+        let cases: [(&str, Option<&[String]>, serde_json::Value); 5] = [
+            (r#"{"status":"A","secret":1}"#, Some(&fields), serde_json::json!({"status": "A"})),
+            (r#"{"status":"A","secret":1}"#, None, serde_json::json!({"status": "A", "secret": 1})),
+            ("[1]", Some(&fields), serde_json::Value::Null),
+            ("not json", Some(&fields), serde_json::Value::Null),
+            ("not json", None, "not json".into()),
+        ];
+        for (value, fields, expected) in cases {
+            assert_eq!(data(value.as_bytes(), fields), expected, "{value}");
+        }
     }
 }

@@ -97,6 +97,8 @@ pub struct Push {
     pub snapshot: Pattern,
     /// Topics whose records are sent.
     pub topics: Vec<String>,
+    /// Top-level fields of a record's JSON object that clients are sent; all where none are named.
+    pub fields: Option<Vec<String>>,
 }
 
 /// `[variables]`: one application variable.

@@ -172,6 +172,7 @@ pub struct Push {
     pub route: Spanned<String>,
     pub key: Spanned<String>,
     pub snapshot: Spanned<String>,
+    pub fields: Option<Vec<String>>,
     pub topics: Spanned<Vec<Spanned<String>>>,
 }
 

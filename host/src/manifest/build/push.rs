@@ -39,7 +39,7 @@ impl Builder<'_> {
         if topics.is_empty() {
             return self.fail(topics_at, "a push route needs at least one topic");
         }
-        Ok(Push { route, key: written.key.into_inner(), snapshot, topics })
+        Ok(Push { route, key: written.key.into_inner(), snapshot, topics, fields: written.fields })
     }
 
     /// A route without a wildcard.
