@@ -141,9 +141,16 @@ impl Server {
             .subscribe(&key, &target.topics, &partition, cursor)
             .map_err(|refused| unavailable(&refused.to_string()))?;
         let snapshot = self.snapshot(target, captures, headers, peers).await?;
-        let stream =
-            Updates::new(subscription, &snapshot, source.hub.clone(), self.push.stop.clone()).stream();
-        let body: PushBody = StreamBody::new(stream).boxed_unsync();
+        let mut updates = Updates {
+            subscription,
+            hub: source.hub.clone(),
+            fields: target.fields.clone(),
+            ready: VecDeque::new(),
+            ends: Instant::now() + LIFETIME_MAX,
+            stop: self.push.stop.clone(),
+        };
+        updates.begin(&snapshot);
+        let body: PushBody = StreamBody::new(updates.stream()).boxed_unsync();
         let mut response = Response::new(Either::Left(Either::Right(body)));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
