@@ -2,8 +2,9 @@
 //!
 //! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
 //! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers, and
-//! [`status`] is what the admin address shows of them.
+//! [`status`] and [`backlog`] are what the admin address shows of them.
 
+pub mod backlog;
 pub mod flow;
 pub mod outbox;
 pub mod parking;

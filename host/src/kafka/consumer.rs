@@ -4,8 +4,9 @@
 //! which its worker polls, so that a partition that waits never holds up another and librdkafka's fetch limits are the
 //! back-pressure. Offsets in Postgres are the truth: partitions are assigned at the stored position, never at the group's.
 
-use super::{Error, Record, TopicPartition, cluster::base_config};
+use super::{Error, Record, TopicPartition, cluster::base_config, reports};
 use crate::engine::kafka::Header;
+use crate::metrics::{self, KafkaClient};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -24,6 +25,8 @@ pub const SESSION_TIMEOUT_MS: u32 = 6_000;
 pub const GROUP_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes that one trigger's consumer may hold fetched and not yet processed, KiB.
 const QUEUED_MAX_KIB: u32 = 8_192;
+/// Interval of librdkafka's reports of the logs' ends.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest time the group thread sleeps in one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Longest wait for a seek or for the group's stored offset.
@@ -45,6 +48,8 @@ pub trait Assignments: Send + Sync + 'static {
     fn joined(&self);
     /// Positions to commit to the group, for lag tools.
     fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)>;
+    /// The ends of logs, as librdkafka knows them; also of partitions that are not assigned.
+    fn log_ends(&self, ends: &[(TopicPartition, i64)]);
 }
 
 /// Names of a membership.
@@ -74,7 +79,15 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    fn stats_raw(&self, statistics: &[u8]) {
+        match reports::log_ends(statistics) {
+            Ok(ends) => self.assignments.log_ends(&ends),
+            Err(error) => tracing::debug!(%error, "librdkafka's statistics are not what was expected"),
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
+        metrics::kafka_error(KafkaClient::Consumer);
         tracing::warn!(%error, reason, "Kafka consumer");
     }
 }
@@ -195,6 +208,7 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("fetch.wait.max.ms", "500")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("isolation.level", "read_committed")
+        .set("statistics.interval.ms", REPORT_INTERVAL.as_millis().to_string())
         .create_with_context(context)
         .map_err(Error::new(format!("cannot make a consumer of group {}", membership.group)))?;
     let consumer = Arc::new(consumer);
@@ -216,6 +230,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
             Some(Err(error)) => {
+                metrics::kafka_error(KafkaClient::Consumer);
                 let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 tracing::warn!(%error, fatal, "Kafka consumer");
                 if fatal {

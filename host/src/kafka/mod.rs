@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod murmur2;
 pub mod producer;
+mod reports;
 
 use crate::engine::kafka::Header;
 

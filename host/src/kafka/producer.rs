@@ -6,6 +6,7 @@
 
 use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
 use crate::dispatch::outbox::Numbered;
+use crate::metrics::{self, KafkaClient, Timer};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -122,6 +123,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        metrics::kafka_error(KafkaClient::Producer);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(reason.to_string());
         } else {
@@ -139,6 +141,7 @@ impl ProducerContext for Deliveries {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
                     && let Some(acks) = batch.acks.upgrade()
                 {
+                    metrics::acknowledged(batch.sent);
                     acks.changed.notify_one();
                 }
             }
@@ -153,6 +156,7 @@ impl ProducerContext for Deliveries {
 /// The acknowledgements a batch still waits for.
 pub struct BatchAck {
     last_seq: i64,
+    sent: Timer,
     outstanding: AtomicU32,
     acks: std::sync::Weak<Acks>,
 }
@@ -184,6 +188,7 @@ impl StreamSender {
         }
         let ack = Arc::new(BatchAck {
             last_seq: batch.last_seq(),
+            sent: Timer::start(),
             outstanding: AtomicU32::new(batch.messages.len() as u32),
             acks: Arc::downgrade(&self.acks),
         });

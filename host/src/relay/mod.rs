@@ -19,6 +19,7 @@ use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use crate::metrics::{RelayMetrics, Timer};
 use sqlx::postgres::PgListener;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -93,6 +94,7 @@ impl Relay {
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.
     async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let metrics = RelayMetrics::new(&self.stream);
         if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
             return Ok(false);
         }
@@ -102,6 +104,7 @@ impl Relay {
             sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
         }
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
+        let _leads = metrics.leads();
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {
@@ -111,6 +114,7 @@ impl Relay {
             acknowledged: None,
             renewed: Instant::now(),
             notified: false,
+            metrics: metrics.clone(),
         };
         let mut busy_rounds = 0;
         while !stop.is_cancelled() {
@@ -137,6 +141,7 @@ struct Leader<'a> {
     renewed: Instant,
     /// Whether inserts notify. A pending NOTIFY serialises commits, so not under load.
     notified: bool,
+    metrics: RelayMetrics,
 }
 
 impl Leader<'_> {
@@ -146,6 +151,7 @@ impl Leader<'_> {
             self.acknowledged = Some(seq);
         }
         let relay = self.relay;
+        let began = Timer::start();
         let mut transaction = relay.owner.pool().begin().await?;
         let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
@@ -188,7 +194,11 @@ impl Leader<'_> {
         self.ownership = after;
         self.acknowledged = None;
         flow::committed(&relay.stream, &messages);
+        let emitted = messages.len();
         self.sender.send(&Numbered { first_seq, messages }).await?;
+        if taken > 0 {
+            self.metrics.relayed(began, taken, emitted);
+        }
         Ok(taken)
     }
 
