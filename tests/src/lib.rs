@@ -17,5 +17,8 @@ pub mod keys;
 pub mod load;
 pub mod outcome;
 mod process;
+pub mod prometheus;
+pub mod promql;
+pub mod scrape;
 pub mod system;
 pub mod wait;

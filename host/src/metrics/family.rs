@@ -3,9 +3,7 @@
 use super::names::{Kind, Name};
 use prometheus::core::Collector;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use prometheus::{
-    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{CounterVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use std::sync::LazyLock;
 
 /// What has been counted since the process started.
@@ -29,11 +27,6 @@ pub(super) fn counter(name: &Name) -> CounterVec {
 /// A family of whole-numbered gauges.
 pub(super) fn int_gauge(name: &Name) -> IntGaugeVec {
     registered(name, IntGaugeVec::new(opts(name), name.labels))
-}
-
-/// A family of gauges with fractions.
-pub(super) fn gauge(name: &Name) -> GaugeVec {
-    registered(name, GaugeVec::new(opts(name), name.labels))
 }
 
 /// A family of histograms.

@@ -303,6 +303,18 @@ impl Host {
         assert!(ready.is_ok(), "{:?}", self.registry.not_ready());
     }
 
+    /// Partitions that it has.
+    pub fn partitions(&self) -> usize {
+        self.registry.triggers().iter().map(|trigger| trigger.partitions().len()).sum()
+    }
+
+    /// Waits until something of its partitions changes.
+    pub async fn changed(&self) {
+        let changes = self.registry.triggers()[0].changes();
+        let changed = async { changes.clone().changed().await };
+        assert!(tokio::time::timeout(PATIENCE, changed).await.is_ok(), "{:?}", self.registry.not_ready());
+    }
+
     /// Finishes what is in hand and leaves the group.
     pub async fn stop(self) {
         let running = self.running.clone();

@@ -43,8 +43,10 @@ impl Worker<'_> {
             if care != Care::None && !work.items.is_empty() && self.announce(&work).await? {
                 continue;
             }
-            if let Settled::Split(failure) = self.settle(&work).await? {
-                parts.extend(work.divide(&|len| plan::split(len, &failure)));
+            let began = Timer::start();
+            match self.settle(&work).await? {
+                Settled::Yes => self.subscription.status.metrics.settled(began, work.items.len()),
+                Settled::Split(failure) => parts.extend(work.divide(&|len| plan::split(len, &failure))),
             }
         }
         Ok(())
@@ -72,7 +74,6 @@ impl Worker<'_> {
     }
 
     async fn settle(&mut self, work: &Work) -> Result<Settled, Exit> {
-        let began = Timer::start();
         let mut behind: HashSet<usize> = HashSet::new();
         if work.source == Source::Fetched {
             behind.extend(
@@ -88,10 +89,7 @@ impl Worker<'_> {
                 (Ok((mut verdicts, emits)), Some(transaction)) => {
                     verdicts.extend(behind.iter().map(|i| (*i, Verdict::Behind)));
                     match self.store_verdicts(work, &verdicts, &emits, transaction).await? {
-                        Ok(()) => {
-                            self.subscription.status.metrics.settled(began, work.items.len());
-                            return Ok(Settled::Yes);
-                        }
+                        Ok(()) => return Ok(Settled::Yes),
                         Err(failure) => failure,
                     }
                 }
