@@ -20,5 +20,6 @@ mod process;
 pub mod prometheus;
 pub mod promql;
 pub mod scrape;
+pub mod secured;
 pub mod system;
 pub mod wait;

@@ -78,6 +78,8 @@ pub struct PartitionStatus {
     pub counts: Arc<Counts>,
     /// What is still to be done.
     pub backlog: Backlog,
+    /// The row's version as this host last heard of it.
+    version: watch::Sender<i64>,
     changed: watch::Sender<()>,
 }
 
@@ -110,6 +112,13 @@ impl PartitionStatus {
         self.parked.store(parking.len() as u64, Ordering::Relaxed);
         self.backlog.parked(parking.oldest_ms());
     }
+
+    /// Waits until the row's version is above `known`: somebody changed the partition from outside.
+    pub async fn version_above(&self, known: i64) {
+        let mut version = self.version.subscribe();
+        // The sender lives as long as `self`.
+        let _ = version.wait_for(|version| *version > known).await;
+    }
 }
 
 /// One trigger's partitions on this host.
@@ -141,6 +150,7 @@ impl TriggerStatus {
             parked: AtomicU64::new(0),
             counts: lock(&self.counts).entry(tp.clone()).or_default().clone(),
             backlog: Backlog::default(),
+            version: watch::Sender::new(0),
             changed: self.changed.clone(),
         });
         lock(&self.partitions).insert(tp.clone(), status.clone());
@@ -243,6 +253,15 @@ impl Registry {
         });
         lock(&self.triggers).push(trigger.clone());
         trigger
+    }
+
+    /// The row of a trigger's partition has this version now.
+    pub fn set_version(&self, trigger: &str, tp: &TopicPartition, version: i64) {
+        for trigger in self.triggers().iter().filter(|t| t.id == trigger) {
+            if let Some(partition) = lock(&trigger.partitions).get(tp) {
+                partition.version.send_replace(version);
+            }
+        }
     }
 
     /// All triggers.

@@ -6,10 +6,11 @@ use super::{Handler, Limits, worker};
 use crate::causes::chain;
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
-use crate::kafka::TopicPartition;
+use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Assigned, Assignments, GroupConsumer, Membership};
 use crate::kafka::producer::Producer;
+use crate::kafka::{self, TopicPartition};
 use crate::manifest::Start;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -126,7 +127,9 @@ pub fn dead_letter_topic(topic: &str) -> String {
 
 /// A running subscription.
 pub struct Running {
+    subscription: Arc<Subscription>,
     consumer: Mutex<GroupConsumer>,
+    fenced: CancellationToken,
     /// Ends with this value.
     _rest: JoinSet<()>,
 }
@@ -136,19 +139,32 @@ impl Running {
     ///
     /// # Errors
     /// Positions could not be stored, or the consumer could not be made.
-    pub async fn start(subscription: Arc<Subscription>, brokers: &str) -> anyhow::Result<Self> {
+    pub async fn start(subscription: Arc<Subscription>, access: &Access) -> anyhow::Result<Self> {
         subscription.fix_positions().await?;
         let membership = Membership {
-            brokers: brokers.to_string(),
+            access: access.clone(),
             group: subscription.group.clone(),
             instance: subscription.instance.clone(),
             topics: subscription.topics.clone(),
         };
         let mut rest = JoinSet::new();
         rest.spawn(watch_rest(subscription.clone()));
-        let workers = Workers { subscription, runtime: Handle::current(), running: Mutex::default() };
+        let fenced = CancellationToken::new();
+        let workers = Workers {
+            subscription: subscription.clone(),
+            runtime: Handle::current(),
+            running: Mutex::default(),
+            fenced: fenced.clone(),
+        };
         let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
-        Ok(Self { consumer: Mutex::new(consumer), _rest: rest })
+        Ok(Self { subscription, consumer: Mutex::new(consumer), fenced, _rest: rest })
+    }
+
+    /// Waits until another process that runs under the name of this one has taken its place in the group, which is final.
+    pub async fn fenced(&self) -> kafka::Error {
+        self.fenced.cancelled().await;
+        let (group, instance) = (self.subscription.group.clone(), self.subscription.instance.clone());
+        kafka::Error::Fenced { group, instance }
     }
 
     /// Finishes the batches in hand and leaves the group. Blocks.
@@ -184,6 +200,7 @@ struct Workers {
     subscription: Arc<Subscription>,
     runtime: Handle,
     running: Mutex<HashMap<TopicPartition, Worker>>,
+    fenced: CancellationToken,
 }
 
 struct Worker {
@@ -255,6 +272,10 @@ impl Assignments for Workers {
 
     fn joined(&self) {
         self.subscription.status.set_joined();
+    }
+
+    fn fenced(&self) {
+        self.fenced.cancel();
     }
 
     fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)> {

@@ -1,10 +1,10 @@
 //! A component as the handler of a trigger.
 
-use super::{CallFailure, FailureClass, Handler};
+use super::{CallFailure, Called, FailureClass, Handler};
 use crate::capabilities::postgres::{Access, CallPostgres};
 use crate::db::session::{RolePool, SharedTransaction};
 use crate::engine::LoadedComponent;
-use crate::engine::kafka::{Batch, Reply};
+use crate::engine::kafka::Batch;
 use crate::metrics::DispatchMetrics;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -28,7 +28,7 @@ impl WasmHandler {
         Self { metrics: Some(metrics), ..self }
     }
 
-    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Reply, CallFailure> {
+    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Called, CallFailure> {
         let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
         let state = self.component.call_state_with(postgres.clone());
         let (outcome, report) = self.component.call_kafka(state, batch).await;
@@ -43,7 +43,7 @@ impl WasmHandler {
             Ok(Ok(_)) if postgres.in_flight() => {
                 function("the function replied while a statement of its still ran".into(), None)
             }
-            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed }),
             Ok(Err(error)) => function(error.reason, error.message),
             Err(error) => function(error.to_string(), None),
         };
@@ -69,7 +69,7 @@ impl Handler for WasmHandler {
         &self,
         batch: Batch,
         transaction: SharedTransaction,
-    ) -> BoxFuture<'_, Result<Reply, CallFailure>> {
+    ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         self.handle(batch, transaction).boxed()
     }
 }
