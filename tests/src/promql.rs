@@ -14,7 +14,7 @@ pub struct Named {
 /// Words after which a list of labels stands in brackets.
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-/// Reads a query. A name that stands before a bracket is a function, one before a brace or alone is a metric.
+/// Reads a query. A name that stands before a bracket or a grouping is a function, one before a brace or alone is a metric.
 ///
 /// # Panics
 /// Where a brace or a string has no end: then it is no query.
@@ -38,7 +38,7 @@ pub fn named(query: &str) -> Named {
                 at = close;
             }
         } else if is_name(token)
-            && next != Some("(")
+            && !matches!(next, Some("(" | "by" | "without"))
             && !["and", "or", "unless", "bool", "offset"].contains(&token)
         {
             let mut labels = BTreeSet::new();

@@ -94,26 +94,8 @@ async fn serve(
     let health = Health::new(registry.clone(), components.len(), ground.kafka.is_some(), args.ready_max_lag);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let scrape = Scrape {
-        health: health.clone(),
-        engine,
-        roles: Arc::new(ground.roles.clone()),
-        owner: ground.owner.clone(),
-    };
-    let router = admin::router(Admin {
-        deployment: ground.deployment().to_string(),
-        owner: ground.owner.clone(),
-        health: health.clone(),
-        scrape,
-        components: Arc::new(components.values().map(view).collect()),
-    });
     // Until the very end of this function: while everything else drains, it says so.
-    let mut admin_task = JoinSet::new();
-    admin_task.spawn(async move {
-        if let Err(error) = axum::serve(admin_listener, router).await {
-            tracing::error!(%error, "the admin address ended");
-        }
-    });
+    let _admin = serve_admin(admin_listener, ground, &health, engine, &components);
     let mut triggers = match &access {
         Some(access) => {
             let context = triggers::Context {
@@ -162,18 +144,53 @@ async fn serve(
         lost = ground.servers.watch() => Some(lost.into()),
         fenced = fenced => Some(fenced.into()),
     };
-    let timeout = Duration::from_secs(args.drain_timeout);
-    tracing::info!(seconds = timeout.as_secs(), "draining; a second Ctrl-C stops at once");
     health.set_stage(Stage::Draining);
-    let drain = async {
+    let ended = async {
         stop.cancel();
         if let Some(triggers) = triggers.take() {
             triggers.stop().await;
         }
         while tasks.join_next().await.is_some() {}
     };
+    drain(ended, Duration::from_secs(args.drain_timeout), signals).await;
+    lost.map_or(Ok(()), Err)
+}
+
+/// Serves the admin address for as long as the answer lives.
+fn serve_admin(
+    listener: TcpListener,
+    ground: &Ground,
+    health: &Health,
+    engine: Engine,
+    components: &BTreeMap<String, LoadedComponent>,
+) -> JoinSet<()> {
+    let scrape = Scrape {
+        health: health.clone(),
+        engine,
+        roles: Arc::new(ground.roles.clone()),
+        owner: ground.owner.clone(),
+    };
+    let router = admin::router(Admin {
+        deployment: ground.deployment().to_string(),
+        owner: ground.owner.clone(),
+        health: health.clone(),
+        scrape,
+        components: Arc::new(components.values().map(view).collect()),
+    });
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin address ended");
+        }
+    });
+    task
+}
+
+/// Waits for what is in hand to end, until the deadline or a second signal.
+async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut Signals) {
+    tracing::info!(seconds = timeout.as_secs(), "draining; a second Ctrl-C stops at once");
     tokio::select! {
-        () = drain => tracing::info!("drained"),
+        () = ended => tracing::info!("drained"),
         () = tokio::time::sleep(timeout) => {
             tracing::warn!("not drained within --drain-timeout; what is in hand is done again at the next start");
         }
@@ -181,7 +198,6 @@ async fn serve(
             tracing::warn!("stopped without draining; what was in hand is done again at the next start");
         }
     }
-    lost.map_or(Ok(()), Err)
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
