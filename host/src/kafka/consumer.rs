@@ -5,14 +5,14 @@
 //! back-pressure. Offsets in Postgres are the truth: partitions are assigned at the stored position, never at the group's.
 
 use super::access::Access;
+use super::record::owned;
 use super::{Error, Record, TopicPartition, reports};
-use crate::engine::kafka::Header;
 use crate::metrics::{self, KafkaClient};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,10 +83,7 @@ struct Context {
 
 impl ClientContext for Context {
     fn stats_raw(&self, statistics: &[u8]) {
-        match reports::log_ends(statistics) {
-            Ok(ends) => self.assignments.log_ends(&ends),
-            Err(error) => tracing::debug!(%error, "librdkafka's statistics are not what was expected"),
-        }
+        self.assignments.log_ends(&reports::log_ends(statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -399,20 +396,4 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
-}
-
-fn owned(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|h| Header { name: h.key.to_string(), value: h.value.unwrap_or_default().to_vec() })
-            .collect()
-    });
-    Record {
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
-    }
 }
