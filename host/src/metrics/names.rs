@@ -162,7 +162,7 @@ names! {
 
     // The rest of the world.
     KAFKA_ERRORS = Counter, "fnhost_kafka_errors_total", "errors", ["client"],
-        "Errors that librdkafka reported, by client (consumer, producer); those that pass by themselves included.";
+        "Errors that the Kafka library reported, by client (consumer, producer); those that pass by themselves included.";
     EMBEDDED_RESTARTS = Counter, "fnhost_embedded_restarts_total", "restarts", ["server"],
         "Times that a private server (postgres, kafka) ended by itself and was started again.";
     CHECK = Gauge, "fnhost_health_check", "boolean", ["check"],

@@ -132,7 +132,8 @@ pub struct World {
 /// A host's side of the group.
 pub struct Host {
     running: Arc<Running>,
-    registry: Registry,
+    /// What it says of its partitions.
+    pub registry: Registry,
     _watching: DropGuard,
 }
 
@@ -358,18 +359,6 @@ impl Host {
     pub async fn ready(&self) {
         let ready = tokio::time::timeout(PATIENCE, self.registry.ready()).await;
         assert!(ready.is_ok(), "{:?}", self.registry.not_ready());
-    }
-
-    /// Partitions that it has.
-    pub fn partitions(&self) -> usize {
-        self.registry.triggers().iter().map(|trigger| trigger.partitions().len()).sum()
-    }
-
-    /// Waits until something of its partitions changes.
-    pub async fn changed(&self) {
-        let changes = self.registry.triggers()[0].changes();
-        let changed = async { changes.clone().changed().await };
-        assert!(tokio::time::timeout(PATIENCE, changed).await.is_ok(), "{:?}", self.registry.not_ready());
     }
 
     /// Finishes what is in hand and leaves the group.
