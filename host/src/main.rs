@@ -9,8 +9,21 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> std::process::ExitCode {
+fn main() -> std::process::ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("fnhost: cannot start its threads: {error}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run());
+    // What was given up at a deadline or a second signal is not waited for after all.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run() -> std::process::ExitCode {
     let cli = fnhost::cli::Cli::parse();
     let filter = EnvFilter::try_from_env("FNHOST_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     // Results go to stdout, what happens meanwhile to stderr.

@@ -7,7 +7,7 @@ use crate::process::{self, Folder};
 use crate::wait::{Look, until};
 use anyhow::Context as _;
 use http::StatusCode;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -256,7 +256,11 @@ impl Fnhost {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Sends it a signal, and does not wait.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let sent = self.child.as_ref().is_some_and(|child| process::signal(child, signal));
         anyhow::ensure!(sent, "it is not running");
         Ok(())
@@ -301,6 +305,15 @@ impl Fnhost {
     /// It has none, or it does not answer.
     pub async fn database(&self) -> anyhow::Result<Database> {
         Database::connect(&self.database_url()?).await
+    }
+
+    /// Sends a signal to its private Kafka.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn signal_kafka(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.kept("run/kafka.pid")?.parse()?).context("a process id")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
     }
 
     fn kept(&self, name: &str) -> anyhow::Result<String> {

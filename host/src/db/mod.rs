@@ -108,6 +108,13 @@ impl OwnerPool {
         self.0.acquire().await
     }
 
+    /// How its connections are used at the moment; who waits is not known.
+    pub fn usage(&self) -> session::Usage {
+        let idle = self.0.num_idle();
+        let used = (self.0.size() as usize).saturating_sub(idle);
+        session::Usage { limit: OWNER_CONNECTIONS_MAX as usize, used, idle, waiting: 0 }
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         self.0.close().await;

@@ -42,8 +42,12 @@ pub struct CallState {
 pub struct CallReport {
     /// The state that the call was given.
     pub state: CallState,
-    /// From the instantiation to the end, without waiting for a place in the pool.
+    /// Waiting for a place in the pool.
+    pub waited: Duration,
+    /// From the instantiation to the end.
     pub took: Duration,
+    /// The part of it that the instantiation took.
+    pub instantiated: Duration,
     /// The most memory that the call held at a time, in bytes over all its memories and tables.
     pub memory_peak_bytes: usize,
     /// What it printed, where it is part of a transaction; empty otherwise, since it is written already.
@@ -139,7 +143,7 @@ impl CallState {
     }
 
     /// Ends the call.
-    pub(super) fn into_report(self, took: Duration) -> CallReport {
+    pub(super) fn into_report(self, waited: Duration, took: Duration, instantiated: Duration) -> CallReport {
         self.stdout.flush_line();
         self.stderr.flush_line();
         let printed = self
@@ -148,10 +152,21 @@ impl CallState {
             .map(|kept| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)));
         CallReport {
             memory_peak_bytes: self.limiter.peak_bytes(),
+            waited,
             took,
+            instantiated,
             printed: printed.unwrap_or_default(),
             state: self,
         }
+    }
+}
+
+impl CallReport {
+    /// Time in the parts of the call: waiting for a place, instantiation, the guest outside of SQL, SQL.
+    pub fn phases(&self) -> [Duration; 4] {
+        let sql = self.state.postgres.busy();
+        let guest = self.took.saturating_sub(self.instantiated).saturating_sub(sql);
+        [self.waited, self.instantiated, guest, sql]
     }
 }
 

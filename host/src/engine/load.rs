@@ -18,6 +18,7 @@ use crate::capabilities::variables::Variables;
 use crate::db::session::RolePool;
 use crate::manifest::hosts::AllowedHosts;
 use crate::manifest::{Limits, Manifest, Values};
+use crate::metrics::ComponentMetrics;
 
 const HTTP_HANDLER: &str = "wasi:http/handler@0.3.0";
 const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
@@ -94,6 +95,7 @@ pub(super) struct Shared {
     pub variables: Variables,
     pub allowed_hosts: Arc<AllowedHosts>,
     pub address_pools: Arc<AddressPools>,
+    pub metrics: ComponentMetrics,
 }
 
 impl LoadedComponent {
@@ -174,6 +176,7 @@ impl Engine {
                 variables: spec.variables.clone(),
                 allowed_hosts: Arc::new(spec.allowed_hosts.clone()),
                 address_pools: Arc::new(AddressPools::new(spec.limits.deadline)),
+                metrics: ComponentMetrics::new(&spec.id, spec.http, spec.kafka),
             }),
         })
     }

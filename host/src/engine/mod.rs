@@ -108,6 +108,11 @@ impl Engine {
         self.shared.places.clone().acquire_owned().await.ok()
     }
 
+    /// Calls at a time over all components.
+    pub fn max_calls(&self) -> usize {
+        self.shared.max_calls as usize
+    }
+
     /// Calls that could start now without waiting.
     pub fn free_places(&self) -> usize {
         self.shared.places.available_permits()

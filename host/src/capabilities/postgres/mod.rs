@@ -9,6 +9,7 @@
 //! declared by the client, because connections cache prepared statements by their text alone.
 
 mod address;
+mod busy;
 mod call;
 mod codec;
 mod error;
