@@ -12,7 +12,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let cli = fnhost::cli::Cli::parse();
-    let filter = EnvFilter::try_from_env("FNHOST_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let filter = EnvFilter::try_from_env("FNHOST_LOG").unwrap_or_else(|_| EnvFilter::new(cli.default_log()));
     // Results go to stdout, what happens meanwhile to stderr.
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -25,7 +25,7 @@ async fn main() -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fnhost: {error:#}");
-            std::process::ExitCode::FAILURE
+            fnhost::cli::exit_code(&error).into()
         }
     }
 }

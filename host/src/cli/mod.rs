@@ -2,11 +2,13 @@
 
 mod ground;
 mod migrate;
+mod new;
 mod position;
+mod test;
 mod triggers;
 mod up;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Runs WebAssembly functions on Kafka records and HTTP requests, with effects exactly once in Postgres.
@@ -36,6 +38,37 @@ enum Command {
     Env(migrate::EnvArgs),
     /// Show or move where a trigger goes on in a partition
     Position(position::PositionArgs),
+    /// Write a new Kafka function
+    New(new::NewArgs),
+    /// Run a function on the records of a file, without a broker
+    Test(test::TestArgs),
+}
+
+/// How a command prints data.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For programs: JSON
+    Json,
+}
+
+/// The command ran and found something wrong, which it has printed. Told from a command that could not run by
+/// [`EXIT_UNSATISFIED`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsatisfied(pub String);
+
+/// Exit code of a command that could not do its work.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code of a command that did its work and found something wrong.
+pub const EXIT_UNSATISFIED: u8 = 3;
+
+/// The exit code that tells what an error is; 2 is clap's, for a command line that makes no sense.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Unsatisfied>() { EXIT_UNSATISFIED } else { EXIT_FAILED }
 }
 
 /// What every command that reads the manifest takes.
@@ -65,6 +98,16 @@ pub struct Application {
 }
 
 impl Cli {
+    /// What is logged where FNHOST_LOG says nothing.
+    #[must_use]
+    pub fn default_log(&self) -> &'static str {
+        match self.command {
+            // A test shows what the function prints, and of the host's own work only what went wrong.
+            Command::Test(_) => "warn,fnhost::guest=info",
+            _ => "info,sqlx=warn",
+        }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -75,6 +118,8 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::New(args) => new::run(&args),
+            Command::Test(args) => test::run(args).await,
         }
     }
 }

@@ -7,6 +7,7 @@
 pub mod ownership;
 pub mod relay;
 pub mod schema;
+pub mod scratch;
 pub mod session;
 pub mod store;
 pub mod views;
