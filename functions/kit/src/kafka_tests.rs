@@ -70,7 +70,7 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
     assert_ne!(get(first, CE_ID), get(second, CE_ID));
     let again =
         Message { headers: first.headers.clone(), value: Some(first.value.clone()), ..message(&event) };
-    assert_eq!(Batch::decode(vec![again]).records[0].event, event);
+    assert_eq!(Batch::<Event>::decode(vec![again]).records[0].event, event);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_record_may_be_retried_or_rejected() {
         amount: Money { amount: 1, currency: "EUR".to_owned() },
     });
     let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
-    let mut batch = Batch::decode(vec![message(&settled), message(&released)]);
+    let mut batch = Batch::<Event>::decode(vec![message(&settled), message(&released)]);
     batch.reply.retry(&batch.records[0], "later");
     batch.reply.reject(&batch.records[1], "never");
     let expected = [Outcome::Retry("later".to_owned()), Outcome::Reject("never".to_owned())];

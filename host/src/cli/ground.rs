@@ -55,7 +55,7 @@ impl Ground {
         with_kafka: bool,
         rotate: bool,
     ) -> anyhow::Result<Self> {
-        let manifest = Manifest::load(&app.manifest)?;
+        let manifest = app.load_manifest()?;
         let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
@@ -109,7 +109,7 @@ impl Ground {
 }
 
 /// The environment's variables that are text; others cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -1,13 +1,17 @@
 //! The command line.
 
+mod completions;
+mod doctor;
 mod ground;
 mod migrate;
 mod new;
 mod position;
 mod test;
+pub mod trigger;
 mod triggers;
 mod up;
 
+use crate::manifest::{self, Manifest};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -21,7 +25,13 @@ use std::path::PathBuf;
   fnhost up                               everything in spin.toml, with a private Postgres and Kafka in .fnhost/
   fnhost up --only kafka                  the Kafka triggers alone, beside `spin up`
   fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
-  fnhost migrate --database postgres://owner:secret@db/orders"
+  fnhost migrate --database postgres://owner:secret@db/orders
+  fnhost new page-visits                  a new function
+  fnhost test records.jsonl               runs a function on the records of a file
+  fnhost doctor                           what is missing, and how to get it
+
+Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
+found wrong (test: a record is not done; doctor: a check failed)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -42,6 +52,10 @@ enum Command {
     New(new::NewArgs),
     /// Run a function on the records of a file, without a broker
     Test(test::TestArgs),
+    /// Check the set-up, and name the cure of what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
 }
 
 /// How a command prints data.
@@ -83,6 +97,9 @@ pub struct Application {
         env = "FNHOST_MANIFEST"
     )]
     pub manifest: PathBuf,
+    /// Whether the manifest is Spin's locked application.
+    #[arg(skip)]
+    pub locked: bool,
     /// A variable's value; may be repeated
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     pub variables: Vec<String>,
@@ -97,6 +114,16 @@ pub struct Application {
     pub role_secret: Option<String>,
 }
 
+impl Application {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// It cannot be read or run.
+    pub fn load_manifest(&self) -> Result<Manifest, manifest::Error> {
+        if self.locked { Manifest::load_locked(&self.manifest) } else { Manifest::load(&self.manifest) }
+    }
+}
+
 impl Cli {
     /// What is logged where FNHOST_LOG says nothing.
     #[must_use]
@@ -104,6 +131,7 @@ impl Cli {
         match self.command {
             // A test shows what the function prints, and of the host's own work only what went wrong.
             Command::Test(_) => "warn,fnhost::guest=info",
+            Command::Doctor(_) | Command::Completions(_) => "error",
             _ => "info,sqlx=warn",
         }
     }
@@ -120,6 +148,8 @@ impl Cli {
             Command::Position(args) => position::run(args).await,
             Command::New(args) => new::run(&args),
             Command::Test(args) => test::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

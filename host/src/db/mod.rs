@@ -4,6 +4,7 @@
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`views`] is what the admin address shows.
 
+pub mod fitness;
 pub mod ownership;
 pub mod relay;
 pub mod schema;

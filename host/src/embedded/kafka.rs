@@ -83,6 +83,12 @@ impl Installation {
     }
 }
 
+impl std::fmt::Display for Installation {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}, Java {}", self.jars.display(), self.java_version)
+    }
+}
+
 fn find_jars() -> Result<PathBuf, Error> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));

@@ -69,6 +69,22 @@ impl Options {
     }
 }
 
+/// Where the programs of a private Postgres are, for people.
+///
+/// # Errors
+/// They are missing or do not fit the cluster of the data directory; the message names the cure.
+pub fn find_postgres(data_dir: &std::path::Path) -> Result<String, Error> {
+    Ok(postgres::Installation::find(data_dir)?.to_string())
+}
+
+/// Where the jars of a private Kafka are and which Java runs them, for people.
+///
+/// # Errors
+/// They are missing or too old; the message names the cure.
+pub fn find_kafka() -> Result<String, Error> {
+    Ok(kafka::Installation::find()?.to_string())
+}
+
 /// The running servers. Dropping this stops them too, but only [`Servers::stop`] waits for their end.
 #[derive(Debug)]
 pub struct Servers {
@@ -175,7 +191,7 @@ async fn supervise(
 async fn launch(options: &Options) -> Result<(DataDir, Option<Server>, Option<Server>), Error> {
     let directory = DataDir::open(&options.data_dir)?;
     // Both are looked for before either is started, so that one message names everything that is missing.
-    let postgres = options.postgres.then(|| postgres::Installation::find(&directory));
+    let postgres = options.postgres.then(|| postgres::Installation::find(directory.path()));
     let kafka = options.kafka.then(kafka::Installation::find);
     let (postgres, kafka) = match (postgres.transpose(), kafka.transpose()) {
         (Err(postgres), Err(kafka)) => return Err(Error::several(postgres, kafka)),

@@ -35,15 +35,13 @@ pub enum LoadError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file is no component.
-    #[error("component \"{component}\": {} is {what}; build it for wasm32-wasip2", path.display())]
-    NotAComponent {
+    /// The file is something else.
+    #[error("component \"{component}\": {} is no WebAssembly file; build it for wasm32-wasip2", path.display())]
+    NoWebAssembly {
         /// The component's id.
         component: String,
         /// Its file.
         path: PathBuf,
-        /// What it is.
-        what: &'static str,
     },
     /// The component's files cannot be given to it.
     #[error("component \"{component}\": files: {reason}")]

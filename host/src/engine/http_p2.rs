@@ -1,9 +1,11 @@
 //! The HTTP handler of WASI 0.2, which components of Spin 2 and 3 export.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http_body::Body;
 use tokio::sync::oneshot;
 use wasmtime::Store;
@@ -50,12 +52,23 @@ where
                 Ok(())
             }
             Ok(Err(code)) => Err(CallError::NoResponse(code.to_string())),
-            // The guest returned, or ended by force, without setting one.
-            Err(_) => Err(CallError::NoResponse("it returned without setting a response".to_owned())),
+            Err(_) => not_set(),
         }
     };
-    let (called, forwarded) = tokio::join!(called, forwarded);
+    let (called, forwarded) = {
+        let (mut called, mut forwarded) = (pin!(called), pin!(forwarded));
+        tokio::select! {
+            biased;
+            forwarded = &mut forwarded => (called.await, forwarded),
+            // Once the guest is gone its response is set or never will be; after a trap nobody says which.
+            called = &mut called => (called, forwarded.now_or_never().unwrap_or_else(not_set)),
+        }
+    };
     // A trap also leaves the response unset; it is what tells more.
     called.map_err(|error| store.data().failure(&error))?;
     forwarded
+}
+
+fn not_set() -> Result<(), CallError> {
+    Err(CallError::NoResponse("it returned without setting a response".to_owned()))
 }

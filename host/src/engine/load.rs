@@ -1,5 +1,6 @@
 //! Loading a component: compile it, see what it exports, and refuse what could not serve its triggers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::call::CallState;
+use super::componentize::componentize;
 use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
@@ -27,8 +29,8 @@ const HTTP_HANDLER_P2: &str = "wasi:http/incoming-handler@0.2.";
 const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
 /// What every WebAssembly file begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
-/// What follows the magic in a core module: version 1 of layer 0.
-const CORE_MODULE_VERSION: &[u8] = &[1, 0, 0, 0];
+/// What a core module begins with: the magic, version 1, layer 0.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// What an [`Engine`] needs to load and call a component.
 #[derive(Debug, Clone)]
@@ -166,8 +168,8 @@ impl Engine {
             path: spec.source.clone(),
             source,
         })?;
-        if let Some(what) = not_a_component(&bytes) {
-            return Err(LoadError::NotAComponent { component: id, path: spec.source.clone(), what });
+        if !bytes.starts_with(WASM_MAGIC) {
+            return Err(LoadError::NoWebAssembly { component: id, path: spec.source.clone() });
         }
         let digest = cache::hex(&Sha256::digest(&bytes));
         let component = self.compile(&id, &digest, &bytes)?;
@@ -223,8 +225,13 @@ impl Engine {
         if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.shared.wasm, bytes)
-            .map_err(|error| LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") })?;
+        let fault = |reason| LoadError::Compile { component: id.to_owned(), reason };
+        let bytes = match bytes.starts_with(CORE_MODULE) {
+            true => Cow::Owned(componentize(bytes).map_err(fault)?),
+            false => Cow::Borrowed(bytes),
+        };
+        let component =
+            Component::from_binary(&self.shared.wasm, &bytes).map_err(|error| fault(format!("{error:#}")))?;
         if let Some(cache) = cache {
             cache.store(digest, &component);
         }
@@ -287,12 +294,4 @@ impl Engine {
 enum Http {
     P3,
     P2,
-}
-
-fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
-    match bytes.strip_prefix(WASM_MAGIC) {
-        None => Some("no WebAssembly file"),
-        Some(rest) if rest.starts_with(CORE_MODULE_VERSION) => Some("a core module, not a component"),
-        Some(_) => None,
-    }
 }

@@ -6,6 +6,7 @@
 
 mod cache;
 mod call;
+mod componentize;
 mod error;
 mod http;
 mod http_p2;

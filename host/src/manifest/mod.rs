@@ -6,6 +6,7 @@
 mod build;
 mod error;
 pub mod hosts;
+mod locked;
 pub mod route;
 mod schema;
 pub mod start;
