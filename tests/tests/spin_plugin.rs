@@ -52,7 +52,8 @@ fn lock(manifest: &Path) -> Value {
 async fn spin_up_runs_the_kafka_triggers_and_ends_them() -> Outcome {
     let setup = Setup { manifest: Some(manifest), under_spin: true, ..Setup::default() };
     let mut fnhost = Fnhost::new(setup)?;
-    std::fs::write(fnhost.lock_path(), lock(&fnhost.manifest_path()).to_string()).map_err(anyhow::Error::from)?;
+    std::fs::write(fnhost.lock_path(), lock(&fnhost.manifest_path()).to_string())
+        .map_err(anyhow::Error::from)?;
     fnhost.restart().await?;
     let kafka = fnhost.kafka()?;
     let sentence = Record { value: Some(b"The dog, the fox".to_vec()), ..Record::default() };

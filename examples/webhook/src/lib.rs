@@ -25,7 +25,7 @@ pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
     match (request.method.as_str(), request.segments().as_slice()) {
         ("POST", ["hooks", name]) if !name.is_empty() => take(host, request, name).await,
-        (_, ["hooks", _]) => Err(Problem::method_not_allowed("POST")),
+        (_, ["hooks", name]) if !name.is_empty() => Err(Problem::method_not_allowed("POST")),
         _ => Err(Problem::not_found("hooks are sent to /hooks/NAME")),
     }
 }

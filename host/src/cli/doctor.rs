@@ -1,12 +1,13 @@
 //! `fnhost doctor`: what is missing or wrong, each with its cure.
 
 use super::ground::ROLE_CONNECTIONS_MAX;
-use super::{Application, Format, Unsatisfied};
+use super::{Application, Format, KafkaArgs, Unsatisfied};
 use crate::causes::chain;
 use crate::db::OWNER_CONNECTIONS_MAX;
 use crate::db::fitness::{self, VERSION_MIN};
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions};
+use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::manifest::{Manifest, Secret, VariableSources};
 use clap::Args;
@@ -36,9 +37,8 @@ pub struct DoctorArgs {
     /// Address for health and inspection
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
-    /// Bootstrap addresses of Kafka; without it a private one is checked
-    #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
-    kafka: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     /// How the findings are printed
     #[arg(long, value_enum, default_value_t)]
     output: Format,
@@ -84,10 +84,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<()> {
         Some(url) => database(url).await,
         None => told("postgres", embedded::find_postgres(&args.app.data_dir)),
     });
-    findings.push(match &args.kafka {
-        Some(brokers) => told("kafka", Cluster::connect(brokers).await.map(|_| format!("{brokers} answers"))),
-        None => told("kafka", embedded::find_kafka()),
-    });
+    findings.push(kafka(&args.kafka).await);
     findings.push(port("http address", args.listen, "--listen"));
     findings.push(port("admin address", args.admin, "--admin"));
     findings.extend(application(&args.app).await);
@@ -150,6 +147,24 @@ fn port(check: &'static str, address: SocketAddr, flag: &str) -> Finding {
             let cure = format!("choose another address with {flag}, or stop what listens there");
             Finding::failed(check, format!("{address}: {error}"), cure)
         }
+    }
+}
+
+async fn kafka(args: &KafkaArgs) -> Finding {
+    const CHECK: &str = "kafka";
+    let Some(brokers) = &args.addresses else {
+        let found = embedded::find_kafka();
+        return told(
+            CHECK,
+            found.map(|(java, jars)| format!("{}, run by {}", jars.display(), java.display())),
+        );
+    };
+    match args.properties() {
+        Ok(properties) => {
+            let connected = Cluster::connect(&Access::new(brokers, properties)).await;
+            told(CHECK, connected.map(|_| format!("{brokers} answers")))
+        }
+        Err(error) => Finding::failed(CHECK, format!("{error:#}"), None),
     }
 }
 

@@ -11,8 +11,10 @@ pub mod trigger;
 mod triggers;
 mod up;
 
+use crate::kafka::access::{Properties, VARIABLE_PREFIX};
 use crate::manifest::{self, Manifest};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Runs WebAssembly functions on Kafka records and HTTP requests, with effects exactly once in Postgres.
@@ -124,13 +126,42 @@ impl Application {
     }
 }
 
+/// Where Kafka is and how it is reached.
+#[derive(Args, Debug, Clone)]
+pub struct KafkaArgs {
+    /// Bootstrap addresses of Kafka; without it a private one in the data directory
+    #[arg(long = "kafka", value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
+    pub addresses: Option<String>,
+    /// Properties of librdkafka for the given Kafka, one `name=value` a line: TLS, logins (security.protocol, sasl.*, ssl.*)
+    #[arg(long = "kafka-config", value_name = "FILE", env = "FNHOST_KAFKA_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl KafkaArgs {
+    /// The properties of the file and of the environment.
+    ///
+    /// # Errors
+    /// One of them is wrong or refused, or they are for the private Kafka, which takes none.
+    pub fn properties(&self) -> anyhow::Result<Properties> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let properties = Properties::read(self.config.as_deref(), std::env::vars_os().filter_map(text))?;
+        anyhow::ensure!(
+            properties.is_empty() || self.addresses.is_some(),
+            "properties (--kafka-config, {VARIABLE_PREFIX}…) are for a Kafka that is given with --kafka (FNHOST_KAFKA)"
+        );
+        Ok(properties)
+    }
+}
+
 impl Cli {
     /// What is logged where FNHOST_LOG says nothing.
     #[must_use]
     pub fn default_log(&self) -> &'static str {
         match self.command {
-            // A test shows what the function prints, and of the host's own work only what went wrong.
-            Command::Test(_) => "warn,fnhost::guest=info",
+            // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
+            // went wrong.
+            Command::Test(_) => "warn,fnhost::guest=debug",
             Command::Doctor(_) | Command::Completions(_) => "error",
             _ => "info,sqlx=warn",
         }

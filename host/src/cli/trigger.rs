@@ -4,8 +4,8 @@
 //! application has several kinds of triggers it asks first which arguments are ours. It stops its triggers with SIGTERM;
 //! any trigger that ends, ends the others.
 
-use super::Application;
 use super::up::{self, Only, UpArgs};
+use super::{Application, KafkaArgs};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use serde::Serialize;
@@ -37,9 +37,8 @@ pub struct Trigger {
     /// Address of fnhost for health and inspection; keep it on loopback
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
-    /// Bootstrap addresses of Kafka; without it a private one is run
-    #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
-    kafka: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     /// URL of the database, as a role that may create schemas and roles; without it a private Postgres is run
     #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
     database: Option<String>,

@@ -81,11 +81,10 @@ impl Installation {
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
-}
 
-impl std::fmt::Display for Installation {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}, Java {}", self.jars.display(), self.java_version)
+    /// Java, and the folder of jars.
+    pub(super) fn into_parts(self) -> (PathBuf, PathBuf) {
+        (self.java, self.jars)
     }
 }
 

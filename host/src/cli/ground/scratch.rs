@@ -124,6 +124,6 @@ fn resolve(
     // Also over what the environment says: a test never writes into another database.
     sources.flags.extend(host);
     let values = manifest.resolve(&sources)?;
-    let roles = roles(manifest, &values, &logins)?;
+    let roles = roles(manifest, &values, &logins, target)?;
     Ok((values, roles))
 }

@@ -4,7 +4,7 @@ use super::records::Record;
 use crate::db::session::{RolePool, SharedTransaction, Transaction};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::wasm::WasmHandler;
-use crate::dispatch::{CallFailure, FailureClass, Handler as _, Limits};
+use crate::dispatch::{CallFailure, Called, FailureClass, Handler as _, Limits};
 use crate::engine::LoadedComponent;
 use crate::engine::kafka::{Batch, Emit};
 use crate::kafka;
@@ -101,7 +101,7 @@ impl<'a> Trial<'a> {
         let messages = batch.iter().map(|i| self.records[*i].message.clone()).collect();
         let Record { topic, partition, .. } = &self.records[batch[0]];
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
-        let reply = self
+        let Called { reply, printed } = self
             .handler
             .call(Batch { topic: topic.clone(), partition: *partition, messages }, shared.clone())
             .await?;
@@ -113,6 +113,7 @@ impl<'a> Trial<'a> {
             return Err(failed("the function replied while a statement of its still ran"));
         };
         transaction.commit().await.map_err(|error| failed(&crate::causes::chain(&error)))?;
+        printed.committed();
         let mut outcomes: Vec<Outcome> =
             batch.iter().zip(verdicts).map(|(i, verdict)| settled(*i, verdict)).collect();
         for emit in reply.emits {

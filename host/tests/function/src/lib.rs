@@ -175,11 +175,12 @@ fn spec(
 ) -> ComponentSpec {
     let url = format!("postgres://{place}:unused@127.0.0.1:{}/{place}", postgres.port());
     let mut sources = VariableSources::default();
-    for variable in manifest.variables.keys() {
+    for (variable, written) in &manifest.variables {
         let value = match variable.as_str() {
             "database_host" => format!("127.0.0.1:{}", postgres.port()),
             "token_public_keys" => http::PUBLIC_KEYS.to_owned(),
             "token_private_key" => http::PRIVATE_KEY.to_owned(),
+            _ if written.default.is_some() => continue,
             _ => url.clone(),
         };
         sources.host.insert(variable.clone(), Secret::new(value));
