@@ -24,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost up
+  fnhost up --only kafka --data-dir /var/lib/fnhost
+  fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders --listen 0.0.0.0:3000")]
 pub struct UpArgs {
     #[command(flatten)]
     app: Application,
@@ -49,8 +53,16 @@ pub struct UpArgs {
 /// Time in which a host that is told to stop ends what is in hand, where no other is given.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
+impl UpArgs {
+    /// As Spin's plugin runs: the HTTP address is Spin's.
+    pub(super) fn new(app: Application, only: Option<Only>, admin: SocketAddr, kafka: KafkaArgs) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout: DRAIN_TIMEOUT.as_secs() }
+    }
+}
+
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Only {
+pub(super) enum Only {
     /// HTTP triggers
     Http,
     /// Kafka triggers, and the relays of events from HTTP
@@ -69,7 +81,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
     let admin_listener = bind(args.admin, "--admin").await?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(args.app.locked)?;
     let mut ground = tokio::select! {
         ground = Ground::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false) => ground?,
         () = signals.stop() => return Ok(()),
@@ -277,22 +289,36 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
     lines.join("\n")
 }
 
+/// Signals that come within this time under Spin are one: Ctrl-C reaches the whole process group, and Spin then sends its
+/// triggers SIGTERM.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// The signals that stop the host.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    under_spin: bool,
+    /// Until when further signals are copies of the last one.
+    same_until: Option<Instant>,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    fn new(under_spin: bool) -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, under_spin, same_until: None })
     }
 
     async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if self.same_until.is_none_or(|until| Instant::now() > until) {
+                self.same_until = self.under_spin.then(|| Instant::now() + SAME_SIGNAL);
+                return;
+            }
         }
     }
 }

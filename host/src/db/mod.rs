@@ -5,9 +5,11 @@
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
 
 pub mod changes;
+pub mod fitness;
 pub mod ownership;
 pub mod relay;
 pub mod schema;
+pub mod scratch;
 pub mod session;
 pub mod store;
 pub mod views;

@@ -17,16 +17,17 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::call::CallState;
-use super::{CallError, LoadedComponent};
+use super::load::HttpHandler;
+use super::{CallError, LoadedComponent, http_p2};
 use crate::metrics::{Ending, with_cpu};
 
-type Head = Result<http::Response<ResponseBody>, CallError>;
+pub(super) type Head = Result<http::Response<ResponseBody>, CallError>;
 
 /// The body of a response, while the guest writes it.
 pub struct ResponseBody {
-    inner: WasiBody,
+    pub(super) inner: WasiBody,
     /// Set before the instance goes away where the call failed after its response had begun.
-    failed: Arc<AtomicBool>,
+    pub(super) failed: Arc<AtomicBool>,
 }
 
 /// The call failed in the middle of its response's body.
@@ -118,12 +119,17 @@ impl LoadedComponent {
             let Some(pre) = &self.http else {
                 return Err(CallError::Instantiate("it does not export the HTTP handler".to_owned()));
             };
-            let service = pre
-                .instantiate_async(&mut store)
-                .await
-                .map_err(|error| store.data().instantiation_failure(&error))?;
-            instantiated = started.elapsed();
-            respond(&mut store, &service, request, &mut head, &failed).await
+            match pre {
+                HttpHandler::P3(pre) => {
+                    let service = pre
+                        .instantiate_async(&mut store)
+                        .await
+                        .map_err(|error| store.data().instantiation_failure(&error))?;
+                    instantiated = started.elapsed();
+                    respond(&mut store, &service, request, &mut head, &failed).await
+                }
+                HttpHandler::P2(pre) => http_p2::respond(&mut store, pre, request, &mut head, &failed).await,
+            }
         };
         let (ended, cpu) = with_cpu(tokio::time::timeout(self.shared.limits.deadline, call)).await;
         let error = match ended {
