@@ -1,6 +1,9 @@
-//! The admin address: health, readiness and what waits or died. Never the public one.
+//! The admin address: health, readiness, what runs, and what waits or died. Never the public one.
+
+mod deployment;
 
 use crate::db::{OwnerPool, views};
+use crate::deployment::Deployment;
 use crate::dispatch::status::{PartitionStatus, Registry};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -19,29 +22,14 @@ const LIST_MAX: i64 = 1_000;
 /// What the admin address needs.
 #[derive(Clone)]
 pub struct Admin {
-    /// Deployment name.
-    pub deployment: String,
+    /// What runs.
+    pub deployment: Deployment,
     /// Connections as the owner role.
     pub owner: OwnerPool,
     /// Triggers and their partitions.
     pub registry: Registry,
-    /// Components.
-    pub components: Arc<Vec<ComponentView>>,
     /// Set once everything has started.
     pub started: Arc<AtomicBool>,
-}
-
-/// A component, for people.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComponentView {
-    /// Component id.
-    pub id: String,
-    /// SHA-256 of its file, hex.
-    pub digest: String,
-    /// Serves HTTP.
-    pub http: bool,
-    /// Handles Kafka records.
-    pub kafka: bool,
 }
 
 /// The routes.
@@ -49,10 +37,7 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route(
-            "/components",
-            get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }),
-        )
+        .merge(deployment::router())
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
         .route("/dead-letters", get(dead_letters))
@@ -133,21 +118,21 @@ impl ListQuery {
 }
 
 async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failure> {
-    Ok(Json(views::totals(&admin.owner, &admin.deployment).await?))
+    Ok(Json(views::totals(&admin.owner, admin.deployment.name()).await?))
 }
 
 async fn dead_letters(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::dead_letters(&admin.owner, &admin.deployment, query.limit()).await?))
+    Ok(Json(views::dead_letters(&admin.owner, admin.deployment.name(), query.limit()).await?))
 }
 
 async fn parked(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::parked(&admin.owner, &admin.deployment, query.limit()).await?))
+    Ok(Json(views::parked(&admin.owner, admin.deployment.name(), query.limit()).await?))
 }
 
 struct Failure(crate::db::Error);

@@ -3,15 +3,17 @@
 use super::Application;
 use super::ground::Ground;
 use super::triggers::{self, Triggers};
-use crate::admin::{self, Admin, ComponentView};
+use crate::admin::{self, Admin};
+use crate::db::hosts::HostEntry;
+use crate::deployment::watch::{self, Watched};
+use crate::deployment::{self, Deployment};
 use crate::dispatch::status::Registry;
 use crate::embedded;
-use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::http;
 use crate::manifest::route::Route;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,7 @@ use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
@@ -37,6 +40,9 @@ pub struct UpArgs {
     /// Bootstrap addresses of Kafka; without it a private one is run
     #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
     kafka: Option<String>,
+    /// Build components whose files change, and bring them in: runs [component.ID.build] when a file of its `watch` changes
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,16 +82,16 @@ async fn serve(
     signals: &mut Signals,
     began: Instant,
 ) -> anyhow::Result<()> {
-    let components = load(args, ground).await?;
+    let host = Uuid::new_v4();
+    let deployment = start_deployment(args, ground, host).await?;
     let registry = Registry::default();
     let started = Arc::new(AtomicBool::new(false));
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let router = admin::router(Admin {
-        deployment: ground.deployment().to_string(),
+        deployment: deployment.clone(),
         owner: ground.owner.clone(),
         registry: registry.clone(),
-        components: Arc::new(components.values().map(view).collect()),
         started: started.clone(),
     });
     let stopped = stop.clone();
@@ -96,21 +102,26 @@ async fn serve(
             tracing::error!(%error, "the admin address ended");
         }
     });
+    tasks.spawn(deployment.clone().follow(stop.clone()));
+    if args.watch {
+        tasks.spawn(watch::watch(deployment.clone(), Watched::all(&ground.manifest), stop.clone()));
+    }
     let mut triggers = match &ground.kafka {
         Some(brokers) => {
             let context = triggers::Context {
                 ground,
                 brokers,
-                components: &components,
+                components: deployment.slots(),
                 registry: &registry,
                 instance: embedded::secret(&args.app.data_dir, "instance")?,
+                host,
             };
             Some(Triggers::start(&context).await?)
         }
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = Arc::new(http::Server::new(&ground.manifest, &components));
+        let server = Arc::new(http::Server::new(&ground.manifest, deployment.slots()));
         let stopped = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = server.serve(listener, stopped).await {
@@ -142,6 +153,7 @@ async fn serve(
             triggers.stop().await;
         }
         while tasks.join_next().await.is_some() {}
+        deployment.leave().await;
     };
     tokio::select! {
         () = drain => {}
@@ -156,36 +168,32 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<BTreeMap<String, LoadedComponent>> {
+/// Loads what the deployment runs and registers this host.
+async fn start_deployment(args: &UpArgs, ground: &Ground, host: Uuid) -> anyhow::Result<Deployment> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
         ..EngineOptions::default()
     })?;
-    let mut loading = JoinSet::new();
-    for spec in ComponentSpec::all(&ground.manifest, &ground.values) {
-        let engine = engine.clone();
-        loading.spawn_blocking(move || engine.load(&spec));
-    }
-    let mut components = BTreeMap::new();
-    while let Some(loaded) = loading.join_next().await {
-        let component = loaded??;
-        let id = component.id().to_string();
-        let component = match ground.roles.get(&id) {
-            Some(role) => component.with_database(role.clone()),
-            None => component,
-        };
-        components.insert(id, component);
-    }
-    Ok(components)
-}
-
-fn view(component: &LoadedComponent) -> ComponentView {
-    ComponentView {
-        id: component.id().to_string(),
-        digest: component.digest().to_string(),
-        http: component.handles_http(),
-        kafka: component.handles_kafka(),
-    }
+    let identity = embedded::secret(&args.app.data_dir, "instance")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let entry = HostEntry {
+        deployment: ground.deployment().to_owned(),
+        instance: triggers::short_instance(&identity).to_owned(),
+        host,
+        name: if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() },
+        http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
+        admin: args.admin.to_string(),
+        fnhost: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let setup = deployment::Setup {
+        entry,
+        owner: ground.owner.clone(),
+        engine,
+        specs: ComponentSpec::all(&ground.manifest, &ground.values),
+        roles: ground.roles.clone(),
+        probation: deployment::PROBATION,
+    };
+    Ok(Deployment::start(setup).await?)
 }
 
 /// Where everything is.
@@ -205,7 +213,7 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
         }
     }
     lines.push(format!(
-        "admin    http://{}  /readyz /components /partitions /dead-letters /parked",
+        "admin    http://{}  /readyz /deployment /components /partitions /dead-letters /parked",
         args.admin
     ));
     if let Some(kafka) = &ground.kafka {

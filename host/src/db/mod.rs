@@ -2,8 +2,11 @@
 //!
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
-//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`views`] is what the admin address shows.
+//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`]
+//! and [`hosts`] are what runs and where, [`views`] is what the admin address shows.
 
+pub mod deployment;
+pub mod hosts;
 pub mod ownership;
 pub mod relay;
 pub mod schema;

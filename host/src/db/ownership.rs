@@ -255,6 +255,49 @@ pub(super) async fn load_unsent(
     Ok(rows)
 }
 
+/// Gives parked records the attempts back that versions made which were rolled back since, and makes them due now. Answers
+/// the parked records where that changed any.
+///
+/// # Errors
+/// The database did not answer, or the partition has another owner.
+pub async fn refund(pool: &OwnerPool, ownership: &Ownership) -> Result<Option<Vec<Parked>>, Error> {
+    let (trigger, tp) = (ownership.trigger, &ownership.tp);
+    let mut tx = pool.begin().await?;
+    // Held to the end, so that nobody takes over in between and loads what is just being changed.
+    let owned = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE")
+        .bind(trigger)
+        .bind(&tp.topic)
+        .bind(tp.partition)
+        .bind(ownership.epoch)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if owned.is_none() {
+        return Err(Error::Fenced { partition: tp.to_string() });
+    }
+    let refunded = sqlx::query(
+        "UPDATE fnhost.parked k
+            SET attempts = k.attempts - r.refunded, charged_by = r.kept, next_attempt_at = clock_timestamp(),
+                first_attempt_at = CASE WHEN k.attempts > r.refunded THEN k.first_attempt_at END
+           FROM (SELECT p.\"offset\", count(v.version)::int AS refunded,
+                        COALESCE(array_agg(c.version ORDER BY c.at) FILTER (WHERE v.version IS NULL), '{}') AS kept
+                   FROM fnhost.parked p CROSS JOIN LATERAL unnest(p.charged_by) WITH ORDINALITY AS c(version, at)
+                   LEFT JOIN fnhost.version v ON v.version = c.version AND v.withdrawn_at IS NOT NULL
+                  WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3
+                  GROUP BY p.\"offset\" HAVING count(v.version) > 0) r
+          WHERE k.trigger = $1 AND k.topic = $2 AND k.partition = $3 AND k.\"offset\" = r.\"offset\"",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    if refunded.rows_affected() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(load_parked(pool, trigger, tp).await?))
+}
+
 async fn load_parked(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Vec<Parked>, Error> {
     let rows = sqlx::query(
         "SELECT \"offset\", timestamp_ms, key, value, headers, attempts,

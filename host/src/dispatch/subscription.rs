@@ -1,7 +1,7 @@
 //! A trigger's membership in its group, and the workers of the partitions it is given.
 
 use super::status::{PartitionStatus, TriggerStatus};
-use super::{Handler, Limits, worker};
+use super::{Handlers, Limits, worker};
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
 use crate::kafka::TopicPartition;
@@ -52,8 +52,8 @@ pub struct Subscription {
     pub cluster: Arc<Cluster>,
     /// The host's producer.
     pub producer: Arc<Producer>,
-    /// The function.
-    pub handler: Arc<dyn Handler>,
+    /// The function, whatever version of it runs.
+    pub handlers: Arc<dyn Handlers>,
     /// What is known of its partitions.
     pub status: Arc<TriggerStatus>,
 }

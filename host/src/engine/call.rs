@@ -62,8 +62,8 @@ impl LoadedComponent {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
-        let stdout = Output::new(Stream::Stdout, component.id.clone(), call);
-        let stderr = Output::new(Stream::Stderr, component.id.clone(), call);
+        let stdout = Output::new(Stream::Stdout, component.id.clone(), component.version.clone(), call);
+        let stderr = Output::new(Stream::Stderr, component.id.clone(), component.version.clone(), call);
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())

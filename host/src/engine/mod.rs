@@ -16,6 +16,7 @@ mod ticker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
@@ -24,7 +25,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 pub use call::{CallReport, CallState};
 pub use error::{CallError, LoadError};
 pub use http::{BodyError, ResponseBody};
-pub use load::{ComponentSpec, LoadedComponent};
+pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
 
 use crate::manifest::MAX_MEMORY_LIMIT_MB;
 use cache::Cache;
@@ -79,6 +80,8 @@ struct Shared {
     /// One permit for each call that the pool has room for.
     places: Arc<Semaphore>,
     max_calls: u32,
+    /// Components whose code is in memory.
+    resident: Arc<AtomicUsize>,
     _ticker: Ticker,
 }
 
@@ -92,7 +95,9 @@ impl Engine {
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let max_calls = options.max_calls;
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, cache, places, max_calls, _ticker: ticker }) })
+        let resident = Arc::default();
+        let shared = Shared { wasm, linker, cache, places, max_calls, resident, _ticker: ticker };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Waits until no call is running, as when everything that makes calls has stopped.
@@ -105,6 +110,11 @@ impl Engine {
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed, so there always is one.
         self.shared.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Components whose code is in memory: a version counts until its last call has ended.
+    pub fn resident(&self) -> usize {
+        self.shared.resident.load(Ordering::Relaxed)
     }
 
     /// Calls that could start now without waiting.

@@ -29,6 +29,7 @@ pub(super) enum Stream {
 pub(super) struct Output {
     stream: Stream,
     component: Arc<str>,
+    version: Arc<str>,
     call: u64,
     buffer: Arc<Mutex<Buffer>>,
 }
@@ -42,8 +43,8 @@ struct Buffer {
 }
 
 impl Output {
-    pub fn new(stream: Stream, component: Arc<str>, call: u64) -> Self {
-        Self { stream, component, call, buffer: Arc::default() }
+    pub fn new(stream: Stream, component: Arc<str>, version: Arc<str>, call: u64) -> Self {
+        Self { stream, component, version, call, buffer: Arc::default() }
     }
 
     /// The end of what was printed, an unfinished line included.
@@ -81,10 +82,10 @@ impl Output {
         let line = std::mem::take(&mut buffer.line);
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        let (component, call) = (&*self.component, self.call);
+        let (component, version, call) = (&*self.component, &*self.version, self.call);
         match self.stream {
-            Stream::Stdout => tracing::info!(target: "fnhost::guest", component, call, "{text}"),
-            Stream::Stderr => tracing::warn!(target: "fnhost::guest", component, call, "{text}"),
+            Stream::Stdout => tracing::info!(target: "fnhost::guest", component, version, call, "{text}"),
+            Stream::Stderr => tracing::warn!(target: "fnhost::guest", component, version, call, "{text}"),
         }
         if self.stream == Stream::Stderr {
             buffer.tail.push_str(text);
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_end_of_stderr() {
-        let output = Output::new(Stream::Stderr, "x".into(), 1);
+        let output = Output::new(Stream::Stderr, "x".into(), "0".into(), 1);
         output.print(b"first\nsec");
         output.print("ond \u{fc}\nthird".as_bytes());
         assert_eq!(output.tail(), "first\nsecond \u{fc}\nthird");

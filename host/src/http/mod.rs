@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -25,7 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{CallError, LoadedComponent, ResponseBody};
+use crate::deployment::Slot;
+use crate::deployment::tally::{Kind, Outcome};
+use crate::engine::{CallError, ResponseBody};
 use crate::manifest::Manifest;
 use crate::manifest::route::Route;
 use body::LimitedBody;
@@ -58,12 +60,12 @@ type ServerBody = Either<ResponseBody, Full<Bytes>>;
 
 /// Serves the public HTTP triggers of an application.
 pub struct Server {
-    router: Router<LoadedComponent>,
+    router: Router<Arc<Slot>>,
 }
 
 impl Server {
     /// A server of the manifest's public routes; components by id, one that is not there has no route.
-    pub fn new(manifest: &Manifest, components: &BTreeMap<String, LoadedComponent>) -> Self {
+    pub fn new(manifest: &Manifest, components: &BTreeMap<String, Arc<Slot>>) -> Self {
         let mut router = Router::default();
         for trigger in &manifest.http {
             if let (Route::Public(pattern), Some(component)) =
@@ -155,7 +157,7 @@ impl Server {
                 _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
             };
         }
-        let Some((pattern, component, captures)) = self.router.route(path) else {
+        let Some((pattern, slot, captures)) = self.router.route(path) else {
             return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
         };
         let spin_headers = match headers::spin(&request, pattern, &captures, peers) {
@@ -166,20 +168,25 @@ impl Server {
             discard(request.into_body()).await;
             return too_large();
         }
-        let component = component.clone();
+        let version = slot.pick_request();
+        let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
         let call = state.call();
+        let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
+        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+        let counted = Outcome::call(outcome.is_err(), began.elapsed());
+        version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
         if exceeded.load(Ordering::Acquire) {
             // Whatever the function made of the part that it could read.
             return too_large();
         }
         match outcome {
             Ok(response) => response.map(Either::Left),
-            Err(error) => failure(component.id(), call, &error),
+            Err(error) => failure(component.id(), component.version(), call, &error),
         }
     }
 }
@@ -231,10 +238,10 @@ fn too_large() -> Response<ServerBody> {
 }
 
 /// Logs why a call failed and answers without the reason.
-fn failure(component: &str, call: u64, error: &CallError) -> Response<ServerBody> {
+fn failure(component: &str, version: &str, call: u64, error: &CallError) -> Response<ServerBody> {
     match error {
-        CallError::Trap { backtrace, .. } => tracing::error!(component, call, backtrace, "{error}"),
-        _ => tracing::error!(component, call, "{error}"),
+        CallError::Trap { backtrace, .. } => tracing::error!(component, version, call, backtrace, "{error}"),
+        _ => tracing::error!(component, version, call, "{error}"),
     }
     match error {
         CallError::DeadlineExceeded { .. } => {

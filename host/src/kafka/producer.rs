@@ -4,7 +4,7 @@
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
-use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
+use super::{Error, SEQ_HEADER, STREAM_HEADER, VERSION_HEADER, cluster::base_config};
 use crate::dispatch::outbox::Numbered;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -190,13 +190,16 @@ impl StreamSender {
         lock(&self.acks.batches).push_back(ack.clone());
         for (i, message) in batch.messages.iter().enumerate() {
             let seq = (batch.first_seq + i as i64).to_string();
-            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 2);
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 3);
             for header in &message.headers {
                 headers = headers.insert(Header { key: header.name, value: Some(header.value) });
             }
             headers = headers
                 .insert(Header { key: STREAM_HEADER, value: Some(self.stream.as_str()) })
                 .insert(Header { key: SEQ_HEADER, value: Some(seq.as_str()) });
+            if !batch.version.is_empty() {
+                headers = headers.insert(Header { key: VERSION_HEADER, value: Some(batch.version) });
+            }
             let mut record = BaseRecord::with_opaque_to(message.topic, ack.clone())
                 .partition(message.partition)
                 .headers(headers);

@@ -19,7 +19,9 @@ use std::time::Duration;
 
 pub use error::{Error, Place};
 pub use start::Start;
-pub use variables::{ResolvedComponent, Secret, Template, Values, VariableSources};
+pub use variables::{
+    ResolvedComponent, Secret, Template, Values, VariableSources, valid_name as valid_variable_name,
+};
 
 use route::Route;
 

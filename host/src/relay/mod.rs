@@ -99,7 +99,7 @@ impl Relay {
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
         let sender = self.producer.open(&self.stream)?;
         for (first_seq, bytes) in &unsent {
-            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+            sender.send(&outbox::decode(*first_seq, bytes)?).await?;
         }
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
@@ -166,7 +166,7 @@ impl Leader<'_> {
         let changes = Changes {
             position: self.ownership.position,
             emitted: messages.len(),
-            messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
+            messages: (!messages.is_empty()).then(|| outbox::encode("", &messages)),
             acknowledged: self.acknowledged,
             bury: unfit
                 .iter()
@@ -187,8 +187,8 @@ impl Leader<'_> {
         }
         self.ownership = after;
         self.acknowledged = None;
-        flow::committed(&relay.stream, &messages);
-        self.sender.send(&Numbered { first_seq, messages }).await?;
+        flow::committed(&relay.stream, "", &messages);
+        self.sender.send(&Numbered { first_seq, version: "", messages }).await?;
         Ok(taken)
     }
 

@@ -8,7 +8,7 @@
 use crate::causes::chain;
 use crate::db::ownership;
 use crate::db::{self, OwnerPool};
-use crate::dispatch::outbox::{self, Numbered};
+use crate::dispatch::outbox;
 use crate::kafka::producer::Producer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ impl Orphans {
         };
         let sender = self.producer.open(&stream)?;
         for (first_seq, bytes) in &loaded.unsent {
-            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+            sender.send(&outbox::decode(*first_seq, bytes)?).await?;
         }
         tokio::time::timeout(SEND_TIMEOUT, sender.drained()).await??;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;

@@ -6,5 +6,6 @@ mod support;
 mod world;
 
 mod failures;
+mod swaps;
 mod takeover;
 mod walls;

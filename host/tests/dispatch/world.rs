@@ -6,13 +6,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fnhost::db::OwnerPool;
+use fnhost::db::hosts::HostEntry;
 use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
+use fnhost::deployment::{Deployment, PROBATION, Setup, Slot};
 use fnhost::dispatch::Limits;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::dispatch::wasm::WasmHandlers;
 use fnhost::embedded::{self, Servers};
+use fnhost::engine::ComponentSpec;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
 use fnhost::manifest::hosts::AllowedHosts;
@@ -23,10 +26,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-use crate::support::load;
+use crate::support::{engine, spec};
 
 /// Bound of everything that is awaited here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -157,18 +161,58 @@ impl World {
         }
     }
 
+    /// As [`World::send`], without waiting for each record before the next.
+    pub async fn send_all(&self, index: usize, records: &[(String, &str)]) {
+        let sent = records.iter().map(|(key, behaviour)| {
+            let record = FutureRecord::to(&self.topics[index]).key(key.as_str()).payload(*behaviour);
+            self.producer.send(record, PATIENCE)
+        });
+        for sent in futures::future::join_all(sent).await {
+            sent.expect("sent");
+        }
+    }
+
+    /// Starts a host whose function is deployed, so that it can be swapped.
+    pub async fn deployed_host(&self, name: &str, max_attempts: u32) -> (Host, Deployment) {
+        let spec = self.spec();
+        let entry = HostEntry {
+            deployment: "test".to_owned(),
+            instance: name.to_owned(),
+            host: Uuid::new_v4(),
+            name: name.to_owned(),
+            http: None,
+            admin: String::new(),
+            fnhost: String::new(),
+        };
+        let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
+        let (engine, roles) = (engine().clone(), BTreeMap::new());
+        let setup = Setup { entry, owner, engine, specs: vec![spec], roles, probation: PROBATION };
+        let deployment = Deployment::start(setup).await.expect("it starts");
+        tokio::spawn(deployment.clone().follow(CancellationToken::new()));
+        let host = self.host_of(deployment.slots()["guest"].clone(), name, max_attempts).await;
+        (host, deployment)
+    }
+
+    fn spec(&self) -> ComponentSpec {
+        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
+        let mut spec = spec();
+        spec.limits.deadline = DEADLINE;
+        spec.variables.insert("database_url".to_owned(), Secret::new(url));
+        spec.allowed_hosts = AllowedHosts::default();
+        spec
+    }
+
     /// Starts a host; one with the name of an earlier one takes its place in the group, as after a restart.
     pub async fn host(&self, name: &str, max_attempts: u32) -> Host {
+        let guest = engine().load(&self.spec()).expect("the guest loads");
+        self.host_of(Slot::of(guest), name, max_attempts).await
+    }
+
+    async fn host_of(&self, slot: Arc<Slot>, name: &str, max_attempts: u32) -> Host {
         let registry = Registry::default();
         let login = self.postgres.login(&self.role, &self.role);
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
         let pool = RolePool::new("guest", login, limits);
-        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
-        let guest = load(|spec| {
-            spec.limits.deadline = DEADLINE;
-            spec.variables.insert("database_url".to_owned(), Secret::new(url));
-            spec.allowed_hosts = AllowedHosts::default();
-        });
         let group = self.value::<String>("SELECT group_id FROM fnhost.trigger").await;
         let subscription = Subscription {
             id: "trigger".to_owned(),
@@ -185,7 +229,7 @@ impl World {
             role: pool.clone(),
             cluster: self.cluster.clone(),
             producer: Arc::new(Producer::new(&self.kafka.address()).expect("a producer")),
-            handler: Arc::new(WasmHandler::new(guest, pool)),
+            handlers: Arc::new(WasmHandlers::new(slot, pool)),
             status: registry.trigger("trigger", "guest", &group),
         };
         let running = Running::start(Arc::new(subscription), &self.kafka.address()).await.expect("it joins");
@@ -249,6 +293,11 @@ impl World {
     pub async fn emitted(&self, index: usize, count: usize) -> Vec<i64> {
         let records = self.read(&out(&self.topics[index]), count).await;
         records.iter().map(|headers| headers["fnhost-seq"].parse().expect("a number")).collect()
+    }
+
+    /// Waits until so many messages were emitted for a topic's records, and answers their headers.
+    pub async fn messages(&self, index: usize, count: usize) -> Vec<BTreeMap<String, String>> {
+        self.read(&out(&self.topics[index]), count).await
     }
 
     /// Waits for so many dead letters of a topic, and answers their headers.

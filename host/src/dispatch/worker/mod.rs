@@ -12,7 +12,7 @@ use super::parking::Parking;
 use super::plan::Item;
 use super::status::{PartitionStatus, State};
 use super::subscription::Subscription;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX};
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
 use crate::causes::chain;
 use crate::db::ownership::{self, Ownership, PARKED_MAX};
 use crate::db::store::Changes;
@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use take_over::take_over;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use work::{Source, Work};
 
@@ -143,6 +144,9 @@ struct Worker<'a> {
     /// Kafka acknowledged messages up to this number, which a store has still to clear.
     acknowledged: Option<i64>,
     care: &'a mut Care,
+    /// Batches taken so far.
+    batches: u64,
+    withdrawals: watch::Receiver<i64>,
 }
 
 impl<'a> Worker<'a> {
@@ -152,12 +156,26 @@ impl<'a> Worker<'a> {
                 return Err(Exit::Stop);
             }
             self.note_acknowledged();
+            if self.version_was_withdrawn() {
+                self.refund().await?;
+            }
             if let Some(work) = self.next_work()? {
                 self.process(work).await?;
                 continue;
             }
             self.wait(stop).await?;
         }
+    }
+
+    /// True until [`Worker::refund`] where a version of the function was rolled back.
+    fn version_was_withdrawn(&self) -> bool {
+        self.withdrawals.has_changed().unwrap_or(false)
+    }
+
+    /// The version of the function for the next batch. Kept by the batch alone: an idle partition holds no code in memory.
+    fn pick(&mut self) -> Arc<dyn Handler> {
+        self.batches += 1;
+        self.subscription.handlers.pick(self.batches - 1)
     }
 
     /// Parked records that are due, else what has arrived.
@@ -170,6 +188,7 @@ impl<'a> Worker<'a> {
                 end: self.ownership.position,
                 source: Source::Parked,
                 watermarks: HashMap::new(),
+                handler: self.pick(),
             }));
         }
         if self.parking.len() >= PARKED_MAX {
@@ -198,6 +217,7 @@ impl<'a> Worker<'a> {
             end,
             source: Source::Fetched,
             watermarks: HashMap::new(),
+            handler: self.pick(),
         };
         let mut duplicates = 0;
         for record in records {
@@ -235,6 +255,11 @@ impl<'a> Worker<'a> {
         tokio::select! {
             () = stop.cancelled() => Err(Exit::Stop),
             () = self.assigned.arrived(), if !full => Ok(()),
+            // Its mark is taken off here; the worker has to see it.
+            Ok(()) = self.withdrawals.changed() => {
+                self.withdrawals.mark_changed();
+                Ok(())
+            }
             () = tokio::time::sleep(due) => Ok(()),
             progress = self.sender.progress(), if unacknowledged => Ok(progress?),
             failed = self.sender.failed(), if !unacknowledged => Err(failed.into()),
