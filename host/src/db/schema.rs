@@ -17,6 +17,7 @@ const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
 const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "dispatch", include_str!("../../../migrations/fnhost/0001_dispatch.sql")),
     (2, "deployment", include_str!("../../../migrations/fnhost/0002_deployment.sql")),
+    (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
 ];
 
 /// A function's place in the database.

@@ -4,6 +4,7 @@ use super::judge::{Judgement, Trial, judge};
 use super::{Deployment, LEASE, Slot};
 use crate::causes::chain;
 use crate::db::deployment::{self as sql, StoredRunning};
+use crate::db::tally;
 use crate::engine::short_digest;
 use sqlx::postgres::PgListener;
 use std::sync::Arc;
@@ -12,16 +13,36 @@ use tokio_util::sync::CancellationToken;
 
 /// How often counts are added and versions judged while one is on trial.
 const TRIAL_INTERVAL: Duration = Duration::from_millis(500);
-/// How often a host looks by itself: the backstop of a lost notification, and the rhythm of its lease.
-const POLL_INTERVAL: Duration = Duration::from_secs(LEASE.as_secs() / 3);
+/// How often a host looks by itself: the backstop of a lost notification.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
 /// Pause after a failure.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Deployment {
-    /// Follows the running set until `stop`.
+    /// Follows the running set and renews the lease until `stop`.
     pub async fn follow(self, stop: CancellationToken) {
+        // Apart: loading a version may take longer than a lease.
+        tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop));
+    }
+
+    async fn keep_lease(&self, stop: &CancellationToken) {
+        let mut applied = self.shared.applied.subscribe();
         while !stop.is_cancelled() {
-            if let Err(error) = self.follow_until(&stop).await {
+            if let Err(error) = self.renew_lease().await {
+                tracing::warn!(error = chain(&error), "the lease in the registry was not renewed");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(LEASE / 3) => {}
+                // Others wait to see that this host has switched. Its sender lives as long as this deployment.
+                _ = applied.changed() => {}
+            }
+        }
+    }
+
+    async fn follow_running_set(&self, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            if let Err(error) = self.follow_until(stop).await {
                 tracing::warn!(error = chain(&error), "cannot follow what the deployment runs; trying again");
                 tokio::select! {
                     () = tokio::time::sleep(RETRY_PAUSE) => {}
@@ -38,21 +59,15 @@ impl Deployment {
         let owner = &self.shared.owner;
         let mut listener = PgListener::connect_with(owner.pool()).await.map_err(crate::db::Error::from)?;
         listener.listen(sql::CHANGE_CHANNEL).await.map_err(crate::db::Error::from)?;
-        let mut renewed: Option<Instant> = None;
+        let mut counted = Instant::now();
         while !stop.is_cancelled() {
             // Listening began before this read, so no change is missed.
             let (revision, rows) = sql::running(owner, self.name()).await?;
-            if self.apply(revision, &rows).await {
-                renewed = None;
-            }
+            self.apply(revision, &rows).await;
             let on_trial = rows.iter().any(|row| row.trial.is_some());
-            let due = renewed.is_none_or(|at| at.elapsed() >= POLL_INTERVAL);
-            if on_trial || due {
+            if on_trial || counted.elapsed() >= POLL_INTERVAL {
                 self.add_counts().await?;
-            }
-            if due {
-                self.renew_lease().await?;
-                renewed = Some(Instant::now());
+                counted = Instant::now();
             }
             for row in &rows {
                 self.judge(row).await?;
@@ -77,9 +92,9 @@ impl Deployment {
         }
     }
 
-    /// Switches what differs; true where something did. What cannot be loaded stays as it is and is tried again.
-    async fn apply(&self, revision: i64, rows: &[StoredRunning]) -> bool {
-        let (mut changed, mut complete) = (false, true);
+    /// Switches what differs. What cannot be loaded stays as it is and is tried again.
+    async fn apply(&self, revision: i64, rows: &[StoredRunning]) {
+        let mut complete = true;
         for row in rows {
             let Some(slot) = self.shared.slots.get(&row.component) else { continue };
             let former = slot.running();
@@ -89,7 +104,6 @@ impl Deployment {
             match self.shared.loader.running(&self.shared.owner, row, None, Some(&former)).await {
                 Ok(running) => {
                     slot.switch(running, row.withdrawals);
-                    changed = true;
                     say(slot, row);
                 }
                 Err(error) => {
@@ -107,7 +121,6 @@ impl Deployment {
         if complete {
             self.shared.applied.send_if_modified(|applied| std::mem::replace(applied, revision) != revision);
         }
-        changed
     }
 
     async fn add_counts(&self) -> Result<(), crate::db::Error> {
@@ -115,7 +128,7 @@ impl Deployment {
         if counted.is_empty() {
             return Ok(());
         }
-        sql::add_counts(&self.shared.owner, &counted).await
+        tally::add(&self.shared.owner, &counted).await
     }
 
     /// Judges a version that is on trial by what its calls came to on all hosts. Whichever host is first acts.
@@ -124,13 +137,13 @@ impl Deployment {
         let owner = &self.shared.owner;
         let (tried, other) = match (&row.candidate, trial) {
             (Some((candidate, _)), Trial::Canary) => {
-                let tried = sql::counts(owner, candidate.number, Some(row.revision)).await?;
-                (tried, sql::counts(owner, row.current.number, Some(row.revision)).await?)
+                let tried = tally::total(owner, candidate.number, Some(row.revision)).await?;
+                (tried, tally::total(owner, row.current.number, Some(row.revision)).await?)
             }
             _ => {
-                let tried = sql::counts(owner, row.current.number, Some(row.revision)).await?;
+                let tried = tally::total(owner, row.current.number, Some(row.revision)).await?;
                 let other = match row.fallback {
-                    Some(fallback) => sql::counts(owner, fallback, None).await?,
+                    Some(fallback) => tally::total(owner, fallback, None).await?,
                     None => Default::default(),
                 };
                 (tried, other)

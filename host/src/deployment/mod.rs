@@ -117,12 +117,14 @@ impl Deployment {
         let Setup { entry, owner, engine, specs, roles, probation } = setup;
         let loader = Loader::new(engine, specs, roles)?;
         let files = loader.read_files().await?;
-        // What cannot run must not get into the running set.
-        let mut loaded = BTreeMap::new();
-        for (id, file) in &files {
-            let component = loader.load(id, file.wasm.clone(), BTreeMap::new(), &file.origin).await?;
-            loaded.insert(id.clone(), component);
-        }
+        // What cannot run must not get into the running set. Nothing runs yet, so compiling may take the whole machine.
+        let loading = files.iter().map(|(id, file)| async {
+            loader
+                .load(id, file.wasm.clone(), BTreeMap::new(), &file.origin, false)
+                .await
+                .map(|c| (id.clone(), c))
+        });
+        let mut loaded: BTreeMap<_, _> = futures::future::try_join_all(loading).await?.into_iter().collect();
         let offered: Vec<sql::NewVersion<'_>> = files.iter().map(|(id, file)| file.version(id)).collect();
         let enlisted = hosts::enlist(&owner, &entry.deployment, &entry.instance, &offered, probation).await?;
         let (revision, rows) = sql::running(&owner, &entry.deployment).await?;
@@ -256,13 +258,14 @@ impl Loader {
         Ok(files)
     }
 
-    /// Loads a component's code; `variables` take the place of the manifest's values.
+    /// Loads a component's code; `variables` take the place of the manifest's values. `aside`: other work goes first.
     async fn load(
         &self,
         component: &str,
         wasm: Arc<Vec<u8>>,
         variables: BTreeMap<String, String>,
         origin: &str,
+        aside: bool,
     ) -> Result<LoadedComponent, Error> {
         let Some(spec) = self.specs.get(component) else {
             return Err(Error::Compiler(format!("there is no component {component}")));
@@ -271,7 +274,8 @@ impl Loader {
         spec.source = PathBuf::from(origin);
         spec.variables.extend(variables.into_iter().map(|(name, value)| (name, Secret::new(value))));
         let (engine, compiler) = (self.engine.clone(), self.compiler.clone());
-        let work = move || compiler.install(|| engine.load_bytes(&spec, &wasm));
+        let load = move || engine.load_bytes(&spec, &wasm);
+        let work = move || if aside { compiler.install(load) } else { load() };
         let loaded = tokio::task::spawn_blocking(work).await;
         let loaded = loaded.map_err(|error| Error::Compiler(error.to_string()))??;
         Ok(match self.roles.get(component) {
@@ -321,7 +325,8 @@ impl Loader {
         let Some(wasm) = sql::code(owner, &stored.digest).await? else {
             return Err(Error::NoCode { component: component.to_owned(), digest: stored.digest.clone() });
         };
-        let loaded = self.load(component, Arc::new(wasm), stored.variables.clone(), &stored.origin).await?;
+        let loaded =
+            self.load(component, Arc::new(wasm), stored.variables.clone(), &stored.origin, true).await?;
         let loaded = match former {
             Some(former) => loaded.in_place_of(&former.current.version.component),
             None => loaded,

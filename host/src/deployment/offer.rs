@@ -112,7 +112,7 @@ impl Deployment {
         variables.extend(offer.variables);
         let wasm = Arc::new(offer.wasm);
         // Compiled and checked here; every host then finds or makes its own image.
-        drop(self.shared.loader.load(component, wasm.clone(), variables.clone(), &offer.origin).await?);
+        drop(self.shared.loader.load(component, wasm.clone(), variables.clone(), &offer.origin, true).await?);
         let new = NewVersion {
             component,
             digest: &digest,

@@ -1,12 +1,12 @@
 //! A component as the handler of a trigger.
 
-use super::{CallFailure, FailureClass, Handler, Handlers, VersionId};
+use super::{CallFailure, Called, FailureClass, Handler, Handlers, VersionId};
 use crate::capabilities::postgres::{Access, CallPostgres};
 use crate::db::session::{RolePool, SharedTransaction};
 use crate::deployment::Slot;
 use crate::deployment::slot::Picked;
 use crate::deployment::tally::{Kind, Outcome};
-use crate::engine::kafka::{Batch, Reply};
+use crate::engine::kafka::Batch;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct WasmHandler {
 }
 
 impl WasmHandler {
-    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Reply, CallFailure> {
+    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Called, CallFailure> {
         let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
         let component = self.picked.component();
         let state = component.call_state_with(postgres.clone());
@@ -56,7 +56,7 @@ impl WasmHandler {
             Ok(Ok(_)) if postgres.in_flight() => {
                 function("the function replied while a statement of its still ran".into(), None)
             }
-            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed }),
             Ok(Err(error)) => function(error.reason, error.message),
             Err(error) => function(error.to_string(), None),
         };
@@ -82,7 +82,7 @@ impl Handler for WasmHandler {
         &self,
         batch: Batch,
         transaction: SharedTransaction,
-    ) -> BoxFuture<'_, Result<Reply, CallFailure>> {
+    ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         self.handle(batch, transaction).boxed()
     }
 

@@ -69,6 +69,14 @@ impl Options {
     }
 }
 
+/// The installed Java and the folder of Kafka's jars, for a Kafka that is run in another way than [`start`] does.
+///
+/// # Errors
+/// One of them is missing; the message names the cure.
+pub fn find_kafka() -> Result<(PathBuf, PathBuf), Error> {
+    kafka::Installation::find().map(kafka::Installation::into_parts)
+}
+
 /// The running servers. Dropping this stops them too, but only [`Servers::stop`] waits for their end.
 #[derive(Debug)]
 pub struct Servers {

@@ -98,9 +98,7 @@ impl Relay {
         }
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
         let sender = self.producer.open(&self.stream)?;
-        for (first_seq, bytes) in &unsent {
-            sender.send(&outbox::decode(*first_seq, bytes)?).await?;
-        }
+        sender.resend(&unsent).await?;
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;

@@ -5,7 +5,9 @@
 mod support;
 mod world;
 
+mod changes;
 mod failures;
+mod printed;
 mod swaps;
 mod takeover;
 mod walls;

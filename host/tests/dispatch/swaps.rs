@@ -1,13 +1,22 @@
 //! Versions that change while records flow: a bad one goes by itself and its records are processed by the one before; a
 //! switch loses and doubles nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use fnhost::db::OwnerPool;
+use fnhost::db::hosts::HostEntry;
 use fnhost::deployment::offer::Offer;
+use fnhost::deployment::{Deployment, PROBATION, Setup};
+use fnhost::engine::ComponentSpec;
+use fnhost::manifest::Secret;
+use fnhost::manifest::hosts::AllowedHosts;
+use rdkafka::producer::FutureRecord;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::support::guest;
-use crate::world::World;
+use crate::support::{engine, guest, spec};
+use crate::world::{DEADLINE, Host, PATIENCE, World};
 
 /// One record of twenty is one that the bad version traps on.
 const UNLUCKY_EACH: usize = 20;
@@ -33,6 +42,50 @@ fn version(name: &str, mood: &str) -> Offer {
     let mut offer = Offer { wasm, origin: name.to_owned(), ..Offer::default() };
     offer.variables.insert("mood".to_owned(), mood.to_owned());
     offer
+}
+
+impl World {
+    /// The guest as hosts run it.
+    pub fn spec(&self) -> ComponentSpec {
+        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
+        let mut spec = spec();
+        spec.limits.deadline = DEADLINE;
+        spec.variables.insert("database_url".to_owned(), Secret::new(url));
+        spec.allowed_hosts = AllowedHosts::default();
+        spec
+    }
+
+    /// As [`World::send`], without waiting for each record before the next.
+    async fn send_all(&self, index: usize, records: &[(String, &str)]) {
+        let sent = records.iter().map(|(key, behaviour)| {
+            let record = FutureRecord::to(&self.topics[index]).key(key.as_str()).payload(*behaviour);
+            self.producer.send(record, PATIENCE)
+        });
+        for sent in futures::future::join_all(sent).await {
+            sent.expect("sent");
+        }
+    }
+
+    /// Starts a host whose function is deployed, so that it can be swapped.
+    async fn deployed_host(&self, name: &str, max_attempts: u32) -> (Host, Deployment) {
+        let spec = self.spec();
+        let entry = HostEntry {
+            deployment: "test".to_owned(),
+            instance: name.to_owned(),
+            host: Uuid::new_v4(),
+            name: name.to_owned(),
+            http: None,
+            admin: String::new(),
+            fnhost: String::new(),
+        };
+        let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
+        let (engine, roles) = (engine().clone(), BTreeMap::new());
+        let setup = Setup { entry, owner, engine, specs: vec![spec], roles, probation: PROBATION };
+        let deployment = Deployment::start(setup).await.expect("it starts");
+        tokio::spawn(deployment.clone().follow(CancellationToken::new()));
+        let host = self.host_of(deployment.slots()["guest"].clone(), name, max_attempts).await;
+        (host, deployment)
+    }
 }
 
 async fn rolled_back(world: &World, rollout: impl FnOnce(&mut Offer)) {

@@ -18,7 +18,7 @@ use crate::db::ownership::{self, Ownership, PARKED_MAX};
 use crate::db::store::Changes;
 use crate::kafka::Record;
 use crate::kafka::consumer::Assigned;
-use crate::kafka::producer::StreamSender;
+use crate::kafka::producer::{NotResent, StreamSender};
 use crate::{db, kafka};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -129,6 +129,15 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+impl From<NotResent> for Exit {
+    fn from(error: NotResent) -> Self {
+        match error {
+            NotResent::Unreadable(unreadable) => Exit::Stopped(unreadable.to_string()),
+            NotResent::Failed(failed) => failed.into(),
         }
     }
 }
@@ -254,6 +263,9 @@ impl<'a> Worker<'a> {
         let unacknowledged = self.sender.unacknowledged() > 0;
         tokio::select! {
             () = stop.cancelled() => Err(Exit::Stop),
+            () = self.status.version_above(self.ownership.version) => {
+                Err(Exit::TakeOver("an operator changed the partition".into()))
+            }
             () = self.assigned.arrived(), if !full => Ok(()),
             // Its mark is taken off here; the worker has to see it.
             Ok(()) = self.withdrawals.changed() => {

@@ -2,9 +2,9 @@
 
 use super::{Care, Exit, Worker};
 use crate::db;
-use crate::db::ownership::{self, Loaded, Parked};
+use crate::db::ownership::{self, Loaded};
+use crate::db::parked::{self, Parked};
 use crate::db::schema::StoredPosition;
-use crate::dispatch::outbox;
 use crate::dispatch::parking::Parking;
 use crate::dispatch::plan::Item;
 use crate::dispatch::status::{PartitionStatus, State};
@@ -36,16 +36,16 @@ pub(super) async fn take_over<'a>(
     let withdrawals = subscription.handlers.withdrawals();
     let mut loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
     if !loaded.parked.is_empty()
-        && let Some(parked) = ownership::refund(&subscription.owner, &loaded.ownership).await?
+        && let Some(rows) = parked::refund(&subscription.owner, &loaded.ownership).await?
     {
-        loaded.parked = parked;
+        loaded.parked = rows;
     }
     if !first || loaded.ownership.position < assigned.position {
         assigned.refetch(loaded.ownership.position).await?;
     }
     let sender = subscription.producer.open(&subscription.stream(&assigned.tp))?;
-    let mut worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, care);
-    worker.send_unsent(&loaded).await?;
+    sender.resend(&loaded.unsent).await?;
+    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, care);
     status.set(State::Owned);
     Ok(worker)
 }
@@ -135,19 +135,10 @@ impl<'a> Worker<'a> {
         if self.parking.is_empty() {
             return Ok(());
         }
-        if let Some(parked) = ownership::refund(&self.subscription.owner, &self.ownership).await? {
+        if let Some(rows) = parked::refund(&self.subscription.owner, &self.ownership).await? {
             tracing::info!(partition = %self.assigned.tp, "a version was rolled back: its failed attempts do not count");
-            self.parking = parking(&parked);
+            self.parking = parking(&rows);
             self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Sends what an earlier owner committed and perhaps did not send.
-    async fn send_unsent(&mut self, loaded: &Loaded) -> Result<(), Exit> {
-        for (first_seq, bytes) in &loaded.unsent {
-            let unsent = outbox::decode(*first_seq, bytes).map_err(|e| Exit::Stopped(e.to_string()))?;
-            self.sender.send(&unsent).await?;
         }
         Ok(())
     }

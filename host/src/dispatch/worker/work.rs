@@ -25,6 +25,11 @@ pub(super) enum Source {
 }
 
 impl Work {
+    /// The trigger's limits; while the version is on trial no record dies of it.
+    pub fn limits(&self, limits: &Limits) -> Limits {
+        if self.handler.on_trial() { limits.clone().of_trial() } else { limits.clone() }
+    }
+
     /// The items in parts, last first, each with the position after it and the watermarks it raises.
     pub fn divide(self, ranges: &dyn Fn(usize) -> Vec<std::ops::Range<usize>>) -> Vec<Work> {
         let ranges = ranges(self.items.len());
