@@ -28,6 +28,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use work::{Source, Work};
 
+/// Longest rest after a batch. A worker rests for as long as its batch took, so that on a busy host batches grow and share
+/// their transaction and fsync, while on an idle one, where a batch takes a millisecond or two, nothing waits noticeably.
+const REST_MAX: Duration = Duration::from_millis(25);
 /// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
 const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
 /// How long a clean release waits for Kafka's acknowledgements.
@@ -142,6 +145,13 @@ impl From<NotResent> for Exit {
     }
 }
 
+async fn rest(duration: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
 struct Worker<'a> {
     subscription: &'a Subscription,
     assigned: &'a Assigned,
@@ -169,7 +179,12 @@ impl<'a> Worker<'a> {
                 self.refund().await?;
             }
             if let Some(work) = self.next_work()? {
+                let began = Instant::now();
+                let full = work.items.len() >= self.subscription.limits.max_batch;
                 self.process(work).await?;
+                if !full {
+                    rest(began.elapsed().min(REST_MAX), stop).await;
+                }
                 continue;
             }
             self.wait(stop).await?;
