@@ -206,6 +206,22 @@ async fn what_was_deployed_last_runs_after_a_start() {
     let host = world.host("one", &a).await;
     assert_eq!(host.runs(), "a", "alone, an older file is somebody's decision");
     assert!(!host.slot().running().on_trial);
+
+    // Built and swapped in from the manifest's own file, then rolled back: the file is no news at the next start.
+    std::fs::write(&a, variant_of("d")).expect("written");
+    host.swap("d", |_| {}).await.expect("taken");
+    host.deployment.roll_back("guest", "test").await.expect("rolled back");
+    host.stop().await;
+    let host = world.host("one", &a).await;
+    assert_eq!(host.runs(), "a");
+    // Nor is one that runs already when a start finds it.
+    host.swap("c", |_| {}).await.expect("taken");
+    host.stop().await;
+    let host = world.host("one", &c).await;
+    host.swap("b", |_| {}).await.expect("taken");
+    host.stop().await;
+    let host = world.host("one", &c).await;
+    assert_eq!(host.runs(), "b");
     host.stop().await;
 }
 

@@ -125,6 +125,8 @@ pub struct NewVersion<'a> {
     pub variables: &'a BTreeMap<String, String>,
     /// Where it came from, for people.
     pub origin: &'a str,
+    /// Whether the manifest's file has this code, so that a start with that file brings in nothing new.
+    pub is_file: bool,
 }
 
 /// How a version is brought in.
@@ -172,6 +174,9 @@ pub async fn deploy(
             .execute(&mut *tx)
             .await?;
         }
+    }
+    if new.is_file {
+        note_file(&mut tx, deployment, new).await?;
     }
     prune(&mut tx, deployment, new.component).await?;
     notify(&mut tx, deployment).await?;
@@ -329,6 +334,21 @@ pub(super) async fn raise_revision(
     .bind(deployment)
     .fetch_one(connection)
     .await
+}
+
+/// Notes that the manifest's file is known with this digest.
+pub(super) async fn note_file(
+    connection: &mut PgConnection,
+    deployment: &str,
+    file: &NewVersion<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE fnhost.running SET manifest_digest = $3 WHERE deployment = $1 AND component = $2")
+        .bind(deployment)
+        .bind(file.component)
+        .bind(file.digest)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn notify(connection: &mut PgConnection, deployment: &str) -> Result<(), sqlx::Error> {

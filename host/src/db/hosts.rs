@@ -1,6 +1,6 @@
 //! The registry's SQL: a start's files, the hosts' leases, and what people see of versions and hosts.
 
-use super::deployment::{NewVersion, insert_version, notify, raise_revision};
+use super::deployment::{NewVersion, insert_version, note_file, notify, raise_revision};
 use super::{Error, OwnerPool};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,7 +43,7 @@ pub async fn enlist(
     .fetch_one(&mut *tx)
     .await?;
     let mut enlisted = Vec::with_capacity(files.len());
-    let mut changed = false;
+    let (mut changed, mut noted) = (false, false);
     for file in files {
         let row: Option<(String, String, bool)> = sqlx::query_as(
             "SELECT r.manifest_digest, v.digest,
@@ -57,7 +57,10 @@ pub async fn enlist(
         .fetch_optional(&mut *tx)
         .await?;
         let outcome = match row {
-            Some((manifest, running, _)) if manifest == file.digest || running == file.digest => {
+            Some((manifest, _, _)) if manifest == file.digest => Enlisted::Known,
+            Some((_, running, _)) if running == file.digest => {
+                note_file(&mut tx, deployment, file).await?;
+                noted = true;
                 Enlisted::Known
             }
             Some((_, running, true)) if !alone => Enlisted::Outvoted(running),
@@ -74,6 +77,8 @@ pub async fn enlist(
     }
     if changed {
         notify(&mut tx, deployment).await?;
+    }
+    if changed || noted {
         tx.commit().await?;
     }
     Ok(enlisted)

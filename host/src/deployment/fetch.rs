@@ -121,3 +121,57 @@ async fn get(url: &url::Url) -> Result<Answer, FetchError> {
         futures::future::Either::Right((_, read)) => read.await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A server that gives each path its answer, for as long as the test runs.
+    async fn serve() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let length = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..length]).into_owned();
+                let path = head.split(' ').nth(1).unwrap_or_default();
+                let answer = match path {
+                    "/code" => "200 OK\r\ncontent-length: 4\r\n\r\ncode".to_owned(),
+                    "/away" => "302 Found\r\nlocation: /code\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                    "/round" => "302 Found\r\nlocation: /round\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                    "/cut" => "200 OK\r\ncontent-length: 40\r\n\r\ncode".to_owned(),
+                    "/large" => {
+                        let body = "x".repeat(COMPONENT_BYTES_MAX + 1);
+                        format!("200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                    }
+                    _ => "404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                };
+                // A client that has read enough hangs up.
+                let _ = stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await;
+            }
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn code_is_fetched_whole_or_not_at_all() {
+        let server = serve().await;
+        for path in ["/code", "/away"] {
+            assert_eq!(fetch(&format!("{server}{path}")).await.unwrap(), b"code", "{path}");
+        }
+        for (url, expected) in [
+            (format!("{server}/nothing"), "answered 404"),
+            (format!("{server}/round"), "more than 5 redirects"),
+            (format!("{server}/cut"), "cannot fetch"),
+            (format!("{server}/large"), "more than 67108864 bytes"),
+            ("ftp://127.0.0.1/code".to_owned(), "is no URL"),
+            ("code".to_owned(), "is no URL"),
+        ] {
+            let error = fetch(&url).await.unwrap_err().to_string();
+            assert!(error.contains(expected), "{url}: {error}");
+        }
+    }
+}

@@ -216,6 +216,7 @@ impl File {
             wasm: &self.wasm,
             variables: &NONE,
             origin: &self.origin,
+            is_file: true,
         }
     }
 }
@@ -245,6 +246,12 @@ impl Loader {
             .map_err(|error| Error::Compiler(error.to_string()))?;
         let specs = specs.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
         Ok(Self { engine, specs, roles, compiler: Arc::new(compiler) })
+    }
+
+    /// Whether the manifest's file of a component has this digest now.
+    async fn is_file(&self, component: &str, digest: &str) -> bool {
+        let Some(spec) = self.specs.get(component) else { return false };
+        tokio::fs::read(&spec.source).await.is_ok_and(|wasm| digest_of(&wasm) == digest)
     }
 
     async fn read_files(&self) -> Result<BTreeMap<String, File>, Error> {

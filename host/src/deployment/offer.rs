@@ -119,6 +119,7 @@ impl Deployment {
             wasm: &wasm,
             variables: &variables,
             origin: &offer.origin,
+            is_file: self.shared.loader.is_file(component, &digest).await,
         };
         let rollout = match offer.canary {
             Some((percent, duration)) => Rollout::Canary(percent, duration),
