@@ -272,7 +272,8 @@ async fn what_cannot_run_is_refused_and_nothing_changes() {
     let host = world.host("one", &world.file("a")).await;
     let before: i64 = world.value("SELECT revision FROM fnhost.running_set").await;
     let name = || "bad name".to_owned();
-    let cases: Vec<(Box<dyn FnOnce(&mut Offer)>, &str)> = vec![
+    type Change = Box<dyn FnOnce(&mut Offer)>;
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|offer| offer.wasm = b"text".to_vec()), "no WebAssembly file"),
         (Box::new(|offer| offer.wasm = b"\0asm\x01\0\0\0".to_vec()), "a core module"),
         (Box::new(|offer| offer.wasm = EMPTY_COMPONENT.to_vec()), "neither"),

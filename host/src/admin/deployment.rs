@@ -75,7 +75,7 @@ async fn versions(
     State(admin): State<Admin>,
     Path(component): Path<String>,
 ) -> Result<Json<Vec<VersionView>>, Failure> {
-    let versions = hosts::versions(&admin.owner, admin.deployment.name(), &component).await;
+    let versions = hosts::versions(&admin.owner, admin.deployment.id(), &component).await;
     let versions = versions.map_err(Refused::from)?;
     if versions.is_empty() {
         let known = admin.deployment.slots().keys().cloned().collect::<Vec<_>>().join(", ");
@@ -85,7 +85,7 @@ async fn versions(
 }
 
 async fn deployment(State(admin): State<Admin>) -> Result<Json<serde_json::Value>, Failure> {
-    let view = hosts::deployment_view(&admin.owner, admin.deployment.name()).await;
+    let view = hosts::deployment_view(&admin.owner, admin.deployment.id()).await;
     Ok(Json(view.map_err(Refused::from)?))
 }
 

@@ -118,21 +118,21 @@ impl ListQuery {
 }
 
 async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failure> {
-    Ok(Json(views::totals(&admin.owner, admin.deployment.name()).await?))
+    Ok(Json(views::totals(&admin.owner, admin.deployment.id()).await?))
 }
 
 async fn dead_letters(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::dead_letters(&admin.owner, admin.deployment.name(), query.limit()).await?))
+    Ok(Json(views::dead_letters(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
 async fn parked(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::parked(&admin.owner, admin.deployment.name(), query.limit()).await?))
+    Ok(Json(views::parked(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
 struct Failure(crate::db::Error);

@@ -97,40 +97,23 @@ async fn serve(
         registry: registry.clone(),
         started: started.clone(),
     });
-    let stopped = stop.clone();
-    tasks.spawn(async move {
-        let served =
-            axum::serve(admin_listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the admin address ended");
-        }
-    });
+    tasks.spawn(serve_admin(admin_listener, router, stop.clone()));
     tasks.spawn(deployment.clone().follow(stop.clone()));
-    if args.watch {
-        tasks.spawn(watch::watch(deployment.clone(), Watched::all(&ground.manifest), stop.clone()));
-    }
+    let watched = if args.watch { Watched::all(&ground.manifest) } else { Vec::new() };
+    tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
         Some(access) => {
-            let context = triggers::Context {
-                ground,
-                access,
-                components: deployment.slots(),
-                registry: &registry,
-                instance: embedded::secret(&args.app.data_dir, "instance")?,
-                host,
-            };
+            let (components, instance) =
+                (deployment.slots(), embedded::secret(&args.app.data_dir, "instance")?);
+            let context =
+                triggers::Context { ground, access, components, registry: &registry, instance, host };
             Some(Triggers::start(&context).await?)
         }
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = Arc::new(http::Server::new(&ground.manifest, deployment.slots()));
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = server.serve(listener, stopped).await {
-                tracing::error!(%error, "the HTTP address ended");
-            }
-        });
+        let server = http::Server::new(&ground.manifest, deployment.slots());
+        tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, ground);
     let ready = async {
@@ -170,6 +153,18 @@ async fn serve(
         () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
     }
     lost.map_or(Ok(()), Err)
+}
+
+async fn serve_admin(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await {
+        tracing::error!(%error, "the admin address ended");
+    }
+}
+
+async fn serve_http(listener: TcpListener, server: http::Server, stop: CancellationToken) {
+    if let Err(error) = Arc::new(server).serve(listener, stop).await {
+        tracing::error!(%error, "the HTTP address ended");
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

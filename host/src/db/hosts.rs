@@ -70,7 +70,7 @@ pub async fn enlist(
             changed = true;
             let version = insert_version(&mut tx, deployment, file).await?;
             // Alone nothing ran beside it that its errors could be compared with.
-            let trial_ms = (!alone).then(|| probation.as_millis() as i64);
+            let trial_ms = (!alone).then_some(probation.as_millis() as i64);
             run_file(&mut tx, deployment, file, revision, version, trial_ms).await?;
         }
         enlisted.push(outcome);

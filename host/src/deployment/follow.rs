@@ -62,7 +62,7 @@ impl Deployment {
         let mut counted = Instant::now();
         while !stop.is_cancelled() {
             // Listening began before this read, so no change is missed.
-            let (revision, rows) = sql::running(owner, self.name()).await?;
+            let (revision, rows) = sql::running(owner, self.id()).await?;
             self.apply(revision, &rows).await;
             let on_trial = rows.iter().any(|row| row.trial.is_some());
             if on_trial || counted.elapsed() >= POLL_INTERVAL {
@@ -86,7 +86,7 @@ impl Deployment {
     async fn heard(&self, listener: &mut PgListener) -> Result<(), super::Error> {
         loop {
             let notification = listener.recv().await.map_err(crate::db::Error::from)?;
-            if notification.payload() == self.name() {
+            if notification.payload() == self.id() {
                 return Ok(());
             }
         }
@@ -150,7 +150,7 @@ impl Deployment {
             }
         };
         let kinds: Vec<_> = tried.into_iter().zip(other).collect();
-        let (name, component, revision) = (self.name(), &row.component, row.revision);
+        let (name, component, revision) = (self.id(), &row.component, row.revision);
         match judge(trial, over, &kinds) {
             Judgement::Wait => {}
             Judgement::Accept => {

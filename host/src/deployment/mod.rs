@@ -150,8 +150,8 @@ impl Deployment {
         &self.shared.slots
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
+    /// Under which name it keeps everything: the application's.
+    pub fn id(&self) -> &str {
         &self.shared.entry.deployment
     }
 

@@ -125,7 +125,7 @@ impl Deployment {
             Some((percent, duration)) => Rollout::Canary(percent, duration),
             None => Rollout::Switch(self.shared.probation),
         };
-        let (version, revision) = sql::deploy(&self.shared.owner, self.name(), &new, rollout).await?;
+        let (version, revision) = sql::deploy(&self.shared.owner, self.id(), &new, rollout).await?;
         self.changed(component, version, digest, revision).await
     }
 
@@ -144,7 +144,7 @@ impl Deployment {
     /// There is nothing to go back to.
     pub async fn roll_back(&self, component: &str, reason: &str) -> Result<Changed, Refused> {
         self.known(component)?;
-        let withdrawn = sql::withdraw(&self.shared.owner, self.name(), component, None, reason).await?;
+        let withdrawn = sql::withdraw(&self.shared.owner, self.id(), component, None, reason).await?;
         let Some((version, revision)) = withdrawn else {
             return Err(Refused::NoFallback(component.to_owned()));
         };
@@ -165,7 +165,7 @@ impl Deployment {
 
     /// What the running version's variables have in place of the manifest's values.
     async fn own_variables(&self, component: &str) -> Result<BTreeMap<String, String>, Refused> {
-        let (_, rows) = sql::running(&self.shared.owner, self.name()).await?;
+        let (_, rows) = sql::running(&self.shared.owner, self.id()).await?;
         let row = rows.into_iter().find(|row| row.component == component);
         Ok(row.map(|row| row.current.variables).unwrap_or_default())
     }
@@ -193,7 +193,7 @@ impl Deployment {
         // This host's own row follows with its lease; it knows better itself.
         self.renew_lease().await?;
         loop {
-            let behind = hosts::behind(&self.shared.owner, self.name(), revision).await?;
+            let behind = hosts::behind(&self.shared.owner, self.id(), revision).await?;
             if behind.is_empty() || tokio::time::Instant::now() >= end {
                 return Ok(behind);
             }
