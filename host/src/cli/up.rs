@@ -11,7 +11,7 @@ use crate::dispatch::status::Registry;
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::http;
-use crate::kafka::access::Access;
+use crate::kafka::{self, access::Access};
 use crate::manifest::route::Route;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -102,17 +102,12 @@ async fn serve(
     let watched = if args.watch { Watched::all(&ground.manifest) } else { Vec::new() };
     tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
-        Some(access) => {
-            let (components, instance) =
-                (deployment.slots(), embedded::secret(&args.app.data_dir, "instance")?);
-            let context =
-                triggers::Context { ground, access, components, registry: &registry, instance, host };
-            Some(Triggers::start(&context).await?)
-        }
+        Some(access) => Some(start_triggers(args, ground, access, &deployment, &registry, host).await?),
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = http::Server::new(&ground.manifest, deployment.slots());
+        let source = triggers.as_ref().and_then(Triggers::push_source);
+        let server = http::Server::new(&ground.manifest, deployment.slots(), source, stop.clone());
         tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, ground);
@@ -126,17 +121,11 @@ async fn serve(
         println!("{greeting}");
         std::future::pending::<()>().await;
     };
-    let fenced = async {
-        match &triggers {
-            Some(triggers) => triggers.fenced().await,
-            None => std::future::pending().await,
-        }
-    };
     let lost: Option<anyhow::Error> = tokio::select! {
         () = ready => None,
         () = signals.stop() => None,
         lost = ground.servers.watch() => Some(lost.into()),
-        fenced = fenced => Some(fenced.into()),
+        fenced = fenced(triggers.as_ref()) => Some(fenced.into()),
     };
     tracing::info!("draining; a second Ctrl-C stops at once");
     started.store(false, Ordering::Release);
@@ -164,6 +153,27 @@ async fn serve_admin(listener: TcpListener, router: axum::Router, stop: Cancella
 async fn serve_http(listener: TcpListener, server: http::Server, stop: CancellationToken) {
     if let Err(error) = Arc::new(server).serve(listener, stop).await {
         tracing::error!(%error, "the HTTP address ended");
+    }
+}
+
+async fn start_triggers(
+    args: &UpArgs,
+    ground: &Ground,
+    access: &Access,
+    deployment: &Deployment,
+    registry: &Registry,
+    host: Uuid,
+) -> anyhow::Result<Triggers> {
+    let instance = embedded::secret(&args.app.data_dir, "instance")?;
+    let components = deployment.slots();
+    Triggers::start(&triggers::Context { ground, access, components, registry, instance, host }).await
+}
+
+/// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
+async fn fenced(triggers: Option<&Triggers>) -> kafka::Error {
+    match triggers {
+        Some(triggers) => triggers.fenced().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every change of what runs is one transaction that first raises the deployment's revision: its row is the lock that brings
 //! changes into one order, and hosts are notified with the commit.
 
+use super::hosts::note_file;
 use super::{Error, OwnerPool};
 use crate::deployment::judge::Trial;
 use sqlx::Row as _;
@@ -334,21 +335,6 @@ pub(super) async fn raise_revision(
     .bind(deployment)
     .fetch_one(connection)
     .await
-}
-
-/// Notes that the manifest's file is known with this digest.
-pub(super) async fn note_file(
-    connection: &mut PgConnection,
-    deployment: &str,
-    file: &NewVersion<'_>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE fnhost.running SET manifest_digest = $3 WHERE deployment = $1 AND component = $2")
-        .bind(deployment)
-        .bind(file.component)
-        .bind(file.digest)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 pub(super) async fn notify(connection: &mut PgConnection, deployment: &str) -> Result<(), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! The registry's SQL: a start's files, the hosts' leases, and what people see of versions and hosts.
 
-use super::deployment::{NewVersion, insert_version, note_file, notify, raise_revision};
+use super::deployment::{NewVersion, insert_version, notify, raise_revision};
 use super::{Error, OwnerPool};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,6 +82,21 @@ pub async fn enlist(
         tx.commit().await?;
     }
     Ok(enlisted)
+}
+
+/// Notes that the manifest's file is known with this digest.
+pub(super) async fn note_file(
+    connection: &mut sqlx::PgConnection,
+    deployment: &str,
+    file: &NewVersion<'_>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE fnhost.running SET manifest_digest = $3 WHERE deployment = $1 AND component = $2")
+        .bind(deployment)
+        .bind(file.component)
+        .bind(file.digest)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn run_file(
