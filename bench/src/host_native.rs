@@ -6,9 +6,9 @@ use crate::system::Servers;
 use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, role_password};
 use fnhost::db::session::{RolePool, SessionLimits};
-use fnhost::dispatch::Limits;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost::dispatch::{Fixed, Limits};
 use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
@@ -108,7 +108,7 @@ impl Host {
             role: RolePool::new(&trigger.component, options, limits),
             cluster: self.cluster.clone(),
             producer: self.producer.clone(),
-            handler: Arc::new(NativeHandler(Function::of_component(&trigger.component)?)),
+            handlers: Arc::new(Fixed::new(NativeHandler(Function::of_component(&trigger.component)?))),
             status: self.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
         })
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use fnhost::deployment::Slot;
 use fnhost::engine::{ComponentSpec, Engine, EngineOptions};
 use fnhost::http::Server;
 use fnhost::manifest::{Manifest, VariableSources};
@@ -37,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     let engine = Engine::new(EngineOptions::default())?;
     let mut components = BTreeMap::new();
     for spec in ComponentSpec::all(&manifest, &values) {
-        components.insert(spec.id.clone(), engine.load(&spec)?);
+        components.insert(spec.id.clone(), Slot::of(engine.load(&spec)?));
     }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

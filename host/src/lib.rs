@@ -2,7 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map. The short form: [`manifest`] reads `spin.toml`, [`engine`] loads components,
 //! [`capabilities`] are what a component may import, [`kafka`] and [`http`] trigger calls, [`dispatch`] turns a batch of
-//! records into one Postgres transaction, [`db`] holds the SQL, and [`embedded`] runs private servers where no
+//! records into one Postgres transaction, [`deployment`] is which code runs, [`db`] holds the SQL, and [`embedded`] runs private servers where no
 //! addresses are given.
 
 pub mod admin;
@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod causes;
 pub mod cli;
 pub mod db;
+pub mod deployment;
 pub mod dispatch;
 pub mod embedded;
 pub mod engine;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fnhost::deployment::Slot;
 use fnhost::engine::ComponentSpec;
 use fnhost::http::{MAX_REQUEST_BODY_BYTES, Server};
 use fnhost::manifest::Manifest;
@@ -57,7 +58,7 @@ impl App {
 
     async fn start_with(manifest: &str, change: impl FnOnce(&mut ComponentSpec)) -> Self {
         let manifest = Manifest::parse(Path::new("spin.toml"), manifest).unwrap();
-        let components = BTreeMap::from([("guest".to_owned(), load(change))]);
+        let components = BTreeMap::from([("guest".to_owned(), Slot::of(load(change)))]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -31,6 +31,7 @@ pub struct Load {
     accepted: watch::Receiver<usize>,
     workers: JoinSet<anyhow::Result<Vec<Uuid>>>,
     total: usize,
+    failures: Arc<AtomicUsize>,
 }
 
 /// What the workers share.
@@ -40,6 +41,7 @@ struct Plan {
     next: AtomicUsize,
     total: usize,
     accepted: watch::Sender<usize>,
+    failures: Arc<AtomicUsize>,
 }
 
 impl Load {
@@ -53,12 +55,15 @@ impl Load {
             customers.push(Customer::register(client).await?);
         }
         let (sender, accepted) = watch::channel(0);
-        let plan = Arc::new(Plan { customers, seed, next: AtomicUsize::new(0), total, accepted: sender });
+        let failures = Arc::new(AtomicUsize::new(0));
+        let next = AtomicUsize::new(0);
+        let plan =
+            Arc::new(Plan { customers, seed, next, total, accepted: sender, failures: failures.clone() });
         let mut workers = JoinSet::new();
         for _ in 0..CONCURRENCY {
             workers.spawn(plan.clone().work());
         }
-        Ok(Self { accepted, workers, total })
+        Ok(Self { accepted, workers, total, failures })
     }
 
     /// Waits until this many orders are accepted.
@@ -68,6 +73,12 @@ impl Load {
     pub async fn wait_accepted(&mut self, count: usize) -> anyhow::Result<()> {
         self.accepted.wait_for(|accepted| *accepted >= count).await.context("the load ended")?;
         Ok(())
+    }
+
+    /// Requests so far that had no answer or one of 5xx, and were repeated.
+    #[must_use]
+    pub fn failures(&self) -> Arc<AtomicUsize> {
+        self.failures.clone()
     }
 
     /// Waits until all are accepted, and returns their ids.
@@ -113,6 +124,7 @@ impl Plan {
                 Ok(answer) => return answer.json(StatusCode::ACCEPTED),
                 Err(error) => error,
             };
+            self.failures.fetch_add(1, Ordering::Relaxed);
             if Instant::now() >= end {
                 return Err(problem.context(format!("not accepted within {ACCEPT_DEADLINE:?}")));
             }

@@ -98,6 +98,19 @@ impl Fnhost {
         Ok(other)
     }
 
+    /// Runs a command that asks this one at its admin address; answers what it printed.
+    ///
+    /// # Errors
+    /// It failed; the error has what it said.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = tokio::process::Command::new(program()?);
+        command.args(arguments).arg("--admin").arg(address(self.admin)).stdin(Stdio::null());
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "fnhost {}: {said}", arguments.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// How a host is run that works on the servers of this one.
     ///
     /// # Errors

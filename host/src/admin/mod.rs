@@ -1,6 +1,9 @@
-//! The admin address: health, readiness and what waits or died. Never the public one.
+//! The admin address: health, readiness, what runs, and what waits or died. Never the public one.
+
+mod deployment;
 
 use crate::db::{OwnerPool, views};
+use crate::deployment::Deployment;
 use crate::dispatch::status::PartitionStatus;
 use crate::health::Health;
 use crate::metrics::{self, Scrape};
@@ -10,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Records that a list shows where the caller names no limit.
@@ -21,29 +23,14 @@ const LIST_MAX: i64 = 1_000;
 /// What the admin address needs.
 #[derive(Clone)]
 pub struct Admin {
-    /// Deployment name.
-    pub deployment: String,
+    /// What runs.
+    pub deployment: Deployment,
     /// Connections as the owner role.
     pub owner: OwnerPool,
     /// Health, and the triggers with their partitions.
     pub health: Health,
     /// Metrics.
     pub scrape: Scrape,
-    /// Components.
-    pub components: Arc<Vec<ComponentView>>,
-}
-
-/// A component, for people.
-#[derive(Clone, Debug, Serialize)]
-pub struct ComponentView {
-    /// Component id.
-    pub id: String,
-    /// SHA-256 of its file, hex.
-    pub digest: String,
-    /// Serves HTTP.
-    pub http: bool,
-    /// Handles Kafka records.
-    pub kafka: bool,
 }
 
 /// The routes.
@@ -52,10 +39,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .route(
-            "/components",
-            get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }),
-        )
+        .merge(deployment::router())
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
         .route("/dead-letters", get(dead_letters))
@@ -140,21 +124,21 @@ impl ListQuery {
 }
 
 async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failure> {
-    Ok(Json(views::totals(&admin.owner, &admin.deployment).await?))
+    Ok(Json(views::totals(&admin.owner, admin.deployment.id()).await?))
 }
 
 async fn dead_letters(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::dead_letters(&admin.owner, &admin.deployment, query.limit()).await?))
+    Ok(Json(views::dead_letters(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
 async fn parked(
     State(admin): State<Admin>,
     query: Query<ListQuery>,
 ) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::parked(&admin.owner, &admin.deployment, query.limit()).await?))
+    Ok(Json(views::parked(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
 struct Failure(crate::db::Error);

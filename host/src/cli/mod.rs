@@ -6,6 +6,9 @@ mod ground;
 mod migrate;
 mod new;
 mod position;
+mod ps;
+mod remote;
+mod swap;
 mod test;
 pub mod trigger;
 mod triggers;
@@ -50,6 +53,14 @@ enum Command {
     Env(migrate::EnvArgs),
     /// Show or move where a trigger goes on in a partition
     Position(position::PositionArgs),
+    /// Bring a version of a component in while everything runs
+    Swap(swap::SwapArgs),
+    /// Go back to the version of a component before
+    Rollback(swap::RollbackArgs),
+    /// List a component's versions
+    Versions(swap::VersionsArgs),
+    /// Show the hosts of the deployment
+    Ps(ps::PsArgs),
     /// Write a new Kafka function
     New(new::NewArgs),
     /// Run a function on the records of a file, without a broker
@@ -177,6 +188,10 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::Swap(args) => swap::run(args).await,
+            Command::Rollback(args) => swap::roll_back(args).await,
+            Command::Versions(args) => swap::versions(args).await,
+            Command::Ps(args) => ps::run(args).await,
             Command::New(args) => new::run(&args),
             Command::Test(args) => test::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,

@@ -2,12 +2,12 @@
 
 use super::ground::Ground;
 use crate::db::schema;
+use crate::deployment::Slot;
 use crate::dispatch::changes;
 use crate::dispatch::status::Registry;
 use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use crate::dispatch::wasm::WasmHandler;
+use crate::dispatch::wasm::WasmHandlers;
 use crate::dispatch::{self};
-use crate::engine::LoadedComponent;
 use crate::http::Source;
 use crate::kafka;
 use crate::kafka::access::Access;
@@ -35,12 +35,14 @@ pub struct Context<'a> {
     pub ground: &'a Ground,
     /// How Kafka is reached.
     pub access: &'a Access,
-    /// Loaded components by id.
-    pub components: &'a BTreeMap<String, LoadedComponent>,
+    /// The places of the components by id.
+    pub components: &'a BTreeMap<String, Arc<Slot>>,
     /// Where partitions report how they are.
     pub registry: &'a Registry,
     /// Identity of the data directory.
     pub instance: String,
+    /// This process, as in the registry.
+    pub host: Uuid,
 }
 
 /// The running Kafka side.
@@ -65,7 +67,7 @@ impl Triggers {
         let cluster = Cluster::connect(context.access).await?;
         prepare_topics(context.ground, &cluster).await?;
         let mut triggers = Self {
-            host: Uuid::new_v4(),
+            host: context.host,
             cluster,
             producer: Arc::new(Producer::new(context.access)?),
             subscriptions: vec![],
@@ -182,7 +184,7 @@ impl Triggers {
         )
         .await?;
         let status = context.registry.trigger(&trigger.id, &trigger.component, &trigger.group);
-        let identity = &context.instance[..INSTANCE_CHARS.min(context.instance.len())];
+        let identity = short_instance(&context.instance);
         Ok(Subscription {
             id: trigger.id.clone(),
             deployment: ground.deployment().to_string(),
@@ -202,8 +204,8 @@ impl Triggers {
             role: role.clone(),
             cluster: self.cluster.clone(),
             producer: self.producer.clone(),
-            handler: Arc::new(
-                WasmHandler::new(component.clone(), role.clone()).measured(status.metrics.clone()),
+            handlers: Arc::new(
+                WasmHandlers::new(component.clone(), role.clone()).measured(status.metrics.clone()),
             ),
             status,
         })
@@ -236,6 +238,11 @@ impl Triggers {
             tracing::warn!("the producer did not stop cleanly");
         }
     }
+}
+
+/// The part of a data directory's identity that the names of its group members carry, and that the registry knows it by.
+pub fn short_instance(identity: &str) -> &str {
+    identity.get(..INSTANCE_CHARS).unwrap_or(identity)
 }
 
 /// Creates the topics that the manifest declares, and a dead-letter topic beside each one that is consumed.

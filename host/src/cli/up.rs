@@ -3,10 +3,13 @@
 use super::ground::Ground;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs};
-use crate::admin::{self, Admin, ComponentView};
+use crate::admin::{self, Admin};
+use crate::db::hosts::HostEntry;
+use crate::deployment::watch::{self, Watched};
+use crate::deployment::{self, Deployment};
 use crate::dispatch::status::Registry;
 use crate::embedded;
-use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::health::{Health, Stage};
 use crate::http;
 use crate::kafka::{self, access::Access};
@@ -14,13 +17,13 @@ use crate::manifest::route::Route;
 use crate::metrics::Scrape;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
@@ -48,6 +51,9 @@ pub struct UpArgs {
     /// Seconds that requests, batches and messages in hand have to end once the host is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_TIMEOUT.as_secs(), env = "FNHOST_DRAIN_TIMEOUT")]
     drain_timeout: u64,
+    /// Build components whose files change, and bring them in: runs [component.ID.build] when a file of its `watch` changes
+    #[arg(long)]
+    watch: bool,
 }
 
 /// Time in which a host that is told to stop ends what is in hand, where no other is given.
@@ -57,7 +63,8 @@ impl UpArgs {
     /// As Spin's plugin runs: the HTTP address is Spin's.
     pub(super) fn new(app: Application, only: Option<Only>, admin: SocketAddr, kafka: KafkaArgs) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout: DRAIN_TIMEOUT.as_secs() }
+        let drain_timeout = DRAIN_TIMEOUT.as_secs();
+        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout, watch: false }
     }
 }
 
@@ -101,29 +108,29 @@ async fn serve(
     signals: &mut Signals,
     began: Instant,
 ) -> anyhow::Result<()> {
-    let (engine, components) = load(args, ground).await?;
+    let host = Uuid::new_v4();
+    let (engine, deployment) = start_deployment(args, ground, host).await?;
     let registry = Registry::default();
-    let health = Health::new(registry.clone(), components.len(), ground.kafka.is_some(), args.ready_max_lag);
+    let health =
+        Health::new(registry.clone(), deployment.slots().len(), ground.kafka.is_some(), args.ready_max_lag);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     // Until the very end of this function: while everything else drains, it says so.
-    let _admin = serve_admin(admin_listener, ground, &health, engine, &components);
+    let _admin = serve_admin(admin_listener, ground, &health, engine, &deployment);
+    tasks.spawn(deployment.clone().follow(stop.clone()));
+    let watched = if args.watch { Watched::all(&ground.manifest) } else { Vec::new() };
+    tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
-        Some(access) => Some(start_triggers(args, ground, access, &components, &registry).await?),
+        Some(access) => Some(start_triggers(args, ground, access, &deployment, &registry, host).await?),
         None => None,
     };
     let cluster = triggers.as_ref().map(Triggers::cluster);
-    let deployment = ground.deployment().to_string();
-    tasks.spawn(health.clone().probe(ground.owner.clone(), deployment, cluster, stop.clone()));
+    let name = ground.deployment().to_string();
+    tasks.spawn(health.clone().probe(ground.owner.clone(), name, cluster, stop.clone()));
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::push_source);
-        let server = Arc::new(http::Server::new(&ground.manifest, &components, source, stop.clone()));
-        let stopped = stop.clone();
-        tasks.spawn(async move {
-            if let Err(error) = server.serve(listener, stopped).await {
-                tracing::error!(%error, "the HTTP address ended");
-            }
-        });
+        let server = http::Server::new(&ground.manifest, deployment.slots(), source, stop.clone());
+        tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, ground);
     let ready = async {
@@ -149,20 +156,29 @@ async fn serve(
             triggers.stop().await;
         }
         while tasks.join_next().await.is_some() {}
+        deployment.leave().await;
     };
     drain(ended, Duration::from_secs(args.drain_timeout), signals).await;
     lost.map_or(Ok(()), Err)
+}
+
+async fn serve_http(listener: TcpListener, server: http::Server, stop: CancellationToken) {
+    if let Err(error) = Arc::new(server).serve(listener, stop).await {
+        tracing::error!(%error, "the HTTP address ended");
+    }
 }
 
 async fn start_triggers(
     args: &UpArgs,
     ground: &Ground,
     access: &Access,
-    components: &BTreeMap<String, LoadedComponent>,
+    deployment: &Deployment,
     registry: &Registry,
+    host: Uuid,
 ) -> anyhow::Result<Triggers> {
     let instance = embedded::secret(&args.app.data_dir, "instance")?;
-    Triggers::start(&triggers::Context { ground, access, components, registry, instance }).await
+    let components = deployment.slots();
+    Triggers::start(&triggers::Context { ground, access, components, registry, instance, host }).await
 }
 
 /// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
@@ -179,7 +195,7 @@ fn serve_admin(
     ground: &Ground,
     health: &Health,
     engine: Engine,
-    components: &BTreeMap<String, LoadedComponent>,
+    deployment: &Deployment,
 ) -> JoinSet<()> {
     let scrape = Scrape {
         health: health.clone(),
@@ -188,11 +204,10 @@ fn serve_admin(
         owner: ground.owner.clone(),
     };
     let router = admin::router(Admin {
-        deployment: ground.deployment().to_string(),
+        deployment: deployment.clone(),
         owner: ground.owner.clone(),
         health: health.clone(),
         scrape,
-        components: Arc::new(components.values().map(view).collect()),
     });
     let mut task = JoinSet::new();
     task.spawn(async move {
@@ -223,36 +238,36 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<(Engine, BTreeMap<String, LoadedComponent>)> {
+/// Loads what the deployment runs and registers this host.
+async fn start_deployment(
+    args: &UpArgs,
+    ground: &Ground,
+    host: Uuid,
+) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
         ..EngineOptions::default()
     })?;
-    let mut loading = JoinSet::new();
-    for spec in ComponentSpec::all(&ground.manifest, &ground.values) {
-        let engine = engine.clone();
-        loading.spawn_blocking(move || engine.load(&spec));
-    }
-    let mut components = BTreeMap::new();
-    while let Some(loaded) = loading.join_next().await {
-        let component = loaded??;
-        let id = component.id().to_string();
-        let component = match ground.roles.get(&id) {
-            Some(role) => component.with_database(role.clone()),
-            None => component,
-        };
-        components.insert(id, component);
-    }
-    Ok((engine, components))
-}
-
-fn view(component: &LoadedComponent) -> ComponentView {
-    ComponentView {
-        id: component.id().to_string(),
-        digest: component.digest().to_string(),
-        http: component.handles_http(),
-        kafka: component.handles_kafka(),
-    }
+    let identity = embedded::secret(&args.app.data_dir, "instance")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let entry = HostEntry {
+        deployment: ground.deployment().to_owned(),
+        instance: triggers::short_instance(&identity).to_owned(),
+        host,
+        name: if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() },
+        http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
+        admin: args.admin.to_string(),
+        fnhost: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let setup = deployment::Setup {
+        entry,
+        owner: ground.owner.clone(),
+        engine: engine.clone(),
+        specs: ComponentSpec::all(&ground.manifest, &ground.values),
+        roles: ground.roles.clone(),
+        probation: deployment::PROBATION,
+    };
+    Ok((engine, Deployment::start(setup).await?))
 }
 
 /// Where everything is.
@@ -272,7 +287,7 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
         }
     }
     lines.push(format!(
-        "admin    http://{}  /readyz /metrics /components /partitions /dead-letters /parked",
+        "admin    http://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
         args.admin
     ));
     if let Some(kafka) = &ground.kafka {

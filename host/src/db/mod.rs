@@ -2,16 +2,21 @@
 //!
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
-//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
+//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
+//! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
 
 pub mod changes;
+pub mod deployment;
 pub mod fitness;
+pub mod hosts;
 pub mod ownership;
+pub mod parked;
 pub mod relay;
 pub mod schema;
 pub mod scratch;
 pub mod session;
 pub mod store;
+pub mod tally;
 pub mod views;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};

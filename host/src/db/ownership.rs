@@ -2,8 +2,8 @@
 //!
 //! These statements run as the host's own role, outside of any function's session.
 
+use super::parked::{self, Parked};
 use super::{Error, OwnerPool};
-use crate::dispatch::outbox;
 use crate::kafka::TopicPartition;
 use sqlx::Row as _;
 use std::collections::HashMap;
@@ -52,18 +52,6 @@ pub struct Loaded {
     pub unclean: bool,
     /// The record that was announced and never finished, and how often that happened.
     pub announced: Option<(i64, i32)>,
-}
-
-/// A row of `fnhost.parked`.
-pub struct Parked {
-    /// The record, with its headers decoded.
-    pub record: crate::kafka::Record,
-    /// Attempts made.
-    pub attempts: u32,
-    /// Milliseconds since its first attempt; none before it.
-    pub age_ms: Option<i64>,
-    /// Milliseconds until it is due.
-    pub due_in_ms: i64,
 }
 
 /// What became of a COMMIT that got no answer.
@@ -216,7 +204,7 @@ pub async fn load(
     Ok(Loaded {
         watermarks: load_watermarks(pool, trigger, tp).await?,
         unsent: load_unsent(pool, trigger, tp).await?,
-        parked: load_parked(pool, trigger, tp).await?,
+        parked: parked::load(pool, trigger, tp).await?,
         unclean: taken.unclean,
         announced: announced.map(|offset| (offset, announcements)),
         ownership,
@@ -253,37 +241,6 @@ pub(super) async fn load_unsent(
     .fetch_all(pool.pool())
     .await?;
     Ok(rows)
-}
-
-async fn load_parked(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) -> Result<Vec<Parked>, Error> {
-    let rows = sqlx::query(
-        "SELECT \"offset\", timestamp_ms, key, value, headers, attempts,
-                (extract(epoch FROM clock_timestamp() - first_attempt_at) * 1000)::bigint,
-                (extract(epoch FROM next_attempt_at - clock_timestamp()) * 1000)::bigint
-           FROM fnhost.parked WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY \"offset\"",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .fetch_all(pool.pool())
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let headers: Vec<u8> = row.try_get(4)?;
-            Ok(Parked {
-                record: crate::kafka::Record {
-                    offset: row.try_get(0)?,
-                    timestamp_ms: row.try_get(1)?,
-                    key: row.try_get(2)?,
-                    value: row.try_get(3)?,
-                    headers: outbox::decode_headers(&headers)?,
-                },
-                attempts: row.try_get::<i32, _>(5)?.max(0) as u32,
-                age_ms: row.try_get(6)?,
-                due_in_ms: row.try_get(7)?,
-            })
-        })
-        .collect()
 }
 
 /// Looks at the row from a new connection after a COMMIT of `before` got no answer.

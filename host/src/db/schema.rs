@@ -16,6 +16,7 @@ const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
 /// The host's own migrations, oldest first.
 const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "dispatch", include_str!("../../../migrations/fnhost/0001_dispatch.sql")),
+    (2, "deployment", include_str!("../../../migrations/fnhost/0002_deployment.sql")),
     (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
 ];
 
@@ -152,7 +153,7 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
              GRANT USAGE ON SCHEMA {HOST_SCHEMA} TO {role};
-             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.bury TO {role};",
+             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.park_charged, fnhost.bury TO {role};",
             password = literal(function.password),
         ),
     )

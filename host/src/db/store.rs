@@ -28,6 +28,8 @@ pub struct Changes<'a> {
     pub unpark: Vec<i64>,
     /// Records that are dead.
     pub bury: Vec<Bury<'a>>,
+    /// The version that attempts are charged by, see `fnhost.parked`; 0 where there is none.
+    pub version: i64,
 }
 
 /// A record to park.
@@ -127,7 +129,7 @@ async fn park(
     changes: &Changes<'_>,
 ) -> Result<(), sqlx::Error> {
     let columns = Columns::of(changes.park.iter().map(|p| p.record));
-    sqlx::query("SELECT fnhost.park($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
+    sqlx::query("SELECT fnhost.park_charged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
         .bind(ownership.trigger)
         .bind(&ownership.tp.topic)
         .bind(ownership.tp.partition)
@@ -141,6 +143,7 @@ async fn park(
         .bind(changes.park.iter().map(|p| p.delay_ms).collect::<Vec<_>>())
         .bind(changes.park.iter().map(|p| storable(&p.reason)).collect::<Vec<_>>())
         .bind(&changes.unpark)
+        .bind(changes.version)
         .execute(connection)
         .await?;
     Ok(())

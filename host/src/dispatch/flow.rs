@@ -20,15 +20,16 @@ struct Window {
 
 static WINDOW: Mutex<Option<Window>> = Mutex::new(None);
 
-/// Says what `from`, a trigger or a relay, has emitted.
-pub fn committed(from: &str, messages: &[Outgoing<'_>]) {
+/// Says what `from`, a trigger or a relay, has emitted, and by which version.
+pub fn committed(from: &str, version: &str, messages: &[Outgoing<'_>]) {
     if messages.is_empty() || !tracing::enabled!(tracing::Level::INFO) || !may_write() {
         return;
     }
     if messages.len() <= LINES_PER_BATCH_MAX {
         for message in messages {
             let key = message.key.map_or_else(|| "-".into(), String::from_utf8_lossy);
-            tracing::info!("{:<22} {key}  {from} → {}/{}", kind(message), message.topic, message.partition);
+            let (kind, topic, partition) = (kind(message), message.topic, message.partition);
+            tracing::info!(version, "{kind:<22} {key}  {from} → {topic}/{partition}");
         }
         return;
     }
@@ -37,7 +38,7 @@ pub fn committed(from: &str, messages: &[Outgoing<'_>]) {
         *counts.entry((message.topic, kind(message))).or_default() += 1;
     }
     for ((topic, kind), count) in counts {
-        tracing::info!("{kind:<22} {count} events  {from} → {topic}");
+        tracing::info!(version, "{kind:<22} {count} events  {from} → {topic}");
     }
 }
 

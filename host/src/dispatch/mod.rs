@@ -20,7 +20,9 @@ use crate::db::session::SharedTransaction;
 use crate::engine::kafka::{Batch, Reply};
 use crate::engine::printed::Printed;
 use futures::future::BoxFuture;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Reruns of a batch that Postgres asked for (SQLSTATE 40001, 40P01) before its partition backs off.
 pub const CONFLICT_RERUNS_MAX: u32 = 10;
@@ -33,7 +35,7 @@ pub const KILLS_MAX: i32 = 5;
 /// Bytes of keys, values and headers after which a batch takes no further record.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// What a trigger runs on a batch: a component, or native code in a benchmark.
+/// What a trigger runs on a batch: a version of a component, or native code in a benchmark, which has no versions.
 pub trait Handler: Send + Sync + 'static {
     /// Handles `batch` with SQL on `transaction` alone. Neither commits it nor keeps it.
     fn call(
@@ -41,6 +43,24 @@ pub trait Handler: Send + Sync + 'static {
         batch: Batch,
         transaction: SharedTransaction,
     ) -> BoxFuture<'_, Result<Called, CallFailure>>;
+
+    /// Which version this is.
+    fn version(&self) -> VersionId<'_> {
+        VersionId { number: 0, digest: "" }
+    }
+
+    /// Whether it has still to prove itself: no record dies of it meanwhile.
+    fn on_trial(&self) -> bool {
+        false
+    }
+
+    /// Whether it is among the versions that run.
+    fn runs(&self) -> bool {
+        true
+    }
+
+    /// Hears how many records were settled, and how many of them failed.
+    fn settled(&self, _records: usize, _failed: usize) {}
 }
 
 /// What a call gave.
@@ -54,6 +74,47 @@ pub struct Called {
 impl From<Reply> for Called {
     fn from(reply: Reply) -> Self {
         Self { reply, printed: Printed::default() }
+    }
+}
+
+/// A version, for the database and for people.
+#[derive(Clone, Copy, Debug)]
+pub struct VersionId<'a> {
+    /// Row of `fnhost.version`, or 0.
+    pub number: i64,
+    /// The first digits of its digest, or nothing.
+    pub digest: &'a str,
+}
+
+/// Where batches get their handler: one place for each trigger, so that the code behind it can change.
+pub trait Handlers: Send + Sync + 'static {
+    /// The handler of a partition's batch, the `nth` that this host handles of it.
+    fn pick(&self, nth: u64) -> Arc<dyn Handler>;
+
+    /// Changes when a version was rolled back: what its attempts were charged is to be given back.
+    fn withdrawals(&self) -> watch::Receiver<i64>;
+}
+
+/// Always the same handler.
+pub struct Fixed {
+    handler: Arc<dyn Handler>,
+    withdrawals: watch::Sender<i64>,
+}
+
+impl Fixed {
+    /// This one.
+    pub fn new(handler: impl Handler) -> Self {
+        Self { handler: Arc::new(handler), withdrawals: watch::Sender::new(0) }
+    }
+}
+
+impl Handlers for Fixed {
+    fn pick(&self, _nth: u64) -> Arc<dyn Handler> {
+        self.handler.clone()
+    }
+
+    fn withdrawals(&self) -> watch::Receiver<i64> {
+        self.withdrawals.subscribe()
     }
 }
 
@@ -77,4 +138,11 @@ pub struct Limits {
     pub max_attempts: u32,
     /// Time from a record's first attempt until it is a dead letter.
     pub max_age: Duration,
+}
+
+impl Limits {
+    /// These, while a version is on trial: its failures make no dead letters, for they may be the version's and not the record's.
+    pub fn of_trial(self) -> Self {
+        Self { max_attempts: u32::MAX, max_age: Duration::MAX, ..self }
+    }
 }

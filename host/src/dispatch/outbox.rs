@@ -1,13 +1,15 @@
 //! How committed messages stand in `fnhost.outbox`, and headers in `fnhost.parked` and `fnhost.dead`.
 //!
-//! A batch is one value: a format byte, then for each message its target partition (4 bytes), topic, key, value and
-//! headers. Numbers are little endian; a byte string is its length (4 bytes) and its bytes; an absent one has the length
+//! A batch is one value: a format byte, the version that made it (absent where none did), then for each message its target
+//! partition (4 bytes), topic, key, value and headers. Numbers are little endian; a byte string is its length (4 bytes) and its bytes; an absent one has the length
 //! `u32::MAX`. Decoding borrows from the row's bytes.
 
 use crate::engine::kafka::Header;
 
-/// The first byte of every value written here.
+/// The first byte of headers, and of batches that hosts wrote before versions had names.
 const FORMAT: u8 = 1;
+/// The first byte of a batch with its version.
+const FORMAT_VERSIONED: u8 = 2;
 /// Length that stands for "absent".
 const ABSENT: u32 = u32::MAX;
 
@@ -15,6 +17,8 @@ const ABSENT: u32 = u32::MAX;
 pub struct Numbered<'a> {
     /// Number of the first message.
     pub first_seq: i64,
+    /// The version that emitted them, as its short digest; empty where none did, as in a relay.
+    pub version: &'a str,
     /// The messages in their order.
     pub messages: Vec<Outgoing<'a>>,
 }
@@ -61,8 +65,8 @@ impl<'a> From<&'a Header> for HeaderRef<'a> {
 #[error("an encoded value ends early or has an unknown format; it was written by a newer fnhost")]
 pub struct Unreadable;
 
-/// Encodes the messages of a batch.
-pub fn encode(messages: &[Outgoing<'_>]) -> Vec<u8> {
+/// Encodes the messages of a batch and the version that emitted them.
+pub fn encode(version: &str, messages: &[Outgoing<'_>]) -> Vec<u8> {
     let size: usize = messages
         .iter()
         .map(|m| {
@@ -70,8 +74,9 @@ pub fn encode(messages: &[Outgoing<'_>]) -> Vec<u8> {
             24 + m.topic.len() + m.key.map_or(0, <[u8]>::len) + m.value.map_or(0, <[u8]>::len) + headers
         })
         .sum();
-    let mut out = Vec::with_capacity(1 + size);
-    out.push(FORMAT);
+    let mut out = Vec::with_capacity(5 + version.len() + size);
+    out.push(FORMAT_VERSIONED);
+    put(&mut out, (!version.is_empty()).then_some(version.as_bytes()));
     for message in messages {
         out.extend_from_slice(&message.partition.to_le_bytes());
         put(&mut out, Some(message.topic.as_bytes()));
@@ -86,8 +91,15 @@ pub fn encode(messages: &[Outgoing<'_>]) -> Vec<u8> {
 ///
 /// # Errors
 /// The bytes are not such a value.
-pub fn decode(bytes: &[u8]) -> Result<Vec<Outgoing<'_>>, Unreadable> {
-    let mut rest = check_format(bytes)?;
+pub fn decode(first_seq: i64, bytes: &[u8]) -> Result<Numbered<'_>, Unreadable> {
+    let (mut rest, version) = match bytes.split_first() {
+        Some((&FORMAT, rest)) => (rest, ""),
+        Some((&FORMAT_VERSIONED, mut rest)) => {
+            let version = take(&mut rest)?.unwrap_or_default();
+            (rest, std::str::from_utf8(version).map_err(|_| Unreadable)?)
+        }
+        _ => return Err(Unreadable),
+    };
     let mut messages = Vec::new();
     while !rest.is_empty() {
         let (head, tail) = rest.split_at_checked(4).ok_or(Unreadable)?;
@@ -102,7 +114,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Outgoing<'_>>, Unreadable> {
             headers: take_headers(&mut rest)?,
         });
     }
-    Ok(messages)
+    Ok(Numbered { first_seq, version, messages })
 }
 
 /// Encodes a record's headers.
@@ -118,16 +130,9 @@ pub fn encode_headers(headers: &[Header]) -> Vec<u8> {
 /// # Errors
 /// The bytes are not such a value.
 pub fn decode_headers(bytes: &[u8]) -> Result<Vec<Header>, Unreadable> {
-    let mut rest = check_format(bytes)?;
+    let Some((&FORMAT, mut rest)) = bytes.split_first() else { return Err(Unreadable) };
     let headers = take_headers(&mut rest)?;
     Ok(headers.iter().map(|h| Header { name: h.name.to_string(), value: h.value.to_vec() }).collect())
-}
-
-fn check_format(bytes: &[u8]) -> Result<&[u8], Unreadable> {
-    match bytes.split_first() {
-        Some((&FORMAT, rest)) => Ok(rest),
-        _ => Err(Unreadable),
-    }
 }
 
 fn put(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
@@ -185,8 +190,15 @@ mod tests {
             },
             Outgoing { topic: "t", partition: 0, key: None, value: Some(&[0, 255]), headers: vec![] },
         ];
-        assert_eq!(decode(&encode(&messages)).unwrap(), messages);
-        assert_eq!(decode(&encode(&[])).unwrap(), vec![]);
+        for version in ["0123456789ab", ""] {
+            let bytes = encode(version, &messages);
+            let decoded = decode(7, &bytes).unwrap();
+            assert_eq!((decoded.first_seq, decoded.version, decoded.last_seq()), (7, version, 8));
+            assert_eq!(decoded.messages, messages);
+        }
+        assert_eq!(decode(1, &encode("", &[])).unwrap().messages, vec![]);
+        let former = [&[FORMAT], &encode("", &messages)[5..]].concat();
+        assert_eq!(decode(1, &former).unwrap().messages, messages, "as hosts wrote it before");
     }
 
     #[test]
@@ -198,10 +210,10 @@ mod tests {
             value: Some(b"value"),
             headers: vec![],
         };
-        let whole = encode(std::slice::from_ref(&message));
+        let whole = encode("", std::slice::from_ref(&message));
         for end in 0..whole.len() {
-            let cut = decode(&whole[..end]);
-            assert!(if end == 1 { cut.unwrap().is_empty() } else { cut.is_err() }, "cut at {end}");
+            let cut = decode(1, &whole[..end]);
+            assert!(if end == 5 { cut.unwrap().messages.is_empty() } else { cut.is_err() }, "cut at {end}");
         }
         let headers = vec![Header { name: "a".into(), value: vec![1, 2, 3] }];
         let encoded = encode_headers(&headers);

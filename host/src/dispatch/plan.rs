@@ -112,6 +112,15 @@ pub fn judge(
     Ok(verdicts)
 }
 
+/// While a version is on trial its word is not the last: what it rejects is tried again, by it or by another.
+pub fn spare(reply: &mut Reply) {
+    for outcome in &mut reply.outcomes {
+        if let Outcome::Reject(reason) = outcome {
+            *outcome = Outcome::Retry(std::mem::take(reason));
+        }
+    }
+}
+
 /// The verdict on an item whose attempt failed.
 pub fn failed(item: &Item, reason: &str, limits: &Limits) -> Verdict {
     let attempts = item.attempts + 1;
@@ -136,7 +145,7 @@ pub fn split(len: usize, failure: &CallFailure) -> Vec<std::ops::Range<usize>> {
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
-/// Bytes that Kafka adds to a record at most (record and batch framing, the host's two headers).
+/// Bytes that Kafka adds to a record at most (record and batch framing, the host's headers).
 pub const FRAMING_MAX_BYTES: usize = 512;
 
 fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Result<(), String> {

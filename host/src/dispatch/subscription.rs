@@ -2,7 +2,7 @@
 
 use super::backlog::now_ms;
 use super::status::{PartitionStatus, TriggerStatus};
-use super::{Handler, Limits, worker};
+use super::{Handlers, Limits, worker};
 use crate::causes::chain;
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
@@ -58,8 +58,8 @@ pub struct Subscription {
     pub cluster: Arc<Cluster>,
     /// The host's producer.
     pub producer: Arc<Producer>,
-    /// The function.
-    pub handler: Arc<dyn Handler>,
+    /// The function, whatever version of it runs.
+    pub handlers: Arc<dyn Handlers>,
     /// What is known of its partitions.
     pub status: Arc<TriggerStatus>,
 }

@@ -1,40 +1,66 @@
 //! A component as the handler of a trigger.
 
-use super::{CallFailure, Called, FailureClass, Handler};
+use super::{CallFailure, Called, FailureClass, Handler, Handlers, VersionId};
 use crate::capabilities::postgres::{Access, CallPostgres};
 use crate::db::session::{RolePool, SharedTransaction};
-use crate::engine::LoadedComponent;
+use crate::deployment::Slot;
+use crate::deployment::slot::Picked;
+use crate::deployment::tally::{Kind, Outcome};
 use crate::engine::kafka::Batch;
 use crate::metrics::DispatchMetrics;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use std::sync::Arc;
+use tokio::sync::watch;
 
-/// Calls a component's Kafka handler, each batch in a fresh instance.
+/// The versions of a component as handlers of a trigger.
+pub struct WasmHandlers {
+    slot: Arc<Slot>,
+    own: RolePool,
+    metrics: Option<DispatchMetrics>,
+}
+
+impl WasmHandlers {
+    /// Handlers that lend the guest transactions of `own`.
+    pub fn new(slot: Arc<Slot>, own: RolePool) -> Self {
+        Self { slot, own, metrics: None }
+    }
+
+    /// The handlers, measuring their parts of a dispatch there.
+    #[must_use]
+    pub fn measured(self, metrics: DispatchMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+}
+
+impl Handlers for WasmHandlers {
+    fn pick(&self, nth: u64) -> Arc<dyn Handler> {
+        let (own, metrics) = (self.own.clone(), self.metrics.clone());
+        Arc::new(WasmHandler { picked: self.slot.pick_batch(nth), own, metrics })
+    }
+
+    fn withdrawals(&self) -> watch::Receiver<i64> {
+        self.slot.withdrawals()
+    }
+}
+
+/// Calls a version's Kafka handler, each batch in a fresh instance.
 pub struct WasmHandler {
-    component: LoadedComponent,
+    picked: Picked,
     own: RolePool,
     metrics: Option<DispatchMetrics>,
 }
 
 impl WasmHandler {
-    /// A handler that lends the guest transactions of `own`.
-    pub fn new(component: LoadedComponent, own: RolePool) -> Self {
-        Self { component, own, metrics: None }
-    }
-
-    /// The handler, measuring its parts of a dispatch there.
-    #[must_use]
-    pub fn measured(self, metrics: DispatchMetrics) -> Self {
-        Self { metrics: Some(metrics), ..self }
-    }
-
     async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Called, CallFailure> {
         let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
-        let state = self.component.call_state_with(postgres.clone());
-        let (outcome, report) = self.component.call_kafka(state, batch).await;
+        let component = self.picked.component();
+        let state = component.call_state_with(postgres.clone());
+        let (outcome, report) = component.call_kafka(state, batch).await;
         if let Some(metrics) = &self.metrics {
             metrics.called(report.phases());
         }
+        self.picked.count(Kind::Kafka, Outcome::call(!matches!(outcome, Ok(Ok(_))), report.took));
         // From here on the transaction is the host's: a statement that still runs fails the call.
         postgres.close();
         let function =
@@ -71,5 +97,21 @@ impl Handler for WasmHandler {
         transaction: SharedTransaction,
     ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         self.handle(batch, transaction).boxed()
+    }
+
+    fn version(&self) -> VersionId<'_> {
+        VersionId { number: self.picked.number(), digest: self.picked.component().version() }
+    }
+
+    fn on_trial(&self) -> bool {
+        self.picked.on_trial()
+    }
+
+    fn runs(&self) -> bool {
+        self.picked.runs()
+    }
+
+    fn settled(&self, records: usize, failed: usize) {
+        self.picked.count(Kind::Kafka, Outcome::settled(records, failed));
     }
 }

@@ -78,9 +78,11 @@ impl LoadedComponent {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
-        let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(component.id.clone(), call))));
-        let stdout = Output::new(Stream::Stdout, component.id.clone(), call, printed.clone());
-        let stderr = Output::new(Stream::Stderr, component.id.clone(), call, printed.clone());
+        let (id, version) = (&component.id, &component.version);
+        let printed =
+            keep_printed.then(|| Arc::new(Mutex::new(Printed::of(id.clone(), version.clone(), call))));
+        let output = |stream| Output::new(stream, id.clone(), version.clone(), call, printed.clone());
+        let (stdout, stderr) = (output(Stream::Stdout), output(Stream::Stderr));
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout.clone())
             .stderr(stderr.clone())

@@ -143,7 +143,11 @@ impl LoadedComponent {
             match head.take() {
                 // Whoever asked may be gone, and then nobody needs the answer.
                 Some(head) => drop(head.send(Err(error))),
-                None => tracing::warn!(component = self.id(), "{error}, after its response had begun"),
+                None => tracing::warn!(
+                    component = self.id(),
+                    version = self.version(),
+                    "{error}, after its response had begun"
+                ),
             }
         }
         let report = store.into_data().into_report(waited, started.elapsed(), instantiated);

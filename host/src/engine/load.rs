@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
@@ -28,6 +29,8 @@ const HTTP_HANDLER: &str = "wasi:http/handler@0.3.0";
 /// What components of Spin 2 and 3 export in its place; the last number does not matter.
 const HTTP_HANDLER_P2: &str = "wasi:http/incoming-handler@0.2.";
 const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
+/// Characters of a digest that name a version in events and log lines: enough to tell any two, and few bytes a message.
+pub const SHORT_DIGEST_CHARS: usize = 12;
 /// What every WebAssembly file begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
 /// What a core module begins with: the magic, version 1, layer 0.
@@ -96,6 +99,24 @@ pub struct LoadedComponent {
     pub(super) http_places: Option<Arc<Semaphore>>,
     /// The component's own database, as its role.
     pub(super) database: Option<RolePool>,
+    /// Counts its code among what is in memory until the last clone is gone.
+    _resident: Arc<Resident>,
+}
+
+/// Code in memory, counted by its engine.
+struct Resident(Arc<AtomicUsize>);
+
+impl Resident {
+    fn new(counter: &Arc<AtomicUsize>) -> Arc<Self> {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(counter.clone()))
+    }
+}
+
+impl Drop for Resident {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The HTTP handler that a component exports.
@@ -111,6 +132,8 @@ pub(super) enum HttpHandler {
 pub(super) struct Shared {
     pub id: Arc<str>,
     pub digest: String,
+    /// The digest, short.
+    pub version: Arc<str>,
     pub limits: Limits,
     pub environment: Vec<(String, String)>,
     pub variables: Variables,
@@ -130,6 +153,12 @@ impl LoadedComponent {
         self
     }
 
+    /// The component where another version of it ran: what bounds its HTTP calls at a time counts for both.
+    pub fn in_place_of(mut self, other: &Self) -> Self {
+        self.http_places = other.http_places.clone();
+        self
+    }
+
     /// The component's id.
     pub fn id(&self) -> &str {
         &self.shared.id
@@ -138,6 +167,11 @@ impl LoadedComponent {
     /// SHA-256 of its file, in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.shared.digest
+    }
+
+    /// The first [`SHORT_DIGEST_CHARS`] digits: what events and log lines carry.
+    pub fn version(&self) -> &str {
+        short_digest(&self.shared.digest)
     }
 
     /// What one call may use.
@@ -161,20 +195,41 @@ impl LoadedComponent {
     }
 }
 
+/// SHA-256 of a component's file, in hexadecimal digits.
+pub fn digest_of(wasm: &[u8]) -> String {
+    cache::hex(&Sha256::digest(wasm))
+}
+
+/// The first [`SHORT_DIGEST_CHARS`] characters of a digest.
+pub fn short_digest(digest: &str) -> &str {
+    digest.get(..SHORT_DIGEST_CHARS).unwrap_or(digest)
+}
+
 impl Engine {
-    /// Loads a component; blocks for a second or so where it must be compiled first.
+    /// Loads a component from its file; blocks for a second or so where it must be compiled first.
+    ///
+    /// # Errors
+    /// The file cannot be read, or [`Engine::load_bytes`] refuses it.
     pub fn load(&self, spec: &ComponentSpec) -> Result<LoadedComponent, LoadError> {
-        let id = spec.id.clone();
         let bytes = std::fs::read(&spec.source).map_err(|source| LoadError::Read {
-            component: id.clone(),
+            component: spec.id.clone(),
             path: spec.source.clone(),
             source,
         })?;
+        self.load_bytes(spec, &bytes)
+    }
+
+    /// Loads a component from the bytes of its file; the spec's source only names it in messages.
+    ///
+    /// # Errors
+    /// It is no component, does not compile, cannot serve its triggers, or imports what the host does not offer.
+    pub fn load_bytes(&self, spec: &ComponentSpec, bytes: &[u8]) -> Result<LoadedComponent, LoadError> {
+        let id = spec.id.clone();
         if !bytes.starts_with(WASM_MAGIC) {
             return Err(LoadError::NoWebAssembly { component: id, path: spec.source.clone() });
         }
-        let digest = cache::hex(&Sha256::digest(&bytes));
-        let component = self.compile(&id, &digest, &bytes)?;
+        let digest = digest_of(bytes);
+        let component = self.compile(&id, &digest, bytes)?;
         let (http, kafka) = self.handlers(spec, &component)?;
         let ty = component.component_type();
         let uses_postgres = ty.imports(&self.shared.wasm).any(|(name, _)| name.contains("postgres"));
@@ -206,9 +261,11 @@ impl Engine {
             http,
             kafka,
             database: None,
+            _resident: Resident::new(&self.shared.resident),
             http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
             shared: Arc::new(Shared {
                 id: id.into(),
+                version: short_digest(&digest).into(),
                 digest,
                 limits: spec.limits,
                 environment: spec.environment.clone().into_iter().collect(),

@@ -19,6 +19,7 @@ mod ticker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Linker;
@@ -27,7 +28,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 pub use call::{CallReport, CallState};
 pub use error::{CallError, LoadError};
 pub use http::{BodyError, ResponseBody};
-pub use load::{ComponentSpec, LoadedComponent};
+pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
 
 use crate::capabilities::key_value::{MemoryStores, Stores};
 use crate::manifest::MAX_MEMORY_LIMIT_MB;
@@ -91,6 +92,8 @@ struct Shared {
     /// One permit for each call that the pool has room for.
     places: Arc<Semaphore>,
     max_calls: u32,
+    /// Components whose code is in memory.
+    resident: Arc<AtomicUsize>,
     _ticker: Ticker,
 }
 
@@ -106,7 +109,9 @@ impl Engine {
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let max_calls = options.max_calls;
         let key_value = Arc::new(MemoryStores::default());
-        let shared = Shared { wasm, linker, cache, files, key_value, places, max_calls, _ticker: ticker };
+        let resident = Arc::default();
+        let shared =
+            Shared { wasm, linker, cache, files, key_value, places, max_calls, resident, _ticker: ticker };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -125,6 +130,11 @@ impl Engine {
     /// Calls at a time over all components.
     pub fn max_calls(&self) -> usize {
         self.shared.max_calls as usize
+    }
+
+    /// Components whose code is in memory: a version counts until its last call has ended.
+    pub fn resident(&self) -> usize {
+        self.shared.resident.load(Ordering::Relaxed)
     }
 
     /// Calls that could start now without waiting.

@@ -25,6 +25,7 @@ const WRITE_PERMIT_BYTES: usize = 64 << 10;
 pub(super) struct Output {
     stream: Stream,
     component: Arc<str>,
+    version: Arc<str>,
     call: u64,
     buffer: Arc<Mutex<Buffer>>,
     /// Where lines are kept, if they are not written at once; shared by both streams, for their order.
@@ -40,8 +41,14 @@ struct Buffer {
 }
 
 impl Output {
-    pub fn new(stream: Stream, component: Arc<str>, call: u64, kept: Option<Arc<Mutex<Printed>>>) -> Self {
-        Self { stream, component, call, buffer: Arc::default(), kept }
+    pub fn new(
+        stream: Stream,
+        component: Arc<str>,
+        version: Arc<str>,
+        call: u64,
+        kept: Option<Arc<Mutex<Printed>>>,
+    ) -> Self {
+        Self { stream, component, version, call, buffer: Arc::default(), kept }
     }
 
     /// The end of what was printed, an unfinished line included.
@@ -81,7 +88,7 @@ impl Output {
         let text = text.trim_end();
         match &self.kept {
             Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).keep(self.stream, text),
-            None => self.stream.write(&self.component, self.call, text),
+            None => self.stream.write(&self.component, &self.version, self.call, text),
         }
         if self.stream == Stream::Stderr {
             buffer.tail.push_str(text);
@@ -151,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_end_of_stderr() {
-        let output = Output::new(Stream::Stderr, "x".into(), 1, None);
+        let output = Output::new(Stream::Stderr, "x".into(), "0".into(), 1, None);
         output.print(b"first\nsec");
         output.print("ond \u{fc}\nthird".as_bytes());
         assert_eq!(output.tail(), "first\nsecond \u{fc}\nthird");

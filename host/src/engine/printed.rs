@@ -15,10 +15,10 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Writes a line that counts.
-    pub(super) fn write(self, component: &str, call: u64, text: &str) {
+    pub(super) fn write(self, component: &str, version: &str, call: u64, text: &str) {
         match self {
-            Self::Stdout => tracing::info!(target: "fnhost::guest", component, call, "{text}"),
-            Self::Stderr => tracing::warn!(target: "fnhost::guest", component, call, "{text}"),
+            Self::Stdout => tracing::info!(target: "fnhost::guest", component, version, call, "{text}"),
+            Self::Stderr => tracing::warn!(target: "fnhost::guest", component, version, call, "{text}"),
         }
     }
 }
@@ -28,6 +28,7 @@ impl Stream {
 #[derive(Debug, Default)]
 pub struct Printed {
     component: Arc<str>,
+    version: Arc<str>,
     call: u64,
     lines: Vec<(Stream, String)>,
     bytes: usize,
@@ -35,8 +36,8 @@ pub struct Printed {
 }
 
 impl Printed {
-    pub(super) fn of(component: Arc<str>, call: u64) -> Self {
-        Self { component, call, lines: Vec::new(), bytes: 0, left_out: 0 }
+    pub(super) fn of(component: Arc<str>, version: Arc<str>, call: u64) -> Self {
+        Self { component, version, call, lines: Vec::new(), bytes: 0, left_out: 0 }
     }
 
     pub(super) fn keep(&mut self, stream: Stream, line: &str) {
@@ -51,20 +52,21 @@ impl Printed {
     /// Writes the lines: the call's transaction is committed.
     pub fn committed(mut self) {
         for (stream, text) in std::mem::take(&mut self.lines) {
-            stream.write(&self.component, self.call, &text);
+            stream.write(&self.component, &self.version, self.call, &text);
         }
         if self.left_out > 0 {
-            let (lines, component, call) = (self.left_out, &*self.component, self.call);
-            tracing::warn!(target: "fnhost::guest", component, call, "… and {lines} lines more: a call's first {PRINTED_MAX_BYTES} bytes are kept");
+            let (component, version, call) = (&*self.component, &*self.version, self.call);
+            let lines = self.left_out;
+            tracing::warn!(target: "fnhost::guest", component, version, call, "… and {lines} lines more: a call's first {PRINTED_MAX_BYTES} bytes are kept");
         }
     }
 }
 
 impl Drop for Printed {
     fn drop(&mut self) {
-        let (component, call) = (&*self.component, self.call);
+        let (component, version, call) = (&*self.component, &*self.version, self.call);
         for (_, text) in &self.lines {
-            tracing::debug!(target: "fnhost::guest", component, call, rolled_back = true, "{text}");
+            tracing::debug!(target: "fnhost::guest", component, version, call, rolled_back = true, "{text}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -27,7 +27,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{CallError, LoadedComponent, ResponseBody};
+use crate::deployment::Slot;
+use crate::deployment::tally::{Kind, Outcome};
+use crate::engine::{CallError, ResponseBody};
 use crate::manifest::Manifest;
 use crate::manifest::route::Route;
 use crate::metrics::{HttpMetrics, RouteMetrics, Timer};
@@ -68,7 +70,7 @@ pub struct Server {
 
 /// Where a route leads.
 struct Target {
-    component: LoadedComponent,
+    slot: Arc<Slot>,
     metrics: RouteMetrics,
 }
 
@@ -77,17 +79,16 @@ impl Server {
     /// records from `source`, and their streams end at `stop`.
     pub fn new(
         manifest: &Manifest,
-        components: &BTreeMap<String, LoadedComponent>,
+        components: &BTreeMap<String, Arc<Slot>>,
         source: Option<Source>,
         stop: CancellationToken,
     ) -> Self {
         let mut router = Router::default();
         for trigger in &manifest.http {
-            if let (Route::Public(pattern), Some(component)) =
-                (&trigger.route, components.get(&trigger.component))
+            if let (Route::Public(pattern), Some(slot)) = (&trigger.route, components.get(&trigger.component))
             {
-                let metrics = RouteMetrics::new(component.id(), pattern.raw());
-                router.add(pattern.clone(), Target { component: component.clone(), metrics });
+                let metrics = RouteMetrics::new(&trigger.component, pattern.raw());
+                router.add(pattern.clone(), Target { slot: slot.clone(), metrics });
             }
         }
         let push = PushRoutes::new(manifest, source, stop);
@@ -214,20 +215,25 @@ impl Server {
             Ok(headers) => headers,
             Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
         };
-        let component = &target.component;
+        let version = target.slot.pick_request();
+        let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
         let call = state.call();
+        let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
+        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+        let counted = Outcome::call(outcome.is_err(), began.elapsed());
+        version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
         if exceeded.load(Ordering::Acquire) {
             // Whatever the function made of the part that it could read.
             return too_large();
         }
         match outcome {
             Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
-            Err(error) => failure(component.id(), call, &error),
+            Err(error) => failure(component.id(), component.version(), call, &error),
         }
     }
 }
@@ -279,10 +285,10 @@ fn too_large() -> Response<ServerBody> {
 }
 
 /// Logs why a call failed and answers without the reason.
-fn failure(component: &str, call: u64, error: &CallError) -> Response<ServerBody> {
+fn failure(component: &str, version: &str, call: u64, error: &CallError) -> Response<ServerBody> {
     match error {
-        CallError::Trap { backtrace, .. } => tracing::error!(component, call, backtrace, "{error}"),
-        _ => tracing::error!(component, call, "{error}"),
+        CallError::Trap { backtrace, .. } => tracing::error!(component, version, call, backtrace, "{error}"),
+        _ => tracing::error!(component, version, call, "{error}"),
     }
     match error {
         CallError::DeadlineExceeded { .. } => {

@@ -18,6 +18,8 @@ use crate::engine::kafka::Header;
 pub const STREAM_HEADER: &str = "fnhost-stream";
 /// Header with the message's number on its stream, decimal, from 1.
 pub const SEQ_HEADER: &str = "fnhost-seq";
+/// Header with the first digits of the digest of the version that emitted a message.
+pub const VERSION_HEADER: &str = "fnhost-version";
 /// Headers whose names begin with this belong to the host.
 pub const HOST_HEADER_PREFIX: &str = "fnhost-";
 

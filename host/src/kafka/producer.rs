@@ -5,7 +5,7 @@
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
 use super::access::Access;
-use super::{Error, SEQ_HEADER, STREAM_HEADER};
+use super::{Error, SEQ_HEADER, STREAM_HEADER, VERSION_HEADER};
 use crate::dispatch::outbox::{self, Numbered, Unreadable};
 use crate::metrics::{self, KafkaClient, Timer};
 use rdkafka::client::ClientContext;
@@ -210,13 +210,16 @@ impl StreamSender {
         lock(&self.acks.batches).push_back(ack.clone());
         for (i, message) in batch.messages.iter().enumerate() {
             let seq = (batch.first_seq + i as i64).to_string();
-            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 2);
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 3);
             for header in &message.headers {
                 headers = headers.insert(Header { key: header.name, value: Some(header.value) });
             }
             headers = headers
                 .insert(Header { key: STREAM_HEADER, value: Some(self.stream.as_str()) })
                 .insert(Header { key: SEQ_HEADER, value: Some(seq.as_str()) });
+            if !batch.version.is_empty() {
+                headers = headers.insert(Header { key: VERSION_HEADER, value: Some(batch.version) });
+            }
             let mut record = BaseRecord::with_opaque_to(message.topic, ack.clone())
                 .partition(message.partition)
                 .headers(headers);
@@ -234,7 +237,7 @@ impl StreamSender {
     /// As [`StreamSender::send`], or a row cannot be read.
     pub async fn resend(&self, rows: &[(i64, Vec<u8>)]) -> Result<(), NotResent> {
         for (first_seq, bytes) in rows {
-            self.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
+            self.send(&outbox::decode(*first_seq, bytes)?).await?;
         }
         Ok(())
     }

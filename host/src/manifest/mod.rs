@@ -20,7 +20,9 @@ use std::time::Duration;
 
 pub use error::{Error, Place};
 pub use start::Start;
-pub use variables::{ResolvedComponent, Secret, Template, Values, VariableSources};
+pub use variables::{
+    ResolvedComponent, Secret, Template, Values, VariableSources, valid_name as valid_variable_name,
+};
 
 use crate::capabilities::files::Files;
 use route::{Pattern, Route};

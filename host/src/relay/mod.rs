@@ -225,7 +225,7 @@ impl Leader<'_> {
         let changes = Changes {
             position: self.ownership.position,
             emitted: messages.len(),
-            messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
+            messages: (!messages.is_empty()).then(|| outbox::encode("", &messages)),
             acknowledged: self.acknowledged,
             bury: unfit
                 .iter()
@@ -246,9 +246,9 @@ impl Leader<'_> {
         }
         self.ownership = after;
         self.acknowledged = None;
-        flow::committed(&relay.stream, &messages);
+        flow::committed(&relay.stream, "", &messages);
         let emitted = messages.len();
-        self.sender.send(&Numbered { first_seq, messages }).await?;
+        self.sender.send(&Numbered { first_seq, version: "", messages }).await?;
         if taken > 0 {
             self.metrics.relayed(began, taken, emitted);
         }

@@ -9,5 +9,6 @@ mod changes;
 mod failures;
 mod printed;
 mod readiness;
+mod swaps;
 mod takeover;
 mod walls;

@@ -4,7 +4,7 @@
 use crate::world::World;
 
 /// Statements, and what the dead letter says about them.
-const FORBIDDEN: [(&str, &str); 20] = [
+const FORBIDDEN: [(&str, &str); 22] = [
     ("SELECT * FROM other.secret", "permission denied for schema other"),
     ("INSERT INTO other.secret VALUES (1)", "permission denied for schema other"),
     ("SELECT * FROM fnhost.partition", "permission denied for table partition"),
@@ -23,6 +23,11 @@ const FORBIDDEN: [(&str, &str); 20] = [
         "SELECT fnhost.park(1, 'forged', 0, gen_random_uuid(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{0}')",
         "does not own",
     ),
+    (
+        "SELECT fnhost.park_charged(1, 'forged', 0, gen_random_uuid(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{0}', 1)",
+        "does not own",
+    ),
+    ("UPDATE fnhost.running SET current = 1", "permission denied for table running"),
     (
         "SELECT fnhost.bury(1, 'forged', 0, gen_random_uuid(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
         "does not own",

@@ -9,17 +9,17 @@ use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
 use fnhost::db::views;
+use fnhost::deployment::Slot;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::dispatch::wasm::WasmHandlers;
 use fnhost::dispatch::{Limits, changes};
 use fnhost::embedded::{self, Servers};
 use fnhost::kafka::TopicPartition;
 use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
-use fnhost::manifest::hosts::AllowedHosts;
-use fnhost::manifest::{Secret, Start};
+use fnhost::manifest::Start;
 use fnhost_test_postgres::TestPostgres;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -33,12 +33,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
-use crate::support::load;
+use crate::support::engine;
 
 /// Bound of everything that is awaited here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of the guest's calls: short, because some run into it.
-const DEADLINE: Duration = Duration::from_millis(1500);
+pub const DEADLINE: Duration = Duration::from_millis(1500);
 
 /// The log lines of guests, of all tests of this process.
 static PRINTED: Mutex<String> = Mutex::new(String::new());
@@ -121,11 +121,14 @@ pub struct World {
     pub role: String,
     /// How often a host looks for changes that were not announced: never, but where a test wants it.
     pub poll: Duration,
-    topics: Vec<String>,
+    /// The topics' unique names.
+    pub topics: Vec<String>,
     kafka: Arc<Kafka>,
-    postgres: Arc<TestPostgres>,
+    /// The server.
+    pub postgres: Arc<TestPostgres>,
     cluster: Arc<Cluster>,
-    producer: FutureProducer,
+    /// Sends records.
+    pub producer: FutureProducer,
     trigger: i64,
 }
 
@@ -204,16 +207,16 @@ impl World {
 
     /// Starts a host; one with the name of an earlier one takes its place in the group, as after a restart.
     pub async fn host(&self, name: &str, max_attempts: u32) -> Host {
+        let guest = engine().load(&self.spec()).expect("the guest loads");
+        self.host_of(Slot::of(guest), name, max_attempts).await
+    }
+
+    /// As [`World::host`], with what runs in a place that may change.
+    pub async fn host_of(&self, slot: Arc<Slot>, name: &str, max_attempts: u32) -> Host {
         let registry = Registry::default();
         let login = self.postgres.login(&self.role, &self.role);
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
         let pool = RolePool::new("guest", login, limits);
-        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
-        let guest = load(|spec| {
-            spec.limits.deadline = DEADLINE;
-            spec.variables.insert("database_url".to_owned(), Secret::new(url));
-            spec.allowed_hosts = AllowedHosts::default();
-        });
         let group = self.value::<String>("SELECT group_id FROM fnhost.trigger").await;
         let subscription = Subscription {
             id: "trigger".to_owned(),
@@ -230,7 +233,7 @@ impl World {
             role: pool.clone(),
             cluster: self.cluster.clone(),
             producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
-            handler: Arc::new(WasmHandler::new(guest, pool)),
+            handlers: Arc::new(WasmHandlers::new(slot, pool)),
             status: registry.trigger("trigger", "guest", &group),
         };
         let watching = CancellationToken::new();
@@ -307,6 +310,11 @@ impl World {
     pub async fn emitted(&self, index: usize, count: usize) -> Vec<i64> {
         let records = self.read(&out(&self.topics[index]), count).await;
         records.iter().map(|headers| headers["fnhost-seq"].parse().expect("a number")).collect()
+    }
+
+    /// Waits until so many messages were emitted for a topic's records, and answers their headers.
+    pub async fn messages(&self, index: usize, count: usize) -> Vec<BTreeMap<String, String>> {
+        self.read(&out(&self.topics[index]), count).await
     }
 
     /// Waits for so many dead letters of a topic, and answers their headers.

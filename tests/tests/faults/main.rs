@@ -5,6 +5,7 @@
 //! They run one at a time: each wants the whole machine.
 
 mod points;
+mod swaps;
 
 use std::time::Instant;
 use tests::consistency::{assert_consistent, wait_settled};

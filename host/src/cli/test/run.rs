@@ -2,13 +2,15 @@
 
 use super::records::Record;
 use crate::db::session::{RolePool, SharedTransaction, Transaction};
+use crate::deployment::Slot;
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
-use crate::dispatch::wasm::WasmHandler;
-use crate::dispatch::{CallFailure, Called, FailureClass, Handler as _, Limits};
+use crate::dispatch::wasm::WasmHandlers;
+use crate::dispatch::{CallFailure, Called, FailureClass, Handler, Handlers as _, Limits};
 use crate::engine::LoadedComponent;
 use crate::engine::kafka::{Batch, Emit};
 use crate::kafka;
 use crate::manifest::KafkaTrigger;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A message that a topic takes at most: the default `max.message.bytes` of Kafka.
@@ -29,7 +31,7 @@ pub struct Outcome {
 
 /// A trigger with the function that it calls.
 pub struct Trial<'a> {
-    handler: WasmHandler,
+    handler: Arc<dyn Handler>,
     role: RolePool,
     trigger: &'a KafkaTrigger,
     limits: Limits,
@@ -46,7 +48,7 @@ impl<'a> Trial<'a> {
     ) -> Self {
         let KafkaTrigger { max_batch, max_attempts, max_age, .. } = *trigger;
         Self {
-            handler: WasmHandler::new(component, role.clone()),
+            handler: WasmHandlers::new(Slot::of(component), role.clone()).pick(0),
             role,
             trigger,
             limits: Limits { max_batch, max_attempts, max_age },

@@ -12,7 +12,7 @@ use super::parking::Parking;
 use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX};
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
 use crate::causes::chain;
 use crate::db::ownership::{self, Ownership, PARKED_MAX};
 use crate::db::store::Changes;
@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use take_over::take_over;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use work::{Source, Work};
 
@@ -162,6 +163,9 @@ struct Worker<'a> {
     /// Kafka acknowledged messages up to this number, which a store has still to clear.
     acknowledged: Option<i64>,
     care: &'a mut Care,
+    /// Batches taken so far.
+    batches: u64,
+    withdrawals: watch::Receiver<i64>,
 }
 
 impl<'a> Worker<'a> {
@@ -171,6 +175,9 @@ impl<'a> Worker<'a> {
                 return Err(Exit::Stop);
             }
             self.note_acknowledged();
+            if self.version_was_withdrawn() {
+                self.refund().await?;
+            }
             if let Some(work) = self.next_work()? {
                 let began = Instant::now();
                 let full = work.items.len() >= self.subscription.limits.max_batch;
@@ -184,6 +191,17 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// True until [`Worker::refund`] where a version of the function was rolled back.
+    fn version_was_withdrawn(&self) -> bool {
+        self.withdrawals.has_changed().unwrap_or(false)
+    }
+
+    /// The version of the function for the next batch. Kept by the batch alone: an idle partition holds no code in memory.
+    fn pick(&mut self) -> Arc<dyn Handler> {
+        self.batches += 1;
+        self.subscription.handlers.pick(self.batches - 1)
+    }
+
     /// Parked records that are due, else what has arrived.
     fn next_work(&mut self) -> Result<Option<Work>, Exit> {
         let max = self.subscription.limits.max_batch;
@@ -194,6 +212,7 @@ impl<'a> Worker<'a> {
                 end: self.ownership.position,
                 source: Source::Parked,
                 watermarks: HashMap::new(),
+                handler: self.pick(),
             }));
         }
         if self.parking.len() >= PARKED_MAX {
@@ -223,6 +242,7 @@ impl<'a> Worker<'a> {
             end,
             source: Source::Fetched,
             watermarks: HashMap::new(),
+            handler: self.pick(),
         };
         let mut duplicates = 0;
         for record in records {
@@ -263,6 +283,11 @@ impl<'a> Worker<'a> {
                 Err(Exit::TakeOver("an operator changed the partition".into()))
             }
             () = self.assigned.arrived(), if !full => Ok(()),
+            // Its mark is taken off here; the worker has to see it.
+            Ok(()) = self.withdrawals.changed() => {
+                self.withdrawals.mark_changed();
+                Ok(())
+            }
             () = tokio::time::sleep(due) => Ok(()),
             progress = self.sender.progress(), if unacknowledged => Ok(progress?),
             failed = self.sender.failed(), if !unacknowledged => Err(failed.into()),

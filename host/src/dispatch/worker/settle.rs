@@ -35,7 +35,15 @@ impl Worker<'_> {
     /// Settles all items, in parts where the function fails on the whole.
     pub(super) async fn process(&mut self, work: Work) -> Result<(), Exit> {
         let mut parts = vec![work];
-        while let Some(work) = parts.pop() {
+        while let Some(mut work) = parts.pop() {
+            if work.source == Source::Parked && self.version_was_withdrawn() {
+                // They are still parked; with their attempts given back they are taken up again.
+                return Ok(());
+            }
+            if !work.handler.runs() {
+                // The rest of a batch that was split is for what runs now.
+                work.handler = self.subscription.handlers.pick(self.batches);
+            }
             let care = *self.care;
             if matches!(care, Care::Records(_)) && work.items.len() > 1 {
                 parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
@@ -132,7 +140,7 @@ impl Worker<'_> {
 
     /// Charges a failed attempt to the one item of `work`.
     async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
-        let verdict = plan::failed(&work.items[0], &failure.reason, &self.subscription.limits);
+        let verdict = plan::failed(&work.items[0], &failure.reason, &work.limits(&self.subscription.limits));
         match self
             .store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction(), Printed::default())
             .await?
@@ -152,20 +160,24 @@ impl Worker<'_> {
         if calls.is_empty() {
             return Ok((Vec::new(), Vec::new(), Printed::default()));
         }
-        let limits = &self.subscription.limits;
         let items: Vec<&Item> = calls.iter().map(|i| &work.items[*i]).collect();
-        let messages = items.iter().map(|item| message(item, limits)).collect();
+        let messages = items.iter().map(|item| message(item, &self.subscription.limits)).collect();
         let batch =
             Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
-        let Called { reply, printed } =
-            self.subscription.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
-        let verdicts = plan::judge(&items, &reply, limits, &|topic| self.subscription.emit_limit(topic))
-            .map_err(|breach| match breach {
-                Breach::OutOfOrder(early) => CallEnd::OutOfOrder(early),
-                Breach::Malformed(reason) => {
-                    CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
-                }
-            })?;
+        let Called { mut reply, printed } =
+            work.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
+        if work.handler.on_trial() {
+            plan::spare(&mut reply);
+        }
+        let verdicts = plan::judge(&items, &reply, &work.limits(&self.subscription.limits), &|topic| {
+            self.subscription.emit_limit(topic)
+        })
+        .map_err(|breach| match breach {
+            Breach::OutOfOrder(early) => CallEnd::OutOfOrder(early),
+            Breach::Malformed(reason) => {
+                CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
+            }
+        })?;
         Ok((calls.iter().copied().zip(verdicts).collect(), reply.emits, printed))
     }
 
@@ -189,9 +201,11 @@ impl Worker<'_> {
         let mut changes = Changes {
             position: work.end.max(self.ownership.position),
             emitted: messages.len(),
-            messages: (!messages.is_empty()).then(|| outbox::encode(&messages)),
+            messages: (!messages.is_empty())
+                .then(|| outbox::encode(work.handler.version().digest, &messages)),
             watermarks: work.watermarks.clone(),
             acknowledged: self.acknowledged,
+            version: work.handler.version().number,
             ..Changes::default()
         };
         let mut delays = HashMap::new();
@@ -232,11 +246,12 @@ impl Worker<'_> {
         printed.committed();
         self.stored(after);
         self.remember(work, verdicts, &delays);
-        flow::committed(&self.subscription.id, &messages);
+        let version = work.handler.version().digest;
+        flow::committed(&self.subscription.id, version, &messages);
         let metrics = &self.subscription.status.metrics;
         metrics.emitted(messages.len());
         let began = Timer::start();
-        self.sender.send(&Numbered { first_seq, messages }).await?;
+        self.sender.send(&Numbered { first_seq, version, messages }).await?;
         metrics.phase(DispatchPhase::Produce, began);
         Ok(Ok(()))
     }
@@ -295,8 +310,10 @@ impl Worker<'_> {
         for (stream, seq) in &work.watermarks {
             self.watermarks.insert(stream.clone(), *seq);
         }
+        let version = work.handler.version().digest;
         let mut dead = 0;
         let mut failed = 0;
+        let mut behind = 0;
         // In the items' order: what waits behind a record is parked after it.
         let mut verdicts: Vec<_> = verdicts.iter().collect();
         verdicts.sort_by_key(|(i, _)| *i);
@@ -305,21 +322,25 @@ impl Worker<'_> {
             match verdict {
                 Verdict::Retry { attempts, reason } => {
                     failed += 1;
-                    tracing::info!(partition = %self.assigned.tp, offset = item.record.offset, attempts, reason, "record parked for another attempt");
+                    tracing::info!(partition = %self.assigned.tp, offset = item.record.offset, version, attempts, reason, "record parked for another attempt");
                     let delay = delays.get(i).copied().unwrap_or_default();
                     self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
                 }
-                Verdict::Behind => self.parking.park(item.clone(), Duration::ZERO, now),
+                Verdict::Behind => {
+                    behind += 1;
+                    self.parking.park(item.clone(), Duration::ZERO, now);
+                }
                 Verdict::Dead { attempts, reason } => {
                     dead += 1;
                     failed += 1;
-                    tracing::error!(partition = %self.assigned.tp, offset = item.record.offset, attempts, reason, "record is a dead letter");
+                    tracing::error!(partition = %self.assigned.tp, offset = item.record.offset, version, attempts, reason, "record is a dead letter");
                     self.parking.finish(item);
                 }
                 Verdict::Done if work.source == Source::Parked => self.parking.finish(item),
                 Verdict::Done => {}
             }
         }
+        work.handler.settled(work.items.len() - behind, failed);
         Counts::add(&self.status.counts.records, work.items.len());
         Counts::add(&self.status.counts.batches, 1);
         Counts::add(&self.status.counts.dead, dead);

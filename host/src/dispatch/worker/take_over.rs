@@ -3,6 +3,7 @@
 use super::{Care, Exit, Worker};
 use crate::db;
 use crate::db::ownership::{self, Loaded};
+use crate::db::parked::{self, Parked};
 use crate::db::schema::StoredPosition;
 use crate::dispatch::parking::Parking;
 use crate::dispatch::plan::Item;
@@ -12,6 +13,7 @@ use crate::kafka::consumer::Assigned;
 use crate::kafka::producer::StreamSender;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Takes a partition over: proves the membership, raises the epoch, and only then reads what to go on from.
 pub(super) async fn take_over<'a>(
@@ -31,13 +33,19 @@ pub(super) async fn take_over<'a>(
     let taken =
         ownership::raise_epoch(&subscription.owner, subscription.trigger, &assigned.tp, subscription.host)
             .await?;
-    let loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
+    let withdrawals = subscription.handlers.withdrawals();
+    let mut loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
+    if !loaded.parked.is_empty()
+        && let Some(rows) = parked::refund(&subscription.owner, &loaded.ownership).await?
+    {
+        loaded.parked = rows;
+    }
     if !first || loaded.ownership.position < assigned.position {
         assigned.refetch(loaded.ownership.position).await?;
     }
     let sender = subscription.producer.open(&subscription.stream(&assigned.tp))?;
     sender.resend(&loaded.unsent).await?;
-    let worker = Worker::new(subscription, assigned, status, sender, &loaded, care);
+    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, care);
     status.set(State::Owned);
     Ok(worker)
 }
@@ -76,22 +84,29 @@ async fn check_position(
     Ok(())
 }
 
+/// The memory of parked records.
+fn parking(rows: &[Parked]) -> Parking {
+    let now = Instant::now();
+    let mut parking = Parking::default();
+    for parked in rows {
+        let age = Duration::from_millis(parked.age_ms.unwrap_or(0).max(0) as u64);
+        let item = Item { record: parked.record.clone(), attempts: parked.attempts, age };
+        parking.park(item, Duration::from_millis(parked.due_in_ms.max(0) as u64), now);
+    }
+    parking
+}
+
 impl<'a> Worker<'a> {
     fn new(
         subscription: &'a Subscription,
         assigned: &'a Assigned,
         status: &'a PartitionStatus,
         sender: StreamSender,
+        withdrawals: watch::Receiver<i64>,
         loaded: &Loaded,
         care: &'a mut Care,
     ) -> Self {
-        let now = Instant::now();
-        let mut parking = Parking::default();
-        for parked in &loaded.parked {
-            let age = Duration::from_millis(parked.age_ms.unwrap_or(0).max(0) as u64);
-            let item = Item { record: parked.record.clone(), attempts: parked.attempts, age };
-            parking.park(item, Duration::from_millis(parked.due_in_ms.max(0) as u64), now);
-        }
+        let parking = parking(&loaded.parked);
         if loaded.announced.is_some() {
             *care = Care::Records(subscription.limits.max_batch);
         } else if loaded.unclean && *care == Care::None {
@@ -109,6 +124,22 @@ impl<'a> Worker<'a> {
             parking,
             acknowledged: None,
             care,
+            batches: 0,
+            withdrawals,
         }
+    }
+
+    /// Gives attempts under a version that was rolled back since to the records that wait, which are due now.
+    pub(super) async fn refund(&mut self) -> Result<(), Exit> {
+        self.withdrawals.mark_unchanged();
+        if self.parking.is_empty() {
+            return Ok(());
+        }
+        if let Some(rows) = parked::refund(&self.subscription.owner, &self.ownership).await? {
+            tracing::info!(partition = %self.assigned.tp, "a version was rolled back: its failed attempts do not count");
+            self.parking = parking(&rows);
+            self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }

@@ -1,9 +1,10 @@
 //! What a worker settles in one transaction.
 
-use crate::dispatch::Limits;
 use crate::dispatch::plan::Item;
+use crate::dispatch::{Handler, Limits};
 use crate::engine::kafka::Message;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Items to settle in one transaction, and the position after them.
 pub(super) struct Work {
@@ -12,6 +13,8 @@ pub(super) struct Work {
     pub source: Source,
     /// Watermarks that these items raise.
     pub watermarks: HashMap<String, i64>,
+    /// The version that handles them: one for the whole batch, unless it is rolled back meanwhile.
+    pub handler: Arc<dyn Handler>,
 }
 
 /// Where items come from.
@@ -22,10 +25,15 @@ pub(super) enum Source {
 }
 
 impl Work {
+    /// The trigger's limits; while the version is on trial no record dies of it.
+    pub fn limits(&self, limits: &Limits) -> Limits {
+        if self.handler.on_trial() { limits.clone().of_trial() } else { limits.clone() }
+    }
+
     /// The items in parts, last first, each with the position after it and the watermarks it raises.
     pub fn divide(self, ranges: &dyn Fn(usize) -> Vec<std::ops::Range<usize>>) -> Vec<Work> {
         let ranges = ranges(self.items.len());
-        let (end, source) = (self.end, self.source);
+        let (end, source, handler) = (self.end, self.source, self.handler);
         let last = ranges.len().saturating_sub(1);
         let mut items = self.items.into_iter();
         let mut parts: Vec<Work> = ranges
@@ -45,6 +53,7 @@ impl Work {
                     items,
                     source,
                     watermarks,
+                    handler: handler.clone(),
                 }
             })
             .collect();

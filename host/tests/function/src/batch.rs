@@ -2,8 +2,8 @@
 
 use super::Function;
 use fnhost::db::session::{SharedTransaction, Transaction};
+use fnhost::dispatch::CallFailure;
 use fnhost::dispatch::plan::{self, Item};
-use fnhost::dispatch::{CallFailure, Handler as _};
 use fnhost::engine::kafka::{Batch, Header, Message, Reply};
 use fnhost::kafka::Record;
 use kit::event::Event;

@@ -13,8 +13,9 @@ pub use http::{Answer, Call, bearer};
 use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
-use fnhost::dispatch::Limits;
-use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::deployment::Slot;
+use fnhost::dispatch::wasm::WasmHandlers;
+use fnhost::dispatch::{Handler, Handlers as _, Limits};
 use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost::manifest::{KafkaTrigger, Manifest, Secret, VariableSources};
 use fnhost_test_postgres::TestPostgres;
@@ -29,7 +30,7 @@ const ROLE_CONNECTIONS: usize = 8;
 /// A function and its database.
 pub struct Function {
     component: LoadedComponent,
-    handler: WasmHandler,
+    handler: Arc<dyn Handler>,
     role: RolePool,
     trigger: Option<KafkaTrigger>,
     /// The superuser's, for looking and for preparing.
@@ -71,7 +72,7 @@ impl Function {
         // Compiling is work, and other calls go on meanwhile.
         let component = tokio::task::spawn_blocking(move || engine().load(&spec)).await.expect("no panic");
         let component = component.unwrap_or_else(|error| panic!("{error}")).with_database(role.clone());
-        let handler = WasmHandler::new(component.clone(), role.clone());
+        let handler = WasmHandlers::new(Slot::of(component.clone()), role.clone()).pick(0);
         let trigger = manifest.kafka.iter().find(|trigger| trigger.component == name).cloned();
         Self { component, handler, role, trigger, database, _postgres: postgres }
     }

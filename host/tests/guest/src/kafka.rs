@@ -1,5 +1,5 @@
 //! The Kafka handler: the value of a message names the behaviour. `done` is done, and `write` is done, writes a row and
-//! emits a message; the first message with another value decides for the whole batch.
+//! emits a message, `unlucky` does the same unless the variable `mood` is `bad`, and then panics; the first message with another value decides for the whole batch.
 
 wit_bindgen::generate!({
     path: "../../../wit/kafka",
@@ -18,7 +18,10 @@ struct Handler;
 impl Guest for Handler {
     async fn handle(batch: Batch) -> Result<Reply, Error> {
         let behaviours: Vec<String> = batch.messages.iter().map(behaviour).collect();
-        let odd = behaviours.iter().position(|name| !matches!(name.as_str(), "done" | "write"));
+        if behaviours.iter().any(|name| name == "unlucky") && bad_mood().await {
+            panic!("in a bad mood");
+        }
+        let odd = behaviours.iter().position(|name| !matches!(name.as_str(), "done" | "write" | "unlucky"));
         let odd = odd.unwrap_or_default();
         let behaviour = behaviours.get(odd).map_or("done", String::as_str);
         misbehave(behaviour);
@@ -66,10 +69,19 @@ fn behaviour(message: &Message) -> String {
     String::from_utf8_lossy(message.value.as_deref().unwrap_or_default()).into_owned()
 }
 
+async fn bad_mood() -> bool {
+    spin_sdk::variables::get("mood").await.is_ok_and(|mood| mood == "bad")
+}
+
 /// A row and a message for each record that asks for them.
 async fn write(batch: &Batch, behaviours: &[String]) -> Result<Vec<Emit>, Error> {
     let mut emits = Vec::new();
-    for (at, message) in batch.messages.iter().enumerate().filter(|(at, _)| behaviours[*at] == "write") {
+    for (at, message) in batch
+        .messages
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| matches!(behaviours[*at].as_str(), "write" | "unlucky"))
+    {
         let statement =
             format!("INSERT INTO effect (topic, record) VALUES ('{}', {})", batch.topic, message.offset);
         execute(&statement).await.map_err(|reason| Error { reason, message: None })?;

@@ -1,0 +1,71 @@
+//! Asks a running fnhost at its admin address.
+
+use anyhow::Context as _;
+use axum::http::{Method, Request, Response, StatusCode, header};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Longest wait for an answer: a swap compiles, and waits until all hosts run the version.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Where a running fnhost is asked.
+#[derive(Args, Debug, Clone)]
+pub struct Remote {
+    /// Admin address of a running fnhost; any of the deployment's
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
+    admin: String,
+}
+
+impl Remote {
+    /// Reads `path`.
+    ///
+    /// # Errors
+    /// There is no answer, or it is an error.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Sends JSON to `path`.
+    ///
+    /// # Errors
+    /// As [`Remote::get`].
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> anyhow::Result<T> {
+        self.ask(Method::POST, path, body.to_string().into()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.admin)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.send(request));
+        let (status, body) = answered.await.with_context(|| format!("no answer from {}", self.admin))??;
+        if !status.is_success() {
+            anyhow::bail!("{}", String::from_utf8_lossy(&body).trim_end());
+        }
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{} answered something else than fnhost does", self.admin))
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let cure = || {
+            format!("no fnhost answers at {}: pass its admin address with --admin (FNHOST_ADMIN)", self.admin)
+        };
+        let stream = TcpStream::connect(&self.admin).await.with_context(cure)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(cure)?;
+        let connection = tokio::spawn(connection);
+        let (head, body) = Response::into_parts(sender.send_request(request).await.with_context(cure)?);
+        let body = body.collect().await?.to_bytes();
+        connection.abort();
+        Ok((head.status, body))
+    }
+}

@@ -1,0 +1,158 @@
+//! `fnhost swap`, `fnhost rollback` and `fnhost versions`.
+
+use super::remote::Remote;
+use crate::db::hosts::VersionView;
+use crate::engine::{digest_of, short_digest};
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Brings a version of a component in, on all hosts, without a pause. Without --canary it gets everything at once, and goes
+/// back by itself where too much of it fails in its first minute.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost swap order target/functions/order.wasm
+  fnhost swap order target/functions/order.wasm --canary 10% --for 300
+  fnhost swap order https://example.com/order.wasm --sha256 5f70bf18a08660…
+  fnhost swap order --sha256 5f70bf18a08660…            an earlier version, see: fnhost versions order
+  fnhost swap order order.wasm --variable gateway_url=https://pay.example.com")]
+pub struct SwapArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// Component id
+    component: String,
+    /// Its new WebAssembly file, or a URL from which the host fetches it; without it an earlier version by its --sha256
+    #[arg(value_name = "FILE|URL", required_unless_present = "sha256")]
+    source: Option<String>,
+    /// SHA-256 that the code must have
+    #[arg(long, value_name = "HEX")]
+    sha256: Option<String>,
+    /// Try it on this part of the batches and requests first, for example 10%
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    canary: Option<u32>,
+    /// Seconds to try it for
+    #[arg(long = "for", value_name = "SECONDS", requires = "canary")]
+    canary_s: Option<u64>,
+    /// A variable's value from this version on, kept with it; may be repeated
+    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
+    /// Forget the values that earlier swaps gave to variables
+    #[arg(long)]
+    clear_variables: bool,
+}
+
+/// Goes back to the version before, or drops the canary. What failed under the version that goes is tried again.
+#[derive(Args, Debug)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// Component id
+    component: String,
+}
+
+/// Lists the versions of a component that are kept.
+#[derive(Args, Debug)]
+pub struct VersionsArgs {
+    #[command(flatten)]
+    remote: Remote,
+    /// Component id
+    component: String,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    component: String,
+    version: i64,
+    digest: String,
+    behind: Vec<String>,
+}
+
+fn percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    number.ok().filter(|percent| (1..=99).contains(percent)).ok_or("give 1% to 99%".to_owned())
+}
+
+/// Brings a version in and says when it runs.
+pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
+    let mut offer = json!({
+        "canary_percent": args.canary, "canary_s": args.canary_s, "clear_variables": args.clear_variables,
+        "variables": variables(&args.variables)?, "sha256": args.sha256,
+    });
+    match &args.source {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            anyhow::ensure!(
+                args.sha256.is_some(),
+                "pass --sha256 with a URL, so that nobody else decides what runs"
+            );
+            offer["url"] = json!(url);
+        }
+        Some(path) => {
+            let wasm = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+            offer["sha256"] = json!(args.sha256.unwrap_or_else(|| digest_of(&wasm)));
+            offer["origin"] = json!(path);
+            offer["wasm"] = json!(BASE64_STANDARD.encode(wasm));
+        }
+        None => {}
+    }
+    let path = format!("/components/{}/versions", args.component);
+    let changed: Changed = args.remote.post(&path, &offer).await?;
+    let Changed { component, version, digest, behind } = changed;
+    let how = match args.canary {
+        Some(percent) => format!("is tried on {percent}%"),
+        None => "runs".to_owned(),
+    };
+    println!("{component}: version {version} ({}) {how}", short_digest(&digest));
+    say_behind(&behind);
+    Ok(())
+}
+
+/// Goes back and says to what.
+pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
+    let path = format!("/components/{}/rollback", args.component);
+    let changed: Changed = args.remote.post(&path, &Value::Null).await?;
+    let Changed { component, version, digest, behind } = changed;
+    println!("{component}: version {version} is rolled back, {} runs", short_digest(&digest));
+    say_behind(&behind);
+    Ok(())
+}
+
+/// Prints the versions.
+pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
+    let path = format!("/components/{}/versions", args.component);
+    let versions: Vec<VersionView> = args.remote.get(&path).await?;
+    println!(
+        "{:>7}  {:64}  {:24}  {:11}  {:>9}  {:>7}  ORIGIN",
+        "VERSION", "DIGEST", "SINCE", "STATE", "HANDLED", "ERRORS"
+    );
+    for v in versions {
+        let trial = if v.on_trial { "*" } else { "" };
+        let mut origin = v.origin;
+        if !v.variables.is_empty() {
+            origin += &format!(" with {}", v.variables.join(", "));
+        }
+        if let Some(reason) = v.reason {
+            origin += &format!(": {reason}");
+        }
+        let state = format!("{}{trial}", v.state);
+        println!(
+            "{:>7}  {:64}  {:24}  {state:11}  {:>9}  {:>7}  {origin}",
+            v.version, v.digest, v.since, v.handled, v.errors
+        );
+    }
+    Ok(())
+}
+
+fn variables(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
+    // What was typed may be a value without its name, and values may be secret.
+    given.iter().map(|text| text.split_once('=').context("--variable takes NAME=VALUE")).collect()
+}
+
+fn say_behind(behind: &[String]) {
+    if !behind.is_empty() {
+        eprintln!("these hosts do not run it yet, see their logs: {}", behind.join(", "));
+    }
+}
