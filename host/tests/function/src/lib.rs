@@ -172,7 +172,9 @@ fn spec(
             "database_host" => format!("127.0.0.1:{}", postgres.port()),
             "token_public_keys" => http::PUBLIC_KEYS.to_owned(),
             "token_private_key" => http::PRIVATE_KEY.to_owned(),
-            _ => url.clone(),
+            name if name.ends_with("_database_url") => url.clone(),
+            // What the manifest gives.
+            _ => continue,
         };
         sources.host.insert(variable.clone(), Secret::new(value));
     }
