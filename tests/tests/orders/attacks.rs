@@ -151,7 +151,7 @@ fn misplaced(good: &str, ours: &SigningKey) -> Result<Vec<(String, String)>> {
         ("not yet valid", "nbf", json!(now + 600)),
         ("foreign issuer", "iss", json!("https://elsewhere.example")),
         ("foreign audience", "aud", json!("elsewhere")),
-        ("foreign audiences", "aud", json!(["elsewhere", "nowhere"])),
+        ("several audiences, ours among them", "aud", json!(["elsewhere", claims["aud"]])),
         ("no expiry", "exp", Value::Null),
         ("no start", "nbf", Value::Null),
         ("no issuer", "iss", Value::Null),
@@ -191,7 +191,6 @@ async fn no_other_token_than_ours_opens_any_door() -> Outcome {
     let (header, claims) = (decoded(head)?, decoded(payload)?);
     for good in [
         token(&header, &claims, ed25519(&ours)),
-        token(&header, &with(&claims, "aud", json!(["elsewhere", claims["aud"]])), ed25519(&ours)),
         token(&header, &with(&claims, "nbf", now()? + CLOCK_LEEWAY_SECONDS - 2), ed25519(&ours)),
     ] {
         let me: Value = Customer { token: good, ..ada.clone() }
@@ -329,7 +328,7 @@ async fn after_a_rotation_old_tokens_are_good_until_the_overlap_ends() -> Outcom
         let published: Value = client.get("/.well-known/jwks.json").await?.json(StatusCode::OK)?;
         let published: Vec<&Value> =
             published["keys"].as_array().context("keys")?.iter().map(|key| &key["kid"]).collect();
-        let [.., previous, newest] = &tokens[..] else { anyhow::bail!("two tokens at least").into() };
+        let [.., previous, newest] = &tokens[..] else { panic!("two tokens at least") };
         assert_eq!(
             published,
             [&kid(newest)?, &kid(previous)?],

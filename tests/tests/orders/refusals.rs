@@ -5,7 +5,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tests::client::{Answer, Client};
-use tests::customer::{Customer, NewOrder};
+use tests::customer::Customer;
 use tests::outcome::Outcome;
 use tests::system::Fnhost;
 
@@ -104,6 +104,7 @@ async fn orders_that_cannot_be_are_refused_by_field() -> Outcome {
     for (what, body, status, field) in [
         ("no body", json!(null), 422, "body"),
         ("no object", json!("order"), 422, "body"),
+        ("the fields by position", json!([line("TEA-250G", 1), "tok_ok"]), 422, "body"),
         ("no items", json!({ "payment_token": "tok_ok" }), 422, "items"),
         ("no payment token", json!({ "items": line("TEA-250G", 1) }), 422, "payment_token"),
         ("items of another type", order(json!("TEA-250G")), 422, "items"),
