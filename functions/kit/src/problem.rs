@@ -3,7 +3,6 @@
 use crate::http::Response;
 use crate::sql::SqlError;
 use serde::Serialize;
-use std::borrow::Cow;
 
 /// A refusal or a failure, as `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,7 +20,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     #[serde(skip)]
-    header: Option<(&'static str, Cow<'static, str>)>,
+    header: Option<(&'static str, Box<str>)>,
 }
 
 impl Problem {
@@ -113,7 +112,7 @@ impl Problem {
             "Too many attempts",
             format!("try again in {seconds} s"),
         );
-        Self { header: Some(("retry-after", seconds.to_string().into())), ..problem }
+        Self { header: Some(("retry-after", seconds.to_string().into_boxed_str())), ..problem }
     }
 
     /// 500: the fault is ours; `cause` goes to the log and nowhere else.
@@ -161,7 +160,7 @@ impl From<Problem> for Response {
         let response =
             Self::json(problem.status, &problem).with_header("content-type", "application/problem+json");
         match problem.header {
-            Some((name, value)) => response.with_header(name, value),
+            Some((name, value)) => response.with_header(name, value.into_string()),
             None => response,
         }
     }
