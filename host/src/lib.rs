@@ -15,5 +15,7 @@ pub mod embedded;
 pub mod engine;
 pub mod http;
 pub mod kafka;
+pub mod leader;
 pub mod manifest;
 pub mod relay;
+pub mod schedule;

@@ -6,6 +6,7 @@
 
 pub mod ownership;
 pub mod relay;
+pub mod schedule;
 pub mod schema;
 pub mod session;
 pub mod store;

@@ -4,6 +4,7 @@
 //! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers, and
 //! [`status`] is what the admin address shows of them.
 
+pub mod commit;
 pub mod flow;
 pub mod outbox;
 pub mod parking;
