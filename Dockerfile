@@ -1,9 +1,9 @@
 # fnhost with the order system's functions, for docker-compose.yml and clusters: Kafka and Postgres run elsewhere.
 
 FROM rust:1.95.0-slim-bookworm AS build
-# librdkafka is built with ./configure and make.
+# librdkafka is built with ./configure and make, and with OpenSSL for TLS and SCRAM.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends build-essential \
+ && apt-get install -y --no-install-recommends build-essential libssl-dev pkg-config \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY rust-toolchain.toml .
@@ -21,7 +21,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 FROM debian:12.12-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home fnhost \
  && install -d -o fnhost /var/lib/fnhost

@@ -9,6 +9,7 @@ use fnhost::db::session::{RolePool, SessionLimits};
 use fnhost::dispatch::Limits;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
 use fnhost::manifest::{KafkaTrigger, Manifest};
@@ -39,8 +40,9 @@ struct Host {
 pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let manifest = Manifest::load(manifest)?;
     let owner = OwnerPool::connect(PgConnectOptions::from_str(&servers.database)?).await?;
-    let cluster = Cluster::connect(&servers.kafka).await?;
-    let producer = Arc::new(Producer::new(&servers.kafka)?);
+    let access = Access::plain(&servers.kafka);
+    let cluster = Cluster::connect(&access).await?;
+    let producer = Arc::new(Producer::new(&access)?);
     let host = Host {
         manifest,
         servers,
@@ -54,7 +56,7 @@ pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let mut running = Vec::new();
     for trigger in &host.manifest.kafka {
         let subscription = Arc::new(host.subscription(trigger).await?);
-        running.push(Running::start(subscription, &host.servers.kafka).await?);
+        running.push(Running::start(subscription, &access).await?);
     }
     tokio::signal::ctrl_c().await?;
     tokio::task::spawn_blocking(move || {

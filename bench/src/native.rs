@@ -2,7 +2,7 @@
 
 use fnhost::capabilities::postgres::{FailureClass, SqlFailure};
 use fnhost::db::session::SharedTransaction;
-use fnhost::dispatch::{CallFailure, Handler};
+use fnhost::dispatch::{CallFailure, Called, Handler};
 use fnhost::engine::kafka as wit;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -65,15 +65,15 @@ impl Handler for NativeHandler {
         &self,
         batch: wit::Batch,
         transaction: SharedTransaction,
-    ) -> BoxFuture<'_, Result<wit::Reply, CallFailure>> {
+    ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         async move {
             let database = Dispatched { transaction, failure: Mutex::new(None) };
             let batch = Batch::decode(batch.messages.into_iter().map(message).collect());
             match self.0.handle(&database, batch).await {
-                Ok(reply) => Ok(wit::Reply {
+                Ok(reply) => Ok(Called::from(wit::Reply {
                     outcomes: reply.outcomes.into_iter().map(outcome).collect(),
                     emits: reply.emits.into_iter().map(emit).collect(),
-                }),
+                })),
                 Err(failure) => Err(CallFailure {
                     class: database.failure_class(),
                     reason: failure.reason,

@@ -4,7 +4,8 @@ use crate::database::Database;
 use crate::kafka;
 use crate::system::Fnhost;
 use crate::wait::{Look, until};
-use sqlx::Row as _;
+use anyhow::Context as _;
+use sqlx::{PgConnection, Row as _};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -178,23 +179,42 @@ async fn lag(brokers: &str, db: &Database) -> anyhow::Result<i64> {
     ends.await?
 }
 
+/// The rules, as they are named in a report.
+pub fn rules() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|(rule, _)| *rule)
+}
+
+/// Holds what every function keeps against what the others keep: each violated rule, with how often it is and its first violations.
+///
+/// # Errors
+/// A rule cannot be checked.
+pub async fn violations(connection: &mut PgConnection) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let mut violated = BTreeMap::new();
+    for (rule, violations) in RULES {
+        let sql = format!("SELECT v, count(*) OVER () FROM ({violations}) AS found (v) LIMIT {SHOWN_MAX}");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
+        let mut report = String::new();
+        for row in rows.with_context(|| format!("the rule {rule:?} cannot be checked"))? {
+            let (text, count): (Option<String>, i64) = (row.get(0), row.get(1));
+            if report.is_empty() {
+                report = format!("violated {count} times: {rule}\n");
+            }
+            report += &format!("    {}\n", text.unwrap_or_default());
+        }
+        if !report.is_empty() {
+            violated.insert(rule, report);
+        }
+    }
+    Ok(violated)
+}
+
 /// Holds what every function keeps against what the others keep.
 ///
 /// # Panics
 /// A rule is violated; all violated rules are named, each with its first violations.
 pub async fn assert_consistent(db: &Database) {
-    let mut report = String::new();
-    for (rule, violations) in RULES {
-        let sql = format!("SELECT v, count(*) OVER () FROM ({violations}) AS found (v) LIMIT {SHOWN_MAX}");
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&db.pool).await;
-        let rows = rows.unwrap_or_else(|error| panic!("the rule {rule:?} cannot be checked: {error}"));
-        for (index, row) in rows.iter().enumerate() {
-            let (text, count): (Option<String>, i64) = (row.get(0), row.get(1));
-            if index == 0 {
-                report += &format!("violated {count} times: {rule}\n");
-            }
-            report += &format!("    {}\n", text.unwrap_or_default());
-        }
-    }
+    let mut connection = db.pool.acquire().await.expect("the database answers");
+    let violated = violations(&mut connection).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let report: String = violated.into_values().collect();
     assert!(report.is_empty(), "the system is not consistent:\n{report}");
 }

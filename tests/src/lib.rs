@@ -17,5 +17,6 @@ pub mod keys;
 pub mod load;
 pub mod outcome;
 mod process;
+pub mod secured;
 pub mod system;
 pub mod wait;

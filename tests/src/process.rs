@@ -116,6 +116,21 @@ pub(crate) fn wait_for_servers(data_dir: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Kills the one server of `data_dir` that has `argument` on its command line.
+///
+/// # Errors
+/// There is not exactly one.
+pub(crate) fn kill_server(data_dir: &Path, argument: &str) -> anyhow::Result<()> {
+    let has_argument = |pid: &Pid| {
+        let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    };
+    let found: Vec<Pid> = servers_of(data_dir).into_iter().filter(has_argument).collect();
+    let [pid] = found[..] else { anyhow::bail!("{found:?} have the argument {argument}") };
+    kill_process(pid, Signal::KILL)?;
+    Ok(())
+}
+
 /// The processes that were started with a path below `data_dir` as an argument, and are no fnhost.
 pub(crate) fn servers_of(data_dir: &Path) -> Vec<Pid> {
     let needle = data_dir.as_os_str().as_encoded_bytes();

@@ -28,10 +28,11 @@ pub const MAX_ATTEMPTS: u32 = 6;
 /// Ports that are tried: neither in Linux's ephemeral range nor where fnhost looks for those of its servers.
 const PORTS: std::ops::Range<u16> = 12_000..20_000;
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 8] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
     "FNHOST_KAFKA",
+    "FNHOST_KAFKA_CONFIG",
     "FNHOST_DATABASE",
     "FNHOST_DATA_DIR",
     "FNHOST_MANIFEST",
@@ -249,6 +250,14 @@ impl Fnhost {
     pub fn kill(&mut self) -> anyhow::Result<()> {
         process::kill(&mut self.child.take().context("it is not running")?)?;
         Ok(())
+    }
+
+    /// `kill -9` of its private Kafka alone. A frozen fnhost does not start it again before it is thawed.
+    ///
+    /// # Errors
+    /// It has none that runs.
+    pub fn kill_kafka(&self) -> anyhow::Result<()> {
+        process::kill_server(&self.data_dir(), "kafka.Kafka")
     }
 
     /// Stops it where it stands, locks and connections in hand.
@@ -495,7 +504,7 @@ fn address(port: u16) -> String {
 }
 
 /// A port that nobody listens on, and that no other caller in this process was given.
-fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let len = PORTS.end - PORTS.start;
     // Test processes that run at the same time begin at different places.

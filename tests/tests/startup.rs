@@ -124,3 +124,26 @@ async fn a_data_directory_that_another_one_runs_on() -> Outcome {
     drop(first);
     Ok(())
 }
+
+/// Two hosts with one name would take the partitions from each other for ever; the newer one keeps them.
+#[tokio::test]
+async fn a_data_directory_that_was_copied() -> Outcome {
+    let servers = Fnhost::start(Setup::default()).await?;
+    let mut older = servers.join().await?;
+    let mut newer = Fnhost::new(servers.setup_of_joining()?)?;
+    let name = "secrets/instance";
+    std::fs::create_dir(newer.data_dir().join("secrets")).map_err(anyhow::Error::from)?;
+    std::fs::copy(older.data_dir().join(name), newer.data_dir().join(name)).map_err(anyhow::Error::from)?;
+    newer.spawn()?;
+    let status = older.wait_end().await?;
+    let log = older.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let message = log.lines().find(|line| line.starts_with("fnhost: ")).unwrap_or_default();
+    for part in ["another fnhost has taken this one's place", "--data-dir", name] {
+        assert!(message.contains(part), "{part:?} is not in the message:\n{log}");
+    }
+    newer.wait_ready().await?;
+    let ready = servers.admin()?.get("/readyz").await?;
+    assert_eq!(ready.status, http::StatusCode::OK, "{ready}");
+    Ok(())
+}

@@ -9,6 +9,7 @@ use crate::manifest::{Manifest, Secret, Values, VariableSources};
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr as _;
 
 /// Connections of one function's role per host.
@@ -64,7 +65,10 @@ impl Ground {
         let servers = embedded::start(options).await?;
         let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
         let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
-        match Self::prepare_database(app, &manifest, sources, &url, rotate).await {
+        let target =
+            Target::new(app, &url).map(|target| target.by_socket(servers.database_socket.as_deref()));
+        let prepared = async { Self::prepare_database(app, &manifest, sources, target?, rotate).await };
+        match prepared.await {
             Ok((owner, roles, values)) => Ok(Self { manifest, values, servers, kafka, owner, roles }),
             Err(error) => {
                 servers.stop().await;
@@ -77,10 +81,9 @@ impl Ground {
         app: &Application,
         manifest: &Manifest,
         sources: VariableSources,
-        url: &str,
+        target: Target,
         rotate: bool,
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
-        let target = Target::new(app, url)?;
         let logins = target.logins(manifest);
         let values = manifest.resolve(&with_host_values(manifest, sources, &target.address, &logins))?;
         let owner = target.connect().await?;
@@ -88,7 +91,7 @@ impl Ground {
         if app.database.is_none() {
             seed(&owner, manifest).await?;
         }
-        let roles = roles(manifest, &values, &logins)?;
+        let roles = roles(manifest, &values, &logins, &target)?;
         Ok((owner, roles, values))
     }
 
@@ -148,6 +151,24 @@ impl Target {
             options,
             secret,
         })
+    }
+
+    /// The same database by its Unix socket, for whoever connects from this host; functions see its address.
+    fn by_socket(mut self, folder: Option<&Path>) -> Self {
+        if let Some(folder) = folder {
+            self.options = self.options.socket(folder);
+        }
+        self
+    }
+
+    /// A login at this database by its socket; one elsewhere as it is.
+    fn nearest(&self, options: PgConnectOptions) -> PgConnectOptions {
+        let here =
+            (options.get_host(), options.get_port()) == (self.options.get_host(), self.options.get_port());
+        match self.options.get_socket() {
+            Some(folder) if here => options.socket(folder),
+            _ => options,
+        }
     }
 
     async fn connect(&self) -> anyhow::Result<OwnerPool> {
@@ -261,6 +282,7 @@ fn roles(
     manifest: &Manifest,
     values: &Values,
     logins: &[Login],
+    target: &Target,
 ) -> anyhow::Result<BTreeMap<String, RolePool>> {
     let mut roles = BTreeMap::new();
     for login in logins {
@@ -269,6 +291,7 @@ fn roles(
         let url = values.application.get(&database.url_variable).map_or(login.url.as_str(), Secret::expose);
         let options = PgConnectOptions::from_str(url)
             .with_context(|| format!("variable {} is not a database URL", database.url_variable))?;
+        let options = target.nearest(options);
         let limits =
             SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
         roles.insert(login.component.clone(), RolePool::new(&login.component, options, limits));

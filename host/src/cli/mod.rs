@@ -6,7 +6,9 @@ mod position;
 mod triggers;
 mod up;
 
+use crate::kafka::access::{Properties, VARIABLE_PREFIX};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Runs WebAssembly functions on Kafka records and HTTP requests, with effects exactly once in Postgres.
@@ -62,6 +64,34 @@ pub struct Application {
     /// Secret from which the passwords of the functions' roles are derived; the database URL's password where none is given
     #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
     pub role_secret: Option<String>,
+}
+
+/// Where Kafka is and how it is reached.
+#[derive(Args, Debug, Clone)]
+pub struct KafkaArgs {
+    /// Bootstrap addresses of Kafka; without it a private one in the data directory
+    #[arg(long = "kafka", value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
+    pub addresses: Option<String>,
+    /// Properties of librdkafka for the given Kafka, one `name=value` a line: TLS, logins (security.protocol, sasl.*, ssl.*)
+    #[arg(long = "kafka-config", value_name = "FILE", env = "FNHOST_KAFKA_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+impl KafkaArgs {
+    /// The properties of the file and of the environment.
+    ///
+    /// # Errors
+    /// One of them is wrong or refused, or they are for the private Kafka, which takes none.
+    pub fn properties(&self) -> anyhow::Result<Properties> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let properties = Properties::read(self.config.as_deref(), std::env::vars_os().filter_map(text))?;
+        anyhow::ensure!(
+            properties.is_empty() || self.addresses.is_some(),
+            "properties (--kafka-config, {VARIABLE_PREFIX}…) are for a Kafka that is given with --kafka (FNHOST_KAFKA)"
+        );
+        Ok(properties)
+    }
 }
 
 impl Cli {

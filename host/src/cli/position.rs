@@ -1,9 +1,10 @@
 //! `fnhost position`: the way out where a partition stopped because its stored position does not fit the log.
 
-use super::Application;
 use super::ground::Beside;
+use super::{Application, KafkaArgs};
 use crate::db::views;
 use crate::kafka::TopicPartition;
+use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::manifest::Start;
 use anyhow::Context as _;
@@ -16,9 +17,8 @@ use clap::Args;
 pub struct PositionArgs {
     #[command(flatten)]
     app: Application,
-    /// Bootstrap addresses of Kafka; without it that of the fnhost on the data directory
-    #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
-    kafka: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     /// Trigger id
     #[arg(long, value_name = "ID")]
     trigger: String,
@@ -47,8 +47,9 @@ pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
 }
 
 async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition) -> anyhow::Result<()> {
-    let kafka = args.kafka.as_ref().or(beside.kafka.as_ref()).context("pass --kafka (FNHOST_KAFKA)")?;
-    let cluster = Cluster::connect(kafka).await?;
+    let given = args.kafka.addresses.as_ref().or(beside.kafka.as_ref());
+    let brokers = given.context("pass --kafka (FNHOST_KAFKA)")?;
+    let cluster = Cluster::connect(&Access::new(brokers, args.kafka.properties()?)).await?;
     let position = match args.to.parse::<i64>() {
         Ok(offset) => offset,
         Err(_) => cluster.resolve_start(tp, args.to.parse::<Start>().map_err(anyhow::Error::msg)?).await?,

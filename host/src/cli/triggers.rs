@@ -2,11 +2,14 @@
 
 use super::ground::Ground;
 use crate::db::schema;
+use crate::dispatch::changes;
 use crate::dispatch::status::Registry;
 use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use crate::dispatch::wasm::WasmHandler;
 use crate::dispatch::{self};
 use crate::engine::LoadedComponent;
+use crate::kafka;
+use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::Producer;
 use crate::manifest::KafkaTrigger;
@@ -14,6 +17,7 @@ use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
 use crate::schedule::{self, Schedule};
 use anyhow::Context as _;
+use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -27,8 +31,8 @@ const INSTANCE_CHARS: usize = 16;
 pub struct Context<'a> {
     /// The prepared ground.
     pub ground: &'a Ground,
-    /// Bootstrap addresses of Kafka.
-    pub brokers: &'a str,
+    /// How Kafka is reached.
+    pub access: &'a Access,
     /// Loaded components by id.
     pub components: &'a BTreeMap<String, LoadedComponent>,
     /// Where partitions report how they are.
@@ -55,12 +59,12 @@ impl Triggers {
     /// # Errors
     /// The first thing that could not be started; nothing stays running.
     pub async fn start(context: &Context<'_>) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect(context.brokers).await?;
+        let cluster = Cluster::connect(context.access).await?;
         prepare_topics(context.ground, &cluster).await?;
         let mut triggers = Self {
             host: Uuid::new_v4(),
             cluster,
-            producer: Arc::new(Producer::new(context.brokers)?),
+            producer: Arc::new(Producer::new(context.access)?),
             subscriptions: vec![],
             relays: JoinSet::new(),
             stop_relays: CancellationToken::new(),
@@ -77,12 +81,20 @@ impl Triggers {
 
     async fn start_all(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
         self.relays.spawn(self.cluster.clone().keep_fresh(self.stop_relays.clone()));
+        let (owner, registry) = (context.ground.owner.clone(), context.registry.clone());
+        self.relays.spawn(changes::watch(
+            owner,
+            self.host,
+            registry,
+            changes::POLL_INTERVAL,
+            self.stop_relays.clone(),
+        ));
         self.start_relays(context.ground).await?;
         self.start_schedules(context).await?;
         for trigger in &context.ground.manifest.kafka {
             let subscription = self.subscription(context, trigger).await?;
             self.known.push(subscription.trigger);
-            let running = Running::start(Arc::new(subscription), context.brokers).await?;
+            let running = Running::start(Arc::new(subscription), context.access).await?;
             self.subscriptions.push(Arc::new(running));
         }
         let orphans = Orphans {
@@ -203,6 +215,14 @@ impl Triggers {
             handler: Arc::new(WasmHandler::new(component.clone(), role.clone())),
             status: context.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
         })
+    }
+
+    /// Waits until another process that runs under this host's name has taken its place; going on would only take it back.
+    pub async fn fenced(&self) -> kafka::Error {
+        let fenced = self.subscriptions.iter().map(|subscription| subscription.fenced().boxed());
+        // An empty selection is not allowed, and a host without subscriptions is never fenced.
+        let never = std::future::pending().boxed();
+        futures::future::select_all(fenced.chain([never])).await.0
     }
 
     /// Finishes what is in hand: first the partitions, then the relays, then what was sent is waited for.

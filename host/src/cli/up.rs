@@ -1,13 +1,14 @@
 //! `fnhost up`: starts everything, says where it is, and drains on Ctrl-C.
 
-use super::Application;
 use super::ground::Ground;
 use super::triggers::{self, Triggers};
+use super::{Application, KafkaArgs};
 use crate::admin::{self, Admin, ComponentView};
 use crate::dispatch::status::Registry;
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use crate::http;
+use crate::kafka::access::Access;
 use crate::manifest::route::Route;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -34,9 +35,8 @@ pub struct UpArgs {
     /// Address for health and inspection; keep it on loopback
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
-    /// Bootstrap addresses of Kafka; without it a private one is run
-    #[arg(long, value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
-    kafka: Option<String>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +54,18 @@ enum Only {
 pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
+    let properties = args.kafka.properties()?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
     let admin_listener = bind(args.admin, "--admin").await?;
     let mut signals = Signals::new()?;
     let mut ground = tokio::select! {
-        ground = Ground::prepare(&args.app, args.kafka.as_deref(), with_kafka, false) => ground?,
+        ground = Ground::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false) => ground?,
         () = signals.stop() => return Ok(()),
     };
-    let outcome = serve(&args, &mut ground, http_listener, admin_listener, &mut signals, began).await;
+    let access = ground.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
+    let outcome = serve(&args, &mut ground, access, http_listener, admin_listener, &mut signals, began).await;
     ground.close().await;
     outcome
 }
@@ -71,6 +73,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
 async fn serve(
     args: &UpArgs,
     ground: &mut Ground,
+    access: Option<Access>,
     http_listener: Option<TcpListener>,
     admin_listener: TcpListener,
     signals: &mut Signals,
@@ -96,11 +99,11 @@ async fn serve(
             tracing::error!(%error, "the admin address ended");
         }
     });
-    let mut triggers = match &ground.kafka {
-        Some(brokers) => {
+    let mut triggers = match &access {
+        Some(access) => {
             let context = triggers::Context {
                 ground,
-                brokers,
+                access,
                 components: &components,
                 registry: &registry,
                 instance: embedded::secret(&args.app.data_dir, "instance")?,
@@ -129,10 +132,17 @@ async fn serve(
         println!("{greeting}");
         std::future::pending::<()>().await;
     };
-    let lost = tokio::select! {
+    let fenced = async {
+        match &triggers {
+            Some(triggers) => triggers.fenced().await,
+            None => std::future::pending().await,
+        }
+    };
+    let lost: Option<anyhow::Error> = tokio::select! {
         () = ready => None,
         () = signals.stop() => None,
-        lost = ground.servers.watch() => Some(lost),
+        lost = ground.servers.watch() => Some(lost.into()),
+        fenced = fenced => Some(fenced.into()),
     };
     tracing::info!("draining; a second Ctrl-C stops at once");
     started.store(false, Ordering::Release);
@@ -147,7 +157,7 @@ async fn serve(
         () = drain => {}
         () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
     }
-    lost.map_or(Ok(()), |error| Err(error.into()))
+    lost.map_or(Ok(()), Err)
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

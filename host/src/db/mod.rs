@@ -2,8 +2,9 @@
 //!
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
-//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`views`] is what the admin address shows.
+//! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
 
+pub mod changes;
 pub mod ownership;
 pub mod relay;
 pub mod schedule;

@@ -16,7 +16,8 @@ const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
 /// The host's own migrations, oldest first.
 const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "dispatch", include_str!("../../../migrations/fnhost/0001_dispatch.sql")),
-    (2, "schedule", include_str!("../../../migrations/fnhost/0002_schedule.sql")),
+    (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
+    (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
 ];
 
 /// A function's place in the database.

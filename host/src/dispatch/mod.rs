@@ -1,9 +1,10 @@
 //! Turns a batch of records into one Postgres transaction: effects exactly once.
 //!
 //! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
-//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers, and
-//! [`status`] is what the admin address shows of them.
+//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers,
+//! [`changes`] wakes them when an operator changed something, and [`status`] is what the admin address shows of them.
 
+pub mod changes;
 pub mod commit;
 pub mod flow;
 pub mod outbox;
@@ -17,6 +18,7 @@ pub mod worker;
 pub use crate::capabilities::postgres::FailureClass;
 use crate::db::session::SharedTransaction;
 use crate::engine::kafka::{Batch, Reply};
+use crate::engine::printed::Printed;
 use futures::future::BoxFuture;
 use std::time::Duration;
 
@@ -34,8 +36,25 @@ pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a trigger runs on a batch: a component, or native code in a benchmark.
 pub trait Handler: Send + Sync + 'static {
     /// Handles `batch` with SQL on `transaction` alone. Neither commits it nor keeps it.
-    fn call(&self, batch: Batch, transaction: SharedTransaction)
-    -> BoxFuture<'_, Result<Reply, CallFailure>>;
+    fn call(
+        &self,
+        batch: Batch,
+        transaction: SharedTransaction,
+    ) -> BoxFuture<'_, Result<Called, CallFailure>>;
+}
+
+/// What a call gave.
+pub struct Called {
+    /// What became of the records, and what to emit.
+    pub reply: Reply,
+    /// What to write to the log once the call's transaction is committed.
+    pub printed: Printed,
+}
+
+impl From<Reply> for Called {
+    fn from(reply: Reply) -> Self {
+        Self { reply, printed: Printed::default() }
+    }
 }
 
 /// Why a call gave no reply; all it wrote is to be rolled back.

@@ -47,6 +47,8 @@ pub struct PartitionStatus {
     pub parked: AtomicU64,
     /// Records that became dead letters.
     pub dead: AtomicU64,
+    /// The row's version as this host last heard of it.
+    version: watch::Sender<i64>,
     changed: watch::Sender<()>,
 }
 
@@ -72,6 +74,13 @@ impl PartitionStatus {
     /// The state.
     pub fn state(&self) -> State {
         lock(&self.state).clone()
+    }
+
+    /// Waits until the row's version is above `known`: somebody changed the partition from outside.
+    pub async fn version_above(&self, known: i64) {
+        let mut version = self.version.subscribe();
+        // The sender lives as long as `self`.
+        let _ = version.wait_for(|version| *version > known).await;
     }
 
     /// Adds to a counter.
@@ -107,6 +116,7 @@ impl TriggerStatus {
             failed_attempts: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            version: watch::Sender::new(0),
             changed: self.changed.clone(),
         });
         lock(&self.partitions).insert(tp.clone(), status.clone());
@@ -162,6 +172,15 @@ impl Registry {
         });
         lock(&self.triggers).push(trigger.clone());
         trigger
+    }
+
+    /// The row of a trigger's partition has this version now.
+    pub fn set_version(&self, trigger: &str, tp: &TopicPartition, version: i64) {
+        for trigger in self.triggers().iter().filter(|t| t.id == trigger) {
+            if let Some(partition) = lock(&trigger.partitions).get(tp) {
+                partition.version.send_replace(version);
+            }
+        }
     }
 
     /// All triggers.

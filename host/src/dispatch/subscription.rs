@@ -4,10 +4,11 @@ use super::status::{PartitionStatus, TriggerStatus};
 use super::{Handler, Limits, worker};
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
-use crate::kafka::TopicPartition;
+use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::consumer::{Assigned, Assignments, GroupConsumer, Membership};
 use crate::kafka::producer::Producer;
+use crate::kafka::{self, TopicPartition};
 use crate::manifest::Start;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -121,7 +122,9 @@ pub fn dead_letter_topic(topic: &str) -> String {
 
 /// A running subscription.
 pub struct Running {
+    subscription: Arc<Subscription>,
     consumer: Mutex<GroupConsumer>,
+    fenced: CancellationToken,
 }
 
 impl Running {
@@ -129,17 +132,30 @@ impl Running {
     ///
     /// # Errors
     /// Positions could not be stored, or the consumer could not be made.
-    pub async fn start(subscription: Arc<Subscription>, brokers: &str) -> anyhow::Result<Self> {
+    pub async fn start(subscription: Arc<Subscription>, access: &Access) -> anyhow::Result<Self> {
         subscription.fix_positions().await?;
         let membership = Membership {
-            brokers: brokers.to_string(),
+            access: access.clone(),
             group: subscription.group.clone(),
             instance: subscription.instance.clone(),
             topics: subscription.topics.clone(),
         };
-        let workers = Workers { subscription, runtime: Handle::current(), running: Mutex::default() };
+        let fenced = CancellationToken::new();
+        let workers = Workers {
+            subscription: subscription.clone(),
+            runtime: Handle::current(),
+            running: Mutex::default(),
+            fenced: fenced.clone(),
+        };
         let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
-        Ok(Self { consumer: Mutex::new(consumer) })
+        Ok(Self { subscription, consumer: Mutex::new(consumer), fenced })
+    }
+
+    /// Waits until another process that runs under the name of this one has taken its place in the group, which is final.
+    pub async fn fenced(&self) -> kafka::Error {
+        self.fenced.cancelled().await;
+        let (group, instance) = (self.subscription.group.clone(), self.subscription.instance.clone());
+        kafka::Error::Fenced { group, instance }
     }
 
     /// Finishes the batches in hand and leaves the group. Blocks.
@@ -152,6 +168,7 @@ struct Workers {
     subscription: Arc<Subscription>,
     runtime: Handle,
     running: Mutex<HashMap<TopicPartition, Worker>>,
+    fenced: CancellationToken,
 }
 
 struct Worker {
@@ -223,6 +240,10 @@ impl Assignments for Workers {
 
     fn joined(&self) {
         self.subscription.status.set_joined();
+    }
+
+    fn fenced(&self) {
+        self.fenced.cancel();
     }
 
     fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)> {

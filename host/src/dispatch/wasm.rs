@@ -1,10 +1,10 @@
 //! A component as the handler of a trigger.
 
-use super::{CallFailure, FailureClass, Handler};
+use super::{CallFailure, Called, FailureClass, Handler};
 use crate::capabilities::postgres::{Access, CallPostgres};
 use crate::db::session::{RolePool, SharedTransaction};
 use crate::engine::LoadedComponent;
-use crate::engine::kafka::{Batch, Reply};
+use crate::engine::kafka::Batch;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -20,10 +20,10 @@ impl WasmHandler {
         Self { component, own }
     }
 
-    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Reply, CallFailure> {
+    async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Called, CallFailure> {
         let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
         let state = self.component.call_state_with(postgres.clone());
-        let (outcome, _report) = self.component.call_kafka(state, batch).await;
+        let (outcome, report) = self.component.call_kafka(state, batch).await;
         // From here on the transaction is the host's: a statement that still runs fails the call.
         postgres.close();
         let function =
@@ -32,7 +32,7 @@ impl WasmHandler {
             Ok(Ok(_)) if postgres.in_flight() => {
                 function("the function replied while a statement of its still ran".into(), None)
             }
-            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed }),
             Ok(Err(error)) => function(error.reason, error.message),
             Err(error) => function(error.to_string(), None),
         };
@@ -58,7 +58,7 @@ impl Handler for WasmHandler {
         &self,
         batch: Batch,
         transaction: SharedTransaction,
-    ) -> BoxFuture<'_, Result<Reply, CallFailure>> {
+    ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         self.handle(batch, transaction).boxed()
     }
 }

@@ -81,6 +81,11 @@ impl Installation {
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
+
+    /// Java, and the folder of jars.
+    pub(super) fn into_parts(self) -> (PathBuf, PathBuf) {
+        (self.java, self.jars)
+    }
 }
 
 fn find_jars() -> Result<PathBuf, Error> {

@@ -69,6 +69,14 @@ impl Options {
     }
 }
 
+/// The installed Java and the folder of Kafka's jars, for a Kafka that is run in another way than [`start`] does.
+///
+/// # Errors
+/// One of them is missing; the message names the cure.
+pub fn find_kafka() -> Result<(PathBuf, PathBuf), Error> {
+    kafka::Installation::find().map(kafka::Installation::into_parts)
+}
+
 /// The running servers. Dropping this stops them too, but only [`Servers::stop`] waits for their end.
 #[derive(Debug)]
 pub struct Servers {
@@ -76,6 +84,8 @@ pub struct Servers {
     pub kafka: Option<String>,
     /// URL of the database `fnhost` as its superuser, password included.
     pub database_url: Option<String>,
+    /// Folder of that database's Unix socket, where its path is short enough for one.
+    pub database_socket: Option<PathBuf>,
     stop: watch::Sender<bool>,
     lost: mpsc::Receiver<Error>,
     ended: oneshot::Receiver<()>,
@@ -125,13 +135,15 @@ pub async fn start(options: Options) -> Result<Servers, Error> {
         })
         .map_err(Error::io("start the supervisor's thread"))?;
     let addresses = is_ready.await.map_err(|_| Error::SupervisorEnded)??;
-    Ok(Servers { kafka: addresses.kafka, database_url: addresses.database_url, stop, lost: is_lost, ended })
+    let Addresses { kafka, database_url, database_socket } = addresses;
+    Ok(Servers { kafka, database_url, database_socket, stop, lost: is_lost, ended })
 }
 
 #[derive(Debug)]
 struct Addresses {
     kafka: Option<String>,
     database_url: Option<String>,
+    database_socket: Option<PathBuf>,
 }
 
 /// The supervisor: starts both servers, keeps them running, and stops them when told or when nobody listens any more.
@@ -147,7 +159,7 @@ async fn supervise(
         // The caller gave up. The thread ends with this function, and the kernel stops what was started.
         () = ready.closed() => return,
     };
-    let (_directory, postgres, kafka) = match started {
+    let Launched { directory: _directory, postgres, database_socket, kafka } = match started {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -157,6 +169,7 @@ async fn supervise(
     let addresses = Addresses {
         kafka: kafka.as_ref().map(|server| server.address.clone()),
         database_url: postgres.as_ref().map(|server| server.address.clone()),
+        database_socket,
     };
     // Where nobody listens any more, `stop` is closed as well and both loops end at once.
     let _ = ready.send(Ok(addresses));
@@ -171,8 +184,16 @@ async fn supervise(
     tokio::join!(keep(postgres), keep(kafka), until_told);
 }
 
+/// What runs on a directory.
+struct Launched {
+    directory: DataDir,
+    postgres: Option<Server>,
+    database_socket: Option<PathBuf>,
+    kafka: Option<Server>,
+}
+
 /// Takes the directory and brings up both servers at the same time.
-async fn launch(options: &Options) -> Result<(DataDir, Option<Server>, Option<Server>), Error> {
+async fn launch(options: &Options) -> Result<Launched, Error> {
     let directory = DataDir::open(&options.data_dir)?;
     // Both are looked for before either is started, so that one message names everything that is missing.
     let postgres = options.postgres.then(|| postgres::Installation::find(&directory));
@@ -194,5 +215,7 @@ async fn launch(options: &Options) -> Result<(DataDir, Option<Server>, Option<Se
         }
     };
     let (postgres, kafka) = tokio::try_join!(postgres, kafka)?;
-    Ok((directory, postgres, kafka))
+    let (postgres, database_socket) =
+        postgres.map_or((None, None), |(server, socket)| (Some(server), socket));
+    Ok(Launched { directory, postgres, database_socket, kafka })
 }

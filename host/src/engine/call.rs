@@ -1,7 +1,7 @@
 //! One call: its state, its store and its report.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::Store;
@@ -13,7 +13,8 @@ use super::LoadedComponent;
 use super::error::CallError;
 use super::limiter::MemoryLimiter;
 use super::load::Shared;
-use super::output::{Output, Stream};
+use super::output::Output;
+use super::printed::{Printed, Stream};
 use crate::capabilities::outbound_http::OutboundHttp;
 use crate::capabilities::postgres::{Access, CallPostgres, PostgresCtx, PostgresView};
 use crate::capabilities::variables::Variables;
@@ -33,6 +34,8 @@ pub struct CallState {
     limiter: MemoryLimiter,
     stdout: Output,
     stderr: Output,
+    /// What was printed, where it is not written at once.
+    printed: Option<Arc<Mutex<Printed>>>,
 }
 
 /// What is known of a call once it is over.
@@ -43,6 +46,8 @@ pub struct CallReport {
     pub took: Duration,
     /// The most memory that the call held at a time, in bytes over all its memories and tables.
     pub memory_peak_bytes: usize,
+    /// What it printed, where it is part of a transaction; empty otherwise, since it is written already.
+    pub printed: Printed,
 }
 
 impl LoadedComponent {
@@ -50,20 +55,26 @@ impl LoadedComponent {
     pub fn call_state(&self) -> CallState {
         let hosts = self.shared.allowed_hosts.clone();
         let allowed = move |host: &str, port: u16| hosts.allows("postgres", host, port);
-        self.call_state_with(CallPostgres::new(Access::Autocommit {
+        let postgres = CallPostgres::new(Access::Autocommit {
             own: self.database.clone(),
             foreign: self.shared.address_pools.clone(),
             allowed: Arc::new(allowed),
-        }))
+        });
+        self.new_call_state(postgres, false)
     }
 
-    /// The state of a new call with that use of Postgres.
+    /// The state of a new call with that use of Postgres, a transaction: what the call prints is kept until it has ended.
     pub fn call_state_with(&self, postgres: CallPostgres) -> CallState {
+        self.new_call_state(postgres, true)
+    }
+
+    fn new_call_state(&self, postgres: CallPostgres, keep_printed: bool) -> CallState {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
-        let stdout = Output::new(Stream::Stdout, component.id.clone(), call);
-        let stderr = Output::new(Stream::Stderr, component.id.clone(), call);
+        let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(component.id.clone(), call))));
+        let stdout = Output::new(Stream::Stdout, component.id.clone(), call, printed.clone());
+        let stderr = Output::new(Stream::Stderr, component.id.clone(), call, printed.clone());
         let wasi = WasiCtx::builder()
             .stdout(stdout.clone())
             .stderr(stderr.clone())
@@ -82,6 +93,7 @@ impl LoadedComponent {
             limiter: MemoryLimiter::new(component.limits.memory_bytes),
             stdout,
             stderr,
+            printed,
             component,
         }
     }
@@ -130,7 +142,16 @@ impl CallState {
     pub(super) fn into_report(self, took: Duration) -> CallReport {
         self.stdout.flush_line();
         self.stderr.flush_line();
-        CallReport { memory_peak_bytes: self.limiter.peak_bytes(), took, state: self }
+        let printed = self
+            .printed
+            .as_ref()
+            .map(|kept| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)));
+        CallReport {
+            memory_peak_bytes: self.limiter.peak_bytes(),
+            took,
+            printed: printed.unwrap_or_default(),
+            state: self,
+        }
     }
 }
 

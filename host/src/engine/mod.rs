@@ -12,6 +12,7 @@ pub mod kafka;
 mod limiter;
 mod load;
 mod output;
+pub mod printed;
 mod ticker;
 
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! What a guest prints: each line of its stdout and stderr becomes one log event of its call.
+//! What a guest prints: each line of its stdout and stderr becomes one log event of its call, at once or, where the call is part
+//! of a transaction, once that is committed ([`Printed`]).
 
 use std::io;
 use std::pin::Pin;
@@ -10,19 +11,14 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::printed::{Printed, Stream};
+
 /// Bytes of a line after which it is cut into several events.
 const MAX_LINE_BYTES: usize = 8 << 10;
 /// Bytes at the end of stderr that an error report quotes: a panic's message.
 const TAIL_BYTES: usize = 2 << 10;
 /// Bytes a guest may write at once.
 const WRITE_PERMIT_BYTES: usize = 64 << 10;
-
-/// Which of the two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
-    Stdout,
-    Stderr,
-}
 
 /// One stream of one call. Clones are the same stream.
 #[derive(Clone)]
@@ -31,6 +27,8 @@ pub(super) struct Output {
     component: Arc<str>,
     call: u64,
     buffer: Arc<Mutex<Buffer>>,
+    /// Where lines are kept, if they are not written at once; shared by both streams, for their order.
+    kept: Option<Arc<Mutex<Printed>>>,
 }
 
 #[derive(Default)]
@@ -42,8 +40,8 @@ struct Buffer {
 }
 
 impl Output {
-    pub fn new(stream: Stream, component: Arc<str>, call: u64) -> Self {
-        Self { stream, component, call, buffer: Arc::default() }
+    pub fn new(stream: Stream, component: Arc<str>, call: u64, kept: Option<Arc<Mutex<Printed>>>) -> Self {
+        Self { stream, component, call, buffer: Arc::default(), kept }
     }
 
     /// The end of what was printed, an unfinished line included.
@@ -81,10 +79,9 @@ impl Output {
         let line = std::mem::take(&mut buffer.line);
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        let (component, call) = (&*self.component, self.call);
-        match self.stream {
-            Stream::Stdout => tracing::info!(target: "fnhost::guest", component, call, "{text}"),
-            Stream::Stderr => tracing::warn!(target: "fnhost::guest", component, call, "{text}"),
+        match &self.kept {
+            Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).keep(self.stream, text),
+            None => self.stream.write(&self.component, self.call, text),
         }
         if self.stream == Stream::Stderr {
             buffer.tail.push_str(text);
@@ -154,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_end_of_stderr() {
-        let output = Output::new(Stream::Stderr, "x".into(), 1);
+        let output = Output::new(Stream::Stderr, "x".into(), 1, None);
         output.print(b"first\nsec");
         output.print("ond \u{fc}\nthird".as_bytes());
         assert_eq!(output.tail(), "first\nsecond \u{fc}\nthird");

@@ -1,16 +1,17 @@
 //! Topics, their partitions, limits and offsets.
 
+use super::access::Access;
 use super::{Error, TopicPartition, murmur2};
 use crate::causes::chain;
 use crate::manifest::Start;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +35,7 @@ pub struct Topic {
 
 /// A connection to the cluster for questions about topics.
 pub struct Cluster {
-    brokers: String,
-    scout: BaseConsumer,
+    scout: BaseConsumer<Scout>,
     admin: AdminClient<DefaultClientContext>,
     topics: RwLock<HashMap<String, Topic>>,
 }
@@ -54,27 +54,26 @@ impl Cluster {
     ///
     /// # Errors
     /// No broker answered within [`ANSWER_TIMEOUT`].
-    pub async fn connect(brokers: &str) -> Result<Arc<Self>, Error> {
-        let config = base_config(brokers);
-        let scout: BaseConsumer = config.create().map_err(Error::new("cannot make a Kafka client"))?;
+    pub async fn connect(access: &Access) -> Result<Arc<Self>, Error> {
+        let mut config = access.base_config();
+        let config = access.over(&mut config);
+        let scout: BaseConsumer<Scout> =
+            config.create_with_context(Scout::default()).map_err(Error::new("cannot make a Kafka client"))?;
         let admin = config.create().map_err(Error::new("cannot make a Kafka admin client"))?;
-        let cluster = Arc::new(Self {
-            brokers: brokers.to_string(),
-            scout,
-            admin,
-            topics: RwLock::new(HashMap::new()),
-        });
-        cluster.clone().ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop)).await?.map_err(
-            Error::new(format!(
-                "no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)"
-            )),
-        )?;
+        let cluster = Arc::new(Self { scout, admin, topics: RwLock::new(HashMap::new()) });
+        let answer = cluster.clone().ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop)).await?;
+        answer.map_err(|error| {
+            let last = cluster.scout.context().last_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let brokers = access.brokers();
+            Error::new(match last {
+                Some(reason) => format!(
+                    "no Kafka broker can be used at {brokers}: {reason}; check the address (--kafka, FNHOST_KAFKA), and for TLS and \
+                     logins the properties (--kafka-config, FNHOST_KAFKA_CONFIG)"
+                ),
+                None => format!("no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)"),
+            })(error)
+        })?;
         Ok(cluster)
-    }
-
-    /// Bootstrap addresses, `host:port[,host:port]`.
-    pub fn brokers(&self) -> &str {
-        &self.brokers
     }
 
     /// Creates the topics that do not exist, with the given numbers of partitions and the broker's default replication,
@@ -175,7 +174,7 @@ impl Cluster {
 
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
     pub fn topic(&self, name: &str) -> Option<Topic> {
-        self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).copied()
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 
     /// The partition of `topic` for a message: by its key as Kafka's Java client has it, else by its number in turn.
@@ -293,21 +292,26 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
-/// Settings that every client of ours shares.
-pub(super) fn base_config(brokers: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", brokers)
-        .set("client.id", "fnhost")
-        .set("socket.nagle.disable", "true")
-        .set("socket.keepalive.enable", "true")
-        .set("reconnect.backoff.ms", "20")
-        .set("reconnect.backoff.max.ms", "2000")
-        .set("allow.auto.create.topics", "false")
-        .set("log.connection.close", "false");
-    config
+/// Remembers why a broker was given up last: a refused login or certificate is only said in librdkafka's log, while the question that
+/// is asked runs into its time-out.
+#[derive(Default)]
+struct Scout {
+    last_failure: Mutex<Option<String>>,
 }
 
+impl ClientContext for Scout {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, "Kafka client: {message}");
+        if facility == "FAIL" {
+            // Begins with the name of a thread.
+            let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
+            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Scout {}
+
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

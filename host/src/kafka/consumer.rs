@@ -4,7 +4,8 @@
 //! which its worker polls, so that a partition that waits never holds up another and librdkafka's fetch limits are the
 //! back-pressure. Offsets in Postgres are the truth: partitions are assigned at the stored position, never at the group's.
 
-use super::{Error, Record, TopicPartition, cluster::base_config};
+use super::access::Access;
+use super::{Error, Record, TopicPartition};
 use crate::engine::kafka::Header;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -43,14 +44,16 @@ pub trait Assignments: Send + Sync + 'static {
     fn revoked(&self, partitions: &[TopicPartition], lost: bool);
     /// The membership has settled: every assigned partition was announced.
     fn joined(&self);
+    /// Another process has the member's name, and takes its partitions: this membership is over for good.
+    fn fenced(&self);
     /// Positions to commit to the group, for lag tools.
     fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)>;
 }
 
 /// Names of a membership.
 pub struct Membership {
-    /// Bootstrap addresses.
-    pub brokers: String,
+    /// The cluster.
+    pub access: Access,
     /// Consumer group.
     pub group: String,
     /// Static member name: the same after a restart, so that the broker gives back the same partitions at once.
@@ -150,7 +153,11 @@ impl GroupConsumer {
                     match consumer.take().map_or_else(|| connect(&membership, assignments.clone()), Ok) {
                         Ok(consumer) => {
                             let began = Instant::now();
-                            poll_until_broken(consumer, &*assignments, &stopping);
+                            if poll_until_broken(consumer, &*assignments, &stopping) == End::Fenced {
+                                // A new consumer of this name would fence the other one, and so on for ever.
+                                assignments.fenced();
+                                return;
+                            }
                             if began.elapsed() > Duration::from_secs(60) {
                                 pause = Duration::from_millis(200);
                             }
@@ -180,7 +187,8 @@ impl GroupConsumer {
 
 fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result<Arc<Inner>, Error> {
     let context = Context { assignments, consumer: OnceLock::new(), broken: AtomicBool::new(false) };
-    let consumer: Inner = base_config(&membership.brokers)
+    let mut config = membership.access.base_config();
+    config
         .set("group.id", &membership.group)
         .set("group.instance.id", &membership.instance)
         .set("session.timeout.ms", SESSION_TIMEOUT_MS.to_string())
@@ -194,7 +202,10 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", "500")
         .set("topic.metadata.refresh.interval.ms", "30000")
-        .set("isolation.level", "read_committed")
+        .set("isolation.level", "read_committed");
+    let consumer: Inner = membership
+        .access
+        .over(&mut config)
         .create_with_context(context)
         .map_err(Error::new(format!("cannot make a consumer of group {}", membership.group)))?;
     let consumer = Arc::new(consumer);
@@ -209,9 +220,19 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
     Ok(consumer)
 }
 
-fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) {
+/// Why a consumer is not polled any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was told to stop, or is to be made anew.
+    Over,
+    /// Another member of its name has its place.
+    Fenced,
+}
+
+fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) -> End {
     let mut committed = Instant::now();
     let mut lost = false;
+    let mut end = End::Over;
     while !stop.load(Ordering::Acquire) && !consumer.context().broken.load(Ordering::Acquire) {
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
@@ -221,6 +242,10 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
                 if fatal {
                     // Another member has this one's place: finishing the batch in hand would only hold that one up.
                     lost = true;
+                    let cause = consumer.client().fatal_error().map(|(code, _)| code);
+                    if cause == Some(RDKafkaErrorCode::FencedInstanceId) {
+                        end = End::Fenced;
+                    }
                     break;
                 }
             }
@@ -246,6 +271,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         .unwrap_or_default();
     assignments.revoked(&ours, lost);
     commit_group(&consumer, &assignments.positions_to_commit());
+    end
 }
 
 fn commit_group(consumer: &Inner, positions: &[(TopicPartition, i64)]) {

@@ -1,8 +1,9 @@
 //! Kafka: the only module that names rdkafka.
 //!
 //! [`consumer`] runs one group membership per trigger and hands out its partitions, [`producer`] sends numbered
-//! streams in order, [`cluster`] knows topics, their partitions and limits.
+//! streams in order, [`cluster`] knows topics, their partitions and limits, [`access`] how all of them reach it.
 
+pub mod access;
 pub mod cluster;
 pub mod consumer;
 pub mod murmur2;
@@ -93,6 +94,28 @@ pub enum Error {
     NoTopic {
         /// Its name.
         topic: String,
+    },
+    /// A property of the clients that is unknown, unfit or refused.
+    #[error("{given}: {name} cannot be set: {reason}")]
+    Property {
+        /// File and line, or variable.
+        given: String,
+        /// Property.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another process runs under the name of this one.
+    #[error(
+        "another fnhost has taken this one's place in the consumer groups: both are the member {instance} of group {group}, because \
+         they have the same data directory or a copy of it; each host needs one of its own (--data-dir, FNHOST_DATA_DIR): in a copied \
+         one delete the file secrets/instance, and start again"
+    )]
+    Fenced {
+        /// Consumer group.
+        group: String,
+        /// Name of the member.
+        instance: String,
     },
     /// A worker thread of a client could not start or ended.
     #[error("{0}")]

@@ -4,8 +4,9 @@
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
-use super::{Error, SEQ_HEADER, STREAM_HEADER, cluster::base_config};
-use crate::dispatch::outbox::Numbered;
+use super::access::Access;
+use super::{Error, SEQ_HEADER, STREAM_HEADER};
+use crate::dispatch::outbox::{self, Numbered, Unreadable};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -26,7 +27,7 @@ const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// The host's producer: the current one, replaced when it failed.
 pub struct Producer {
-    brokers: String,
+    access: Access,
     current: Mutex<Arc<Generation>>,
 }
 
@@ -41,14 +42,25 @@ struct Generation {
 #[error("the Kafka producer failed: {0}")]
 pub struct Failed(pub String);
 
+/// Why outbox rows were not sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotResent {
+    /// A row is of a newer format.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// The producer failed.
+    #[error(transparent)]
+    Failed(#[from] Failed),
+}
+
 impl Producer {
     /// Makes the first producer; it connects by itself.
     ///
     /// # Errors
     /// librdkafka refused the configuration.
-    pub fn new(brokers: &str) -> Result<Self, Error> {
-        let first = Generation::new(brokers)?;
-        Ok(Self { brokers: brokers.to_string(), current: Mutex::new(Arc::new(first)) })
+    pub fn new(access: &Access) -> Result<Self, Error> {
+        let first = Generation::new(access)?;
+        Ok(Self { access: access.clone(), current: Mutex::new(Arc::new(first)) })
     }
 
     /// A sender for `stream` on a producer that has not failed.
@@ -58,7 +70,7 @@ impl Producer {
     pub fn open(&self, stream: &str) -> Result<StreamSender, Error> {
         let mut current = lock(&self.current);
         if current.failure.borrow().is_some() {
-            *current = Arc::new(Generation::new(&self.brokers)?);
+            *current = Arc::new(Generation::new(&self.access)?);
         }
         Ok(StreamSender {
             stream: stream.to_string(),
@@ -77,16 +89,19 @@ impl Producer {
 }
 
 impl Generation {
-    fn new(brokers: &str) -> Result<Self, Error> {
+    fn new(access: &Access) -> Result<Self, Error> {
         let (failed, failure) = watch::channel(None);
-        let client = base_config(brokers)
+        let mut config = access.base_config();
+        config
             .set("enable.idempotence", "true")
             .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
             .set("message.timeout.ms", "0")
             .set("linger.ms", "0")
             .set("compression.type", "none")
-            .set("queue.buffering.max.messages", "500000")
+            .set("queue.buffering.max.messages", "500000");
+        let client = access
+            .over(&mut config)
             .create_with_context(Deliveries { failed })
             .map_err(Error::new("cannot make a Kafka producer"))?;
         Ok(Self { client, failure })
@@ -203,6 +218,18 @@ impl StreamSender {
             record.key = message.key;
             record.payload = message.value;
             self.enqueue(record).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what an earlier owner committed and perhaps did not send: rows of the outbox, each its first number and its encoded
+    /// messages, in order.
+    ///
+    /// # Errors
+    /// As [`StreamSender::send`], or a row cannot be read.
+    pub async fn resend(&self, rows: &[(i64, Vec<u8>)]) -> Result<(), NotResent> {
+        for (first_seq, bytes) in rows {
+            self.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
         }
         Ok(())
     }

@@ -19,7 +19,9 @@ use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use crate::leader::{self, LEASE};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
+use sqlx::{Connection as _, Postgres};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +34,12 @@ pub const EVENTS_MAX: i64 = 500;
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Rounds with events in a row after which inserts need not notify: the relay looks again by itself.
+/// Rounds with events in a row after which inserts need not notify: the relay looks by itself, every [`ROUND_INTERVAL`].
 const BUSY_ROUNDS: u32 = 3;
+/// Time from one round to the next at least. Events that come meanwhile share a transaction and an outbox row.
+const ROUND_INTERVAL: Duration = Duration::from_millis(5);
+/// How long no event has to come until inserts notify again. Each change of that costs a commit.
+const QUIET: Duration = Duration::from_millis(200);
 
 /// One component's relay.
 pub struct Relay {
@@ -70,14 +76,13 @@ impl Relay {
         }
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
         let sender = self.producer.open(&self.stream)?;
-        for (first_seq, bytes) in &unsent {
-            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
-        }
+        sender.resend(&unsent).await?;
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {
             relay: self,
+            connection: self.owner.pool().acquire().await?,
             sender,
             ownership,
             acknowledged: None,
@@ -85,24 +90,72 @@ impl Relay {
             notified: false,
         };
         let mut busy_rounds = 0;
+        let mut last_events = Instant::now();
         while !stop.is_cancelled() {
-            if leader.relay_once().await? > 0 {
+            let began = Instant::now();
+            let taken = leader.relay_once().await?;
+            if taken > 0 {
+                last_events = began;
                 busy_rounds += 1;
                 if busy_rounds == BUSY_ROUNDS {
                     leader.ask_for_notifications(false).await?;
                 }
+            } else if leader.notified || last_events.elapsed() > QUIET {
+                busy_rounds = 0;
+                leader.sleep(&mut listener, stop).await?;
                 continue;
             }
-            busy_rounds = 0;
-            leader.sleep(&mut listener, stop).await?;
+            if taken < EVENTS_MAX as usize {
+                tokio::select! {
+                    () = tokio::time::sleep_until((began + ROUND_INTERVAL).into()) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
         }
         leader.resign().await;
         Ok(true)
+    }
+
+    /// Why an event can never be sent; none where it can.
+    fn unfit(&self, event: &Event) -> Option<String> {
+        let size = event.key.as_ref().map_or(0, Vec::len)
+            + event.value.as_ref().map_or(0, Vec::len)
+            + event.headers.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
+            + FRAMING_MAX_BYTES;
+        let listed = self.topics.contains(&event.topic);
+        let limit = listed.then(|| self.cluster.topic(&event.topic)).flatten();
+        match limit {
+            None => Some(format!("topic {} is not listed in the component's event_topics", event.topic)),
+            Some(topic) if size > topic.max_message_bytes => Some(format!(
+                "the event has {size} bytes, {} takes {} at most",
+                event.topic, topic.max_message_bytes
+            )),
+            Some(_) => None,
+        }
+    }
+
+    fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
+        let partition = self.cluster.partition_for(&event.topic, event.key.as_deref(), seq);
+        let headers = event
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
+            .map(|(name, value)| HeaderRef { name, value: value.as_bytes() })
+            .collect();
+        Outgoing {
+            topic: &event.topic,
+            partition,
+            key: event.key.as_deref(),
+            value: event.value.as_deref(),
+            headers,
+        }
     }
 }
 
 struct Leader<'a> {
     relay: &'a Relay,
+    /// Kept as long as it leads: a pool asks a connection how it is whenever it comes back.
+    connection: PoolConnection<Postgres>,
     sender: StreamSender,
     ownership: Ownership,
     acknowledged: Option<i64>,
@@ -118,7 +171,7 @@ impl Leader<'_> {
             self.acknowledged = Some(seq);
         }
         let relay = self.relay;
-        let mut transaction = relay.owner.pool().begin().await?;
+        let mut transaction = self.connection.begin().await?;
         let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
             transaction.rollback().await?;
@@ -130,9 +183,9 @@ impl Leader<'_> {
         let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(events.len());
         let first_seq = self.ownership.emitted + 1;
         for event in &events {
-            match self.unfit(event) {
+            match relay.unfit(event) {
                 Some(reason) => unfit.push((record(event), reason)),
-                None => messages.push(self.outgoing(event, first_seq + messages.len() as i64)),
+                None => messages.push(relay.outgoing(event, first_seq + messages.len() as i64)),
             }
         }
         let changes = Changes {
@@ -162,45 +215,6 @@ impl Leader<'_> {
         flow::committed(&relay.stream, &messages);
         self.sender.send(&Numbered { first_seq, messages }).await?;
         Ok(taken)
-    }
-
-    /// Why an event can never be sent; none where it can.
-    fn unfit(&self, event: &Event) -> Option<String> {
-        let size = event.key.as_ref().map_or(0, Vec::len)
-            + event.value.as_ref().map_or(0, Vec::len)
-            + event.headers.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
-            + FRAMING_MAX_BYTES;
-        let limit = self
-            .relay
-            .topics
-            .contains(&event.topic)
-            .then(|| self.relay.cluster.topic(&event.topic))
-            .flatten();
-        match limit {
-            None => Some(format!("topic {} is not listed in the component's event_topics", event.topic)),
-            Some(topic) if size > topic.max_message_bytes => Some(format!(
-                "the event has {size} bytes, {} takes {} at most",
-                event.topic, topic.max_message_bytes
-            )),
-            Some(_) => None,
-        }
-    }
-
-    fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
-        let partition = self.relay.cluster.partition_for(&event.topic, event.key.as_deref(), seq);
-        let headers = event
-            .headers
-            .iter()
-            .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
-            .map(|(name, value)| HeaderRef { name, value: value.as_bytes() })
-            .collect();
-        Outgoing {
-            topic: &event.topic,
-            partition,
-            key: event.key.as_deref(),
-            value: event.value.as_deref(),
-            headers,
-        }
     }
 
     /// Raises the flag that makes inserts notify, looks again, then sleeps until one does.

@@ -8,7 +8,6 @@
 use crate::causes::chain;
 use crate::db::ownership;
 use crate::db::{self, OwnerPool};
-use crate::dispatch::outbox::{self, Numbered};
 use crate::kafka::producer::Producer;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,9 +65,7 @@ impl Orphans {
             topic => format!("{}/{}/{topic}/{}", self.deployment, orphan.id, orphan.tp.partition),
         };
         let sender = self.producer.open(&stream)?;
-        for (first_seq, bytes) in &loaded.unsent {
-            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
-        }
+        sender.resend(&loaded.unsent).await?;
         tokio::time::timeout(SEND_TIMEOUT, sender.drained()).await??;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
         ownership::release(&self.owner, &loaded.ownership).await?;

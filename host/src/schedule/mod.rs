@@ -15,7 +15,7 @@ use crate::db::{self, OwnerPool, relay};
 use crate::dispatch::commit::{Ended, commit};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
-use crate::dispatch::{CallFailure, FailureClass, Handler, Limits, flow};
+use crate::dispatch::{CallFailure, Called, FailureClass, Handler, Limits, flow};
 use crate::engine::kafka::{Batch, Emit, Message};
 use crate::kafka::Record;
 use crate::kafka::cluster::Cluster;
@@ -106,9 +106,7 @@ impl Schedule {
         }
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
         let sender = self.producer.open(&self.stream)?;
-        for (first_seq, bytes) in &unsent {
-            sender.send(&Numbered { first_seq: *first_seq, messages: outbox::decode(bytes)? }).await?;
-        }
+        sender.resend(&unsent).await?;
         tracing::debug!(schedule = self.stream, epoch = ownership.epoch, "schedule leads");
         let lease = ownership.clone();
         let mut leader = Leader { schedule: self, sender, ownership, acknowledged: None, failures: 0 };
@@ -194,16 +192,16 @@ impl Leader<'_> {
                 "a statement still ran when the function had replied".to_owned(),
             )));
         };
-        let judged = called.and_then(|reply| {
+        let judged = called.and_then(|Called { reply, printed }| {
             plan::judge(&[&item], &reply, &LIMITS, &|topic| schedule.emit_limit(topic))
-                .map(|verdicts| (verdicts, reply.emits))
+                .map(|verdicts| (verdicts, reply.emits, printed))
                 .map_err(|breach| match breach {
                     Breach::Malformed(reason) => function_failed(reason),
                     Breach::OutOfOrder(_) => function_failed("one tick cannot be out of order".to_owned()),
                 })
         });
         let bury = match &judged {
-            Ok((verdicts, _)) => match &verdicts[..] {
+            Ok((verdicts, ..)) => match &verdicts[..] {
                 [Verdict::Done] => Vec::new(),
                 [Verdict::Dead { attempts, reason }] => {
                     vec![Bury { record: &item.record, attempts: *attempts, reason: reason.clone() }]
@@ -220,7 +218,7 @@ impl Leader<'_> {
                 return Ok(Err(failure.clone()));
             }
         };
-        let emits = judged.map(|(_, emits)| emits).unwrap_or_default();
+        let (emits, printed) = judged.map(|(_, emits, printed)| (emits, printed)).unwrap_or_default();
         let first_seq = self.ownership.emitted + 1;
         let messages: Vec<Outgoing<'_>> =
             (first_seq..).zip(&emits).map(|(seq, emit)| schedule.outgoing(emit, seq)).collect();
@@ -235,6 +233,7 @@ impl Leader<'_> {
         if let Err(failure) = self.store(transaction, &changes).await? {
             return Ok(Err(failure));
         }
+        printed.committed();
         for Bury { reason, .. } in &changes.bury {
             tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function refused a tick");
         }

@@ -5,6 +5,8 @@
 mod support;
 mod world;
 
+mod changes;
 mod failures;
+mod printed;
 mod takeover;
 mod walls;

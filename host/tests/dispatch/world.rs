@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
-use fnhost::dispatch::Limits;
+use fnhost::db::views;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use fnhost::dispatch::wasm::WasmHandler;
+use fnhost::dispatch::{Limits, changes};
 use fnhost::embedded::{self, Servers};
+use fnhost::kafka::TopicPartition;
+use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
 use fnhost::manifest::hosts::AllowedHosts;
@@ -23,7 +26,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use tracing_subscriber::EnvFilter;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
 use crate::support::load;
@@ -32,6 +39,29 @@ use crate::support::load;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of the guest's calls: short, because some run into it.
 const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// The log lines of guests, of all tests of this process.
+static PRINTED: Mutex<String> = Mutex::new(String::new());
+
+/// Writes to [`PRINTED`].
+struct Kept;
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        PRINTED.lock().expect("no panic").push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log lines so far of guests that have printed `text`.
+pub fn printed(text: &str) -> Vec<String> {
+    let all = PRINTED.lock().expect("no panic");
+    all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+}
 
 /// A private Kafka in a folder of its own.
 struct Kafka {
@@ -64,6 +94,12 @@ impl Kafka {
     }
 }
 
+impl Kafka {
+    fn access(&self) -> Access {
+        Access::plain(&self.address())
+    }
+}
+
 impl Drop for Kafka {
     fn drop(&mut self) {
         // Its end is awaited on a thread without a runtime: the test's own may be this one.
@@ -83,6 +119,8 @@ pub struct World {
     pub database: PgPool,
     /// The function's login role.
     pub role: String,
+    /// How often a host looks for changes that were not announced: never, but where a test wants it.
+    pub poll: Duration,
     topics: Vec<String>,
     kafka: Arc<Kafka>,
     postgres: Arc<TestPostgres>,
@@ -95,6 +133,7 @@ pub struct World {
 pub struct Host {
     running: Arc<Running>,
     registry: Registry,
+    _watching: DropGuard,
 }
 
 impl World {
@@ -105,13 +144,17 @@ impl World {
 
     /// As [`World::new`], on a server that the test may set up as it likes.
     pub async fn on(postgres: Arc<TestPostgres>, topics: &[&str]) -> Self {
-        // Shown with RUST_LOG, and for a test that fails.
-        let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer();
-        let _ = log.try_init();
+        // Shown with RUST_LOG, and for a test that fails; what guests print is kept as well.
+        let shown = fmt::layer().with_test_writer().with_filter(EnvFilter::from_default_env());
+        let kept = fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| Kept)
+            .with_filter(filter_fn(|of| of.target() == "fnhost::guest"));
+        let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
         let kafka = Kafka::shared().await;
         let unique = Uuid::new_v4().simple().to_string();
         let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
-        let cluster = Cluster::connect(&kafka.address()).await.expect("a broker");
+        let cluster = Cluster::connect(&kafka.access()).await.expect("a broker");
         let made: BTreeMap<String, i32> = topics
             .iter()
             .flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)])
@@ -134,6 +177,7 @@ impl World {
         let world = Self {
             database,
             role,
+            poll: Duration::MAX,
             topics,
             producer: client(&kafka).create().expect("a producer"),
             trigger: trigger.expect("a trigger"),
@@ -184,18 +228,31 @@ impl World {
             owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
             role: pool.clone(),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.kafka.address()).expect("a producer")),
+            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
             handler: Arc::new(WasmHandler::new(guest, pool)),
             status: registry.trigger("trigger", "guest", &group),
         };
-        let running = Running::start(Arc::new(subscription), &self.kafka.address()).await.expect("it joins");
-        Host { running: Arc::new(running), registry }
+        let watching = CancellationToken::new();
+        let owner = subscription.owner.clone();
+        tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
+        let running = Running::start(Arc::new(subscription), &self.kafka.access()).await.expect("it joins");
+        Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
     }
 
     /// Runs statements as the superuser.
     pub async fn run(&self, sql: &str) {
         let run = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.database).await;
         run.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Moves a topic's position, as `fnhost position` does.
+    pub async fn move_position(&self, index: usize, position: i64) {
+        let login = self.postgres.login("postgres", &self.role);
+        let owner = OwnerPool::connect(login).await.expect("the owner's login");
+        let tp = TopicPartition::new(&self.topics[index], 0);
+        let moved = views::set_position(&owner, "test", "trigger", &tp, position).await;
+        moved.expect("the database").expect("such a partition");
+        owner.close().await;
     }
 
     /// One value, as the superuser.

@@ -4,6 +4,8 @@
 //! Each test has a system of its own, and prints the seed that its orders and the moment of its fault follow from.
 //! They run one at a time: each wants the whole machine.
 
+mod points;
+
 use std::time::Instant;
 use tests::consistency::{assert_consistent, wait_settled};
 use tests::load::{Load, random, seed};

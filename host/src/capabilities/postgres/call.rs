@@ -89,11 +89,27 @@ pub struct GuestConnection {
 
 struct Opened {
     target: Target,
-    /// The session that has run something other than statements on rows, `BEGIN` or `SET` say: it serves this
-    /// connection alone from then on and is closed with it. The lock also keeps the statements of one connection
-    /// in order.
-    pinned: AsyncMutex<Option<Session>>,
+    /// The lock also keeps the statements of one connection in order.
+    kept: AsyncMutex<Kept>,
     _handle: Handle,
+}
+
+/// The session that a connection keeps between its statements.
+enum Kept {
+    /// None yet, or given back because others wait for one.
+    None,
+    /// Nothing but statements on rows ran on it: reset and given back when the connection is dropped.
+    Clean(Session),
+    /// Something else ran on it, `BEGIN` or `SET` say: it serves this connection alone and is closed with it.
+    Pinned(Session),
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Kept::Clean(session) = std::mem::replace(self.kept.get_mut(), Kept::None) {
+            session.reset_and_release();
+        }
+    }
 }
 
 enum Target {
@@ -134,7 +150,7 @@ impl CallPostgres {
     /// Opens a connection: checks that the call may use the address, and connects to nothing yet.
     pub(super) fn open(&self, address: &str, ca_root: Option<Arc<str>>) -> Result<GuestConnection, Error> {
         let opened = self.target(address, ca_root).and_then(|target| {
-            let opened = Opened { target, pinned: AsyncMutex::new(None), _handle: self.handle()? };
+            let opened = Opened { target, kept: AsyncMutex::new(Kept::None), _handle: self.handle()? };
             Ok(GuestConnection { inner: Arc::new(opened) })
         });
         opened.inspect_err(|error| self.record(error))
@@ -251,12 +267,12 @@ impl CallPostgres {
         parameters: &[ParameterValue],
         wanted: Wanted,
     ) -> Result<Answer, Error> {
-        let mut pinned = connection.inner.pinned.lock().await;
+        let mut kept = connection.inner.kept.lock().await;
         self.check_open()?;
-        let was_pinned = pinned.is_some();
-        let mut session = match pinned.take() {
-            Some(session) => session,
-            None => pool.acquire().await?,
+        let (mut session, pinned) = match std::mem::replace(&mut *kept, Kept::None) {
+            Kept::Pinned(session) => (session, true),
+            Kept::Clean(session) => (session, !is_row_statement(sql)),
+            Kept::None => (pool.acquire().await?, !is_row_statement(sql)),
         };
         // Should this be cancelled while the statement runs, the session is dropped and thereby closed.
         let result = statement::run(session.connection(), sql, parameters, wanted, &self.state.rows).await;
@@ -265,10 +281,12 @@ impl CallPostgres {
             {
                 session.pool().close_idle();
             }
-        } else if was_pinned || !is_row_statement(sql) {
-            *pinned = Some(session);
+        } else if pinned {
+            *kept = Kept::Pinned(session);
+        } else if pool.is_used_up() {
+            session.reset_and_release();
         } else {
-            session.reset_and_release().await;
+            *kept = Kept::Clean(session);
         }
         result
     }

@@ -3,13 +3,10 @@
 //! Not sqlx's own pool, because that one sends a ping at every release, a round trip per call, and returns a
 //! connection by default, whereas here the default must be to close it.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -104,6 +101,11 @@ impl RolePool {
         self.connect(permit).await
     }
 
+    /// True where every connection of the budget is in use, so that the next caller waits.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.inner.permits.available_permits() == 0
+    }
+
     /// Closes the idle connections: where one has died, the server was probably restarted and they all have.
     pub(crate) fn close_idle(&self) {
         // Taken out first, so that the sockets are closed outside the lock.
@@ -178,14 +180,13 @@ impl Session {
 
     /// Sends the reset of the session and gives the connection back without waiting for the answer, which the
     /// next use reads before its own: the caller pays one write and no round trip.
-    pub(crate) async fn reset_and_release(mut self) {
+    pub(crate) fn reset_and_release(mut self) {
         let sent = {
-            let mut replies = pin!(sqlx::raw_sql(RESET_SESSION).fetch_many(&mut self.connection));
+            let replies = sqlx::raw_sql(RESET_SESSION).fetch_many(&mut self.connection);
             // Unconstrained, because the runtime's own budget could otherwise end the poll before the write.
-            let mut first = pin!(tokio::task::unconstrained(replies.next()));
-            std::future::poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await
+            tokio::task::unconstrained(replies.into_future()).now_or_never().map(|(first, _)| first)
         };
-        if let Poll::Ready(Some(Err(_)) | None) = sent {
+        if let Some(Some(Err(_)) | None) = sent {
             return;
         }
         self.release();

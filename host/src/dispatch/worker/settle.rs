@@ -11,8 +11,9 @@ use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::status::PartitionStatus;
 use crate::dispatch::subscription::dead_letter_topic;
-use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, FailureClass, KILLS_MAX, flow};
-use crate::engine::kafka::{Batch, Emit, Reply};
+use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, flow};
+use crate::engine::kafka::{Batch, Emit};
+use crate::engine::printed::Printed;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,7 +64,10 @@ impl Worker<'_> {
         let reason =
             format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
         let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
-        match self.store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction()).await? {
+        match self
+            .store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction(), Printed::default())
+            .await?
+        {
             Ok(()) => Ok(true),
             Err(failure) => Err(Exit::BackOff(failure.reason)),
         }
@@ -82,9 +86,9 @@ impl Worker<'_> {
             let lent = SharedTransaction::new(self.subscription.transaction());
             let ended = self.call(work, &calls, &lent).await;
             let failure = match (ended, lent.take()) {
-                (Ok((mut verdicts, emits)), Some(transaction)) => {
+                (Ok((mut verdicts, emits, printed)), Some(transaction)) => {
                     verdicts.extend(behind.iter().map(|i| (*i, Verdict::Behind)));
-                    match self.store_verdicts(work, &verdicts, &emits, transaction).await? {
+                    match self.store_verdicts(work, &verdicts, &emits, transaction, printed).await? {
                         Ok(()) => return Ok(Settled::Yes),
                         Err(failure) => failure,
                     }
@@ -125,28 +129,31 @@ impl Worker<'_> {
     /// Charges a failed attempt to the one item of `work`.
     async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
         let verdict = plan::failed(&work.items[0], &failure.reason, &self.subscription.limits);
-        match self.store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction()).await? {
+        match self
+            .store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction(), Printed::default())
+            .await?
+        {
             Ok(()) => Ok(Settled::Yes),
             Err(failure) => Err(Exit::BackOff(failure.reason)),
         }
     }
 
-    /// Calls the function with the items of `calls`; answers a verdict for each and the emits.
+    /// Calls the function with the items of `calls`; answers a verdict for each, the emits, and what it printed.
     async fn call(
         &self,
         work: &Work,
         calls: &[usize],
         transaction: &SharedTransaction,
-    ) -> Result<(Vec<(usize, Verdict)>, Vec<Emit>), CallEnd> {
+    ) -> Result<(Vec<(usize, Verdict)>, Vec<Emit>, Printed), CallEnd> {
         if calls.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((Vec::new(), Vec::new(), Printed::default()));
         }
         let limits = &self.subscription.limits;
         let items: Vec<&Item> = calls.iter().map(|i| &work.items[*i]).collect();
         let messages = items.iter().map(|item| message(item, limits)).collect();
         let batch =
             Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
-        let reply: Reply =
+        let Called { reply, printed } =
             self.subscription.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
         let verdicts = plan::judge(&items, &reply, limits, &|topic| self.subscription.emit_limit(topic))
             .map_err(|breach| match breach {
@@ -155,17 +162,18 @@ impl Worker<'_> {
                     CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
                 }
             })?;
-        Ok((calls.iter().copied().zip(verdicts).collect(), reply.emits))
+        Ok((calls.iter().copied().zip(verdicts).collect(), reply.emits, printed))
     }
 
     /// Stores and commits what became of the items, then makes memory follow and sends the messages. The inner error is a failure
-    /// of the store or of COMMIT that rolled everything back.
+    /// of the store or of COMMIT that rolled everything back. What the function `printed` is written after COMMIT, or not as such.
     async fn store_verdicts(
         &mut self,
         work: &Work,
         verdicts: &[(usize, Verdict)],
         emits: &[Emit],
         transaction: Transaction,
+        printed: Printed,
     ) -> Result<Result<(), CallFailure>, Exit> {
         let letters = self.dead_letters(work, verdicts);
         let first_seq = self.ownership.emitted + 1;
@@ -215,6 +223,7 @@ impl Worker<'_> {
             Ok(after) => after,
             Err(failure) => return Ok(Err(failure)),
         };
+        printed.committed();
         self.stored(after);
         self.remember(work, verdicts, &delays);
         flow::committed(&self.subscription.id, &messages);

@@ -4,7 +4,6 @@ use super::{Care, Exit, Worker};
 use crate::db;
 use crate::db::ownership::{self, Loaded};
 use crate::db::schema::StoredPosition;
-use crate::dispatch::outbox::{self, Numbered};
 use crate::dispatch::parking::Parking;
 use crate::dispatch::plan::Item;
 use crate::dispatch::status::{PartitionStatus, State};
@@ -37,8 +36,8 @@ pub(super) async fn take_over<'a>(
         assigned.refetch(loaded.ownership.position).await?;
     }
     let sender = subscription.producer.open(&subscription.stream(&assigned.tp))?;
-    let mut worker = Worker::new(subscription, assigned, status, sender, &loaded, care);
-    worker.send_unsent(&loaded).await?;
+    sender.resend(&loaded.unsent).await?;
+    let worker = Worker::new(subscription, assigned, status, sender, &loaded, care);
     status.set(State::Owned);
     Ok(worker)
 }
@@ -111,14 +110,5 @@ impl<'a> Worker<'a> {
             acknowledged: None,
             care,
         }
-    }
-
-    /// Sends what an earlier owner committed and perhaps did not send.
-    async fn send_unsent(&mut self, loaded: &Loaded) -> Result<(), Exit> {
-        for (first_seq, bytes) in &loaded.unsent {
-            let messages = outbox::decode(bytes).map_err(|e| Exit::Stopped(e.to_string()))?;
-            self.sender.send(&Numbered { first_seq: *first_seq, messages }).await?;
-        }
-        Ok(())
     }
 }

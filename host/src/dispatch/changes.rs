@@ -1,0 +1,71 @@
+//! Tells this host's workers that somebody changed their partition from outside, so that one with nothing to do looks too.
+//!
+//! One connection and one query for all partitions of a host. Being told late or never is safe: the store refuses
+//! an owner that has not noticed.
+
+use super::status::Registry;
+use crate::causes::chain;
+use crate::db::OwnerPool;
+use crate::db::changes::{CHANGE_CHANNEL, versions};
+use sqlx::postgres::PgListener;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// How often versions are read although nobody announced a change: the backstop of a lost notification.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Passes changes on to the workers of `host`, until `stop`; `poll` is [`POLL_INTERVAL`] but in tests.
+pub async fn watch(
+    owner: OwnerPool,
+    host: Uuid,
+    registry: Registry,
+    poll: Duration,
+    stop: CancellationToken,
+) {
+    let mut listener = None;
+    loop {
+        // Listens before it reads: what changes after the reading is announced.
+        if listener.is_none() {
+            listener = listen(&owner).await;
+        }
+        match versions(&owner, host).await {
+            Ok(versions) => {
+                for found in versions {
+                    registry.set_version(&found.trigger, &found.tp, found.version);
+                }
+            }
+            Err(error) => tracing::debug!(error = chain(&error), "the partitions' versions were not read"),
+        }
+        let announced = async {
+            match &mut listener {
+                // A listener that failed is made anew.
+                Some(listening) => listening.recv().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            listens = announced => if !listens { listener = None },
+            () = tokio::time::sleep(poll) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn listen(owner: &OwnerPool) -> Option<PgListener> {
+    let connected = async {
+        let mut listener = PgListener::connect_with(owner.pool()).await?;
+        listener.listen(CHANGE_CHANNEL).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    match connected.await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            tracing::debug!(
+                error = chain(&error),
+                "cannot listen for changes of partitions; they are polled"
+            );
+            None
+        }
+    }
+}
