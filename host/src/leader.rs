@@ -1,6 +1,7 @@
 //! Work that one host of a deployment does at a time: whoever has the lease.
 
 use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
+use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +12,11 @@ const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `lead` until `stop`: it answers true where it led until then, and false where another host has the lease. After
 /// a failure it is run again, with a growing pause.
-pub async fn elect(name: &str, stop: &CancellationToken, lead: impl AsyncFn() -> anyhow::Result<bool>) {
+pub async fn elect<'a>(
+    name: &str,
+    stop: &CancellationToken,
+    lead: impl Fn() -> BoxFuture<'a, anyhow::Result<bool>>,
+) {
     let mut pause = BACK_OFF_FIRST;
     while !stop.is_cancelled() {
         let began = Instant::now();

@@ -91,7 +91,7 @@ fn zone_seconds(zone: &str) -> Option<i64> {
         return Some(0);
     }
     let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    let number = |text: &str, max: i64| {
+    let number = |text: &str, max: i64| -> Option<i64> {
         let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number| digits && *number <= max)
     };

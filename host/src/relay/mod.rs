@@ -19,6 +19,7 @@ use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use crate::leader::{self, LEASE};
+use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, Postgres};
@@ -66,7 +67,7 @@ pub struct Relay {
 impl Relay {
     /// Runs until `stop`: leads while it can get the lease.
     pub async fn run(self, stop: CancellationToken) {
-        leader::elect(&self.stream, &stop, async || self.lead(&stop).await).await;
+        leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
     }
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.

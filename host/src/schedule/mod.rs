@@ -17,10 +17,12 @@ use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::{CallFailure, Called, FailureClass, Handler, Limits, flow};
 use crate::engine::kafka::{Batch, Emit, Message};
+use crate::engine::printed::Printed;
 use crate::kafka::Record;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::leader::{self, LEASE};
+use futures::FutureExt as _;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +98,7 @@ pub async fn register(
 impl Schedule {
     /// Runs until `stop`: leads while it can get the lease.
     pub async fn run(self, stop: CancellationToken) {
-        leader::elect(&self.stream, &stop, async || self.lead(&stop).await).await;
+        leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
     }
 
     /// Takes the lease and runs the ticks until `stop` (true); false where another host has the lease.
@@ -124,8 +126,30 @@ impl Schedule {
     async fn keep_lease(&self, ownership: &Ownership) -> anyhow::Result<()> {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            let mut connection = self.owner.acquire().await?;
+            let mut connection = self.owner.pool().acquire().await?;
             relay::renew_lease(&mut connection, ownership, LEASE).await?;
+        }
+    }
+
+    /// Calls the function with a tick; answers what became of it, what it emits and what it printed. A tick that is to be
+    /// tried again has failed.
+    async fn call(
+        &self,
+        tick: Message,
+        item: &Item,
+        transaction: &SharedTransaction,
+    ) -> Result<(Verdict, Vec<Emit>, Printed), CallFailure> {
+        let batch = Batch { topic: TOPIC.to_owned(), partition: 0, messages: vec![tick] };
+        let Called { reply, printed } = self.handler.call(batch, transaction.clone()).await?;
+        let judged = plan::judge(&[item], &reply, &LIMITS, &|topic| self.emit_limit(topic));
+        match judged.map(|mut verdicts| verdicts.pop()) {
+            Ok(Some(Verdict::Retry { reason, .. })) => Err(function_failed(reason)),
+            Ok(Some(verdict)) => Ok((verdict, reply.emits, printed)),
+            Err(Breach::Malformed(reason)) => Err(function_failed(reason)),
+            // One record has one verdict, and nothing before it.
+            Ok(None) | Err(Breach::OutOfOrder(_)) => {
+                Err(function_failed("the reply is not of one tick".to_owned()))
+            }
         }
     }
 
@@ -185,40 +209,23 @@ impl Leader<'_> {
         let record = Record { offset, timestamp_ms, key, value, headers };
         let item = Item { record, attempts: self.failures, age: Duration::ZERO };
         let lent = SharedTransaction::new(Transaction::new(schedule.role.clone()));
-        let batch = Batch { topic: TOPIC.to_owned(), partition: 0, messages: vec![tick] };
-        let called = schedule.handler.call(batch, lent.clone()).await;
+        let judged = schedule.call(tick, &item, &lent).await;
         let Some(transaction) = lent.take() else {
             return Ok(Err(function_failed(
                 "a statement still ran when the function had replied".to_owned(),
             )));
         };
-        let judged = called.and_then(|Called { reply, printed }| {
-            plan::judge(&[&item], &reply, &LIMITS, &|topic| schedule.emit_limit(topic))
-                .map(|verdicts| (verdicts, reply.emits, printed))
-                .map_err(|breach| match breach {
-                    Breach::Malformed(reason) => function_failed(reason),
-                    Breach::OutOfOrder(_) => function_failed("one tick cannot be out of order".to_owned()),
-                })
-        });
-        let bury = match &judged {
-            Ok((verdicts, ..)) => match &verdicts[..] {
-                [Verdict::Done] => Vec::new(),
-                [Verdict::Dead { attempts, reason }] => {
-                    vec![Bury { record: &item.record, attempts: *attempts, reason: reason.clone() }]
-                }
-                [Verdict::Retry { reason, .. }] => {
-                    let failure = function_failed(reason.clone());
-                    transaction.rollback().await;
-                    return Ok(Err(failure));
-                }
-                other => anyhow::bail!("a tick came to {other:?}"),
-            },
+        let (verdict, emits, printed) = match judged {
+            Ok(judged) => judged,
             Err(failure) => {
                 transaction.rollback().await;
-                return Ok(Err(failure.clone()));
+                return Ok(Err(failure));
             }
         };
-        let (emits, printed) = judged.map(|(_, emits, printed)| (emits, printed)).unwrap_or_default();
+        let bury = match verdict {
+            Verdict::Dead { attempts, reason } => vec![Bury { record: &item.record, attempts, reason }],
+            _ => Vec::new(),
+        };
         let first_seq = self.ownership.emitted + 1;
         let messages: Vec<Outgoing<'_>> =
             (first_seq..).zip(&emits).map(|(seq, emit)| schedule.outgoing(emit, seq)).collect();

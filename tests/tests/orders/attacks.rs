@@ -168,13 +168,14 @@ fn misplaced(good: &str, ours: &SigningKey) -> Result<Vec<(String, String)>> {
 }
 
 /// Every address that asks for a token, one for each function and role at least.
-fn doors() -> [(Method, &'static str, Option<Value>); 8] {
+fn doors() -> [(Method, &'static str, Option<Value>); 9] {
     [
         (Method::GET, "/auth/me", None),
         (Method::GET, "/orders", None),
         (Method::POST, "/orders", Some(NewOrder::of(&[("TEA-250G", 1)]).body())),
         (Method::GET, "/orders/01890000-0000-7000-8000-000000000000", None),
         (Method::POST, "/orders/01890000-0000-7000-8000-000000000000/cancel", None),
+        (Method::POST, "/orders/01890000-0000-7000-8000-000000000000/refund", Some(json!({}))),
         (Method::GET, "/payments/01890000-0000-7000-8000-000000000000", None),
         (Method::GET, "/notifications", None),
         (Method::PUT, "/inventory/TEA-250G", Some(json!({ "on_hand": 1 }))),
@@ -298,6 +299,7 @@ async fn what_is_an_admins_or_anothers_is_closed_to_a_customer() -> Outcome {
         (Method::GET, format!("/orders/{id}"), None, StatusCode::NOT_FOUND),
         (Method::GET, format!("/orders/{id}/timeline"), None, StatusCode::NOT_FOUND),
         (Method::POST, format!("/orders/{id}/cancel"), None, StatusCode::NOT_FOUND),
+        (Method::POST, format!("/orders/{id}/refund"), Some(json!({})), StatusCode::NOT_FOUND),
         (Method::GET, format!("/payments/{id}"), None, StatusCode::NOT_FOUND),
     ] {
         let answer = mallory.ask(method.clone(), &path, body.as_ref()).await?;

@@ -2,5 +2,6 @@
 
 mod attacks;
 mod records;
+mod refunds;
 mod refusals;
 mod stories;
