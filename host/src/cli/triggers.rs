@@ -8,11 +8,14 @@ use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use crate::dispatch::wasm::WasmHandler;
 use crate::dispatch::{self};
 use crate::engine::LoadedComponent;
+use crate::http::Source;
 use crate::kafka;
 use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::Producer;
+use crate::kafka::tail;
 use crate::manifest::KafkaTrigger;
+use crate::push::Hub;
 use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
 use crate::schedule::{self, Schedule};
@@ -51,6 +54,7 @@ pub struct Triggers {
     stop_relays: CancellationToken,
     /// Rows of `fnhost.trigger` that this host runs.
     known: Vec<i64>,
+    push: Option<Arc<Hub>>,
 }
 
 impl Triggers {
@@ -69,6 +73,7 @@ impl Triggers {
             relays: JoinSet::new(),
             stop_relays: CancellationToken::new(),
             known: vec![],
+            push: None,
         };
         match triggers.start_all(context).await {
             Ok(()) => Ok(triggers),
@@ -90,6 +95,7 @@ impl Triggers {
             self.stop_relays.clone(),
         ));
         self.start_relays(context.ground).await?;
+        self.start_tail(context);
         self.start_schedules(context).await?;
         for trigger in &context.ground.manifest.kafka {
             let subscription = self.subscription(context, trigger).await?;
@@ -106,6 +112,25 @@ impl Triggers {
         };
         self.relays.spawn(orphans.run(self.stop_relays.clone()));
         Ok(())
+    }
+
+    /// Reads what push routes send, where there are any.
+    fn start_tail(&mut self, context: &Context<'_>) {
+        let pushed =
+            context.ground.manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned());
+        let topics: BTreeSet<String> = pushed.collect();
+        if topics.is_empty() {
+            return;
+        }
+        let hub = Hub::new(topics.into_iter().collect());
+        let stop = self.stop_relays.clone();
+        self.relays.spawn(tail::run(hub.clone(), self.cluster.clone(), context.access.clone(), stop));
+        self.push = Some(hub);
+    }
+
+    /// Where push routes have their records from.
+    pub fn push_source(&self) -> Option<Source> {
+        Some(Source { hub: self.push.clone()?, cluster: self.cluster.clone() })
     }
 
     async fn start_relays(&mut self, ground: &Ground) -> anyhow::Result<()> {
@@ -192,6 +217,7 @@ impl Triggers {
             login,
         )
         .await?;
+        let status = context.registry.trigger(&trigger.id, &trigger.component, &trigger.group);
         let identity = &context.instance[..INSTANCE_CHARS.min(context.instance.len())];
         Ok(Subscription {
             id: trigger.id.clone(),
@@ -212,9 +238,16 @@ impl Triggers {
             role: role.clone(),
             cluster: self.cluster.clone(),
             producer: self.producer.clone(),
-            handler: Arc::new(WasmHandler::new(component.clone(), role.clone())),
-            status: context.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
+            handler: Arc::new(
+                WasmHandler::new(component.clone(), role.clone()).measured(status.metrics.clone()),
+            ),
+            status,
         })
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.clone()
     }
 
     /// Waits until another process that runs under this host's name has taken its place; going on would only take it back.
@@ -249,6 +282,7 @@ async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Resu
     for trigger in &manifest.kafka {
         used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
     }
+    used.extend(manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned()));
     for schedule in manifest.components.values().flat_map(|c| &c.schedules) {
         used.extend(schedule.emits.iter().cloned());
     }

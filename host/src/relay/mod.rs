@@ -19,6 +19,7 @@ use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use crate::leader::{self, LEASE};
+use crate::metrics::{RelayMetrics, Timer};
 use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
@@ -72,6 +73,7 @@ impl Relay {
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.
     async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let metrics = RelayMetrics::new(&self.stream);
         if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
             return Ok(false);
         }
@@ -79,6 +81,7 @@ impl Relay {
         let sender = self.producer.open(&self.stream)?;
         sender.resend(&unsent).await?;
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
+        let _leads = metrics.leads();
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {
@@ -89,6 +92,7 @@ impl Relay {
             acknowledged: None,
             renewed: Instant::now(),
             notified: false,
+            metrics: metrics.clone(),
         };
         let mut busy_rounds = 0;
         let mut last_events = Instant::now();
@@ -163,6 +167,7 @@ struct Leader<'a> {
     renewed: Instant,
     /// Whether inserts notify. A pending NOTIFY serialises commits, so not under load.
     notified: bool,
+    metrics: RelayMetrics,
 }
 
 impl Leader<'_> {
@@ -172,6 +177,7 @@ impl Leader<'_> {
             self.acknowledged = Some(seq);
         }
         let relay = self.relay;
+        let began = Timer::start();
         let mut transaction = self.connection.begin().await?;
         let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
@@ -214,7 +220,11 @@ impl Leader<'_> {
         self.ownership = after;
         self.acknowledged = None;
         flow::committed(&relay.stream, &messages);
+        let emitted = messages.len();
         self.sender.send(&Numbered { first_seq, messages }).await?;
+        if taken > 0 {
+            self.metrics.relayed(began, taken, emitted);
+        }
         Ok(taken)
     }
 

@@ -8,6 +8,7 @@ mod world;
 mod changes;
 mod failures;
 mod printed;
+mod readiness;
 mod schedule;
 mod takeover;
 mod walls;
