@@ -18,7 +18,7 @@ const SHOWN_MAX: i64 = 5;
 ///
 /// Every function keeps its own record of an order; the rules hold these against each other. Orders are the truth:
 /// each was acknowledged to a customer.
-const RULES: [(&str, &str); 15] = [
+const RULES: [(&str, &str); 16] = [
     (
         "every order is final",
         "SELECT id || ' is PENDING' FROM orders.orders WHERE status = 'PENDING'",
@@ -34,8 +34,9 @@ const RULES: [(&str, &str); 15] = [
         "every order has one payment, at the order's version and of the state that its status asks for",
         "SELECT o.id || ' is ' || o.status || ' v' || o.version || ', its payment ' || coalesce(p.state || ' v' || p.version, 'missing')
            FROM orders.orders o LEFT JOIN payment.payment p ON p.order_id = o.id
-          WHERE p.state IS NULL OR p.version <> o.version OR (o.status = 'CONFIRMED') <> (p.state = 'CAPTURED')
-             OR p.state = 'AUTHORIZED' OR (p.state = 'REFUNDED' AND o.status <> 'CANCELLED')",
+          WHERE p.state IS NULL OR p.version <> o.version OR p.state = 'AUTHORIZED'
+             OR (o.status = 'CONFIRMED') <> (p.state = 'CAPTURED' OR p.state = 'REFUNDED' AND o.status <> 'CANCELLED')
+             OR (p.state = 'REFUNDED' AND o.status NOT IN ('CANCELLED', 'CONFIRMED'))",
     ),
     (
         "reservations and payments belong to orders",
@@ -51,6 +52,15 @@ const RULES: [(&str, &str); 15] = [
           WHERE p.amount <> o.total OR p.currency <> o.currency OR p.user_id <> o.user_id
          UNION ALL
          SELECT payment_id || ' pays for ' || count(*) || ' orders' FROM payment.payment GROUP BY payment_id HAVING count(*) > 1",
+    ),
+    (
+        "what went back is what was asked for, all of it where the order was cancelled, and order heard of it",
+        "SELECT o.id || ': ' || o.refunded || ' were asked for, ' || p.refunded || ' went back, and order heard of ' || coalesce(t.heard, 0)
+           FROM orders.orders o JOIN payment.payment p ON p.order_id = o.id
+           LEFT JOIN LATERAL (SELECT max(split_part(event, '#', 2)::bigint) AS heard FROM orders.timeline
+                               WHERE order_id = o.id AND event LIKE 'payment.refunded#%') t ON true
+          WHERE o.refunded <> (SELECT coalesce(sum(amount), 0) FROM orders.refund r WHERE r.order_id = o.id)
+             OR p.refunded <> CASE WHEN p.state = 'REFUNDED' THEN p.amount ELSE o.refunded END OR p.refunded <> coalesce(t.heard, 0)",
     ),
     (
         "a reservation that held stock held what was ordered",
@@ -73,10 +83,10 @@ const RULES: [(&str, &str); 15] = [
         "SELECT sku || ' has ' || reserved || ' reserved' FROM inventory.product WHERE reserved <> 0",
     ),
     (
-        "the order's version counts its changes of status",
+        "the order's version counts its changes of status and its refunds",
         "SELECT o.id || ' v' || o.version || ' has ' || count(t.status) || ' statuses in its timeline'
            FROM orders.orders o LEFT JOIN orders.timeline t ON t.order_id = o.id
-          GROUP BY o.id HAVING count(t.status) <> o.version",
+          GROUP BY o.id HAVING count(t.status) + count(*) FILTER (WHERE t.event LIKE 'order.refunded#%') <> o.version",
     ),
     (
         "a timeline begins with the order's creation, and its last status is the order's",
@@ -94,11 +104,13 @@ const RULES: [(&str, &str); 15] = [
                  ELSE ARRAY[]::text[] END) AS event FROM inventory.reservation
              UNION ALL
              SELECT order_id, unnest(CASE WHEN amount IS NULL THEN ARRAY[]::text[] ELSE CASE state
-                 WHEN 'CAPTURED' THEN ARRAY['payment.authorized', 'payment.captured'] WHEN 'VOIDED' THEN ARRAY['payment.authorized', 'payment.voided']
+                 WHEN 'CAPTURED' THEN ARRAY['payment.authorized', 'payment.captured']
+                      || CASE WHEN refunded > 0 THEN ARRAY['payment.refunded'] ELSE ARRAY[]::text[] END
+                 WHEN 'VOIDED' THEN ARRAY['payment.authorized', 'payment.voided']
                  WHEN 'REFUNDED' THEN ARRAY['payment.authorized', 'payment.captured', 'payment.refunded'] ELSE ARRAY['payment.declined'] END END)
                FROM payment.payment)
          SELECT coalesce(w.order_id, t.order_id) || ': ' || coalesce(w.event || ' is not in the timeline', t.event || ' is in the timeline for no reason')
-           FROM wanted w FULL JOIN (SELECT * FROM orders.timeline WHERE event LIKE 'payment.%' OR event IN ('inventory.committed', 'inventory.rejected')) t
+           FROM wanted w FULL JOIN (SELECT DISTINCT order_id, split_part(event, '#', 1) AS event FROM orders.timeline WHERE event LIKE 'payment.%' OR event IN ('inventory.committed', 'inventory.rejected')) t
                 ON t.order_id = w.order_id AND t.event = w.event
           WHERE (w.event IS NULL OR t.event IS NULL)
             AND NOT (t.event IS NULL AND w.event = 'inventory.reserved'
@@ -109,13 +121,13 @@ const RULES: [(&str, &str); 15] = [
     (
         "each final status was notified once, and each refund",
         "WITH due AS (
-             SELECT order_id, status FROM orders.timeline WHERE status <> 'PENDING'
-             UNION ALL SELECT order_id, 'REFUNDED' FROM payment.payment WHERE state = 'REFUNDED'),
+             SELECT order_id, status, 1 AS times FROM orders.timeline WHERE status <> 'PENDING'
+             UNION ALL SELECT order_id, 'REFUNDED', count(*) FROM orders.timeline WHERE event LIKE 'payment.refunded%' GROUP BY order_id),
          sent AS (SELECT order_id, status, count(*) AS times FROM notify.notification GROUP BY order_id, status)
          SELECT coalesce(d.order_id, s.order_id) || ': ' || coalesce(d.status, s.status) || ' was notified ' || coalesce(s.times, 0)
-                || ' times, and was due ' || CASE WHEN d.status IS NULL THEN 'never' ELSE 'once' END
+                || ' times, and was due ' || coalesce(d.times, 0) || ' times'
            FROM due d FULL JOIN sent s ON s.order_id = d.order_id AND s.status = d.status
-          WHERE d.status IS NULL OR s.times IS DISTINCT FROM 1",
+          WHERE d.times IS DISTINCT FROM s.times",
     ),
     (
         "an idempotency key stands for one order",

@@ -46,6 +46,7 @@ pub enum Status {
     Rejected,
     PaymentFailed,
     Cancelled,
+    Expired,
 }
 
 /// An amount in minor units of a currency.
@@ -83,6 +84,7 @@ pub struct Entry {
 pub struct Payment {
     pub status: String,
     pub amount: Option<Money>,
+    pub refunded: Option<Money>,
     pub reason: Option<String>,
 }
 
@@ -323,6 +325,22 @@ impl Customer {
     /// It cannot be cancelled.
     pub async fn cancel(&self, order_id: Uuid) -> anyhow::Result<Order> {
         self.try_cancel(order_id).await?.json(StatusCode::OK)
+    }
+
+    /// Asks for a refund; whatever the answer is.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn try_refund(&self, order_id: Uuid, body: &serde_json::Value) -> anyhow::Result<Answer> {
+        self.ask(Method::POST, &format!("/orders/{order_id}/refund"), Some(body)).await
+    }
+
+    /// Asks for a refund.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn refund(&self, order_id: Uuid, body: &serde_json::Value) -> anyhow::Result<Order> {
+        self.try_refund(order_id, body).await?.json(StatusCode::ACCEPTED)
     }
 
     /// What happened to an order, in the order of its happening.

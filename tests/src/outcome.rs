@@ -8,9 +8,9 @@ pub type Outcome = Result<(), Failed>;
 #[derive(Debug)]
 pub enum Failed {}
 
-impl From<anyhow::Error> for Failed {
+impl<E: Into<anyhow::Error>> From<E> for Failed {
     #[track_caller]
-    fn from(error: anyhow::Error) -> Self {
-        panic!("{error:#}")
+    fn from(error: E) -> Self {
+        panic!("{:#}", error.into())
     }
 }

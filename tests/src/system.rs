@@ -207,6 +207,26 @@ impl Fnhost {
         Ok(plugin)
     }
 
+    /// Runs `./dev rotate-keys` on its data directory, and has what is started from now on use the keys that are there.
+    ///
+    /// # Errors
+    /// It refused; the error has what it said.
+    pub fn rotate_keys(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
+        let dev = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev");
+        let mut command = std::process::Command::new(dev);
+        let output =
+            command.arg("rotate-keys").arg("--data-dir").arg(self.data_dir()).args(arguments).output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let of = |variable: &str, file| anyhow::Ok((variable.to_owned(), self.kept(file)?));
+        let variables = [
+            of("SPIN_VARIABLE_TOKEN_PRIVATE_KEY", "keys/private.pem")?,
+            of("SPIN_VARIABLE_TOKEN_PUBLIC_KEYS", "keys/public.json")?,
+        ];
+        // The last one of a name counts.
+        self.setup.environment.extend(variables);
+        Ok(())
+    }
+
     /// Waits until every partition that it is given is owned.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tests::outcome::Outcome;
 use tests::system::{Fnhost, Setup};
 
 /// What is done to the database, to which statement, and a part of the name of the rule that must notice.
-const CORRUPTIONS: [(&str, &str, &str); 31] = [
+const CORRUPTIONS: [(&str, &str, &str); 34] = [
     (
         "an order is left PENDING",
         "UPDATE orders.orders SET status = 'PENDING' WHERE id = (SELECT id FROM orders.orders WHERE status = 'CONFIRMED' LIMIT 1)",
@@ -43,7 +43,7 @@ const CORRUPTIONS: [(&str, &str, &str); 31] = [
     ),
     (
         "a confirmed order is never charged",
-        "UPDATE payment.payment SET state = 'AUTHORIZED' WHERE state = 'CAPTURED'",
+        "UPDATE payment.payment SET state = 'AUTHORIZED' WHERE state = 'CAPTURED' AND refunded = 0",
         "every order has one payment",
     ),
     (
@@ -86,6 +86,21 @@ const CORRUPTIONS: [(&str, &str, &str); 31] = [
         "a payment is captured for two orders",
         "UPDATE payment.payment SET payment_id = (SELECT payment_id FROM payment.payment WHERE state = 'CAPTURED' LIMIT 1) WHERE state = 'CAPTURED'",
         "the payment is of the order's total",
+    ),
+    (
+        "a refund goes back twice",
+        "UPDATE payment.payment SET refunded = 2 * refunded WHERE state = 'CAPTURED'",
+        "what went back is what was asked for",
+    ),
+    (
+        "a refund does not go back",
+        "UPDATE payment.payment SET refunded = 0 WHERE state = 'CAPTURED' AND refunded > 0",
+        "what went back is what was asked for",
+    ),
+    (
+        "a refund is written nowhere",
+        "DELETE FROM orders.refund",
+        "what went back is what was asked for",
     ),
     (
         "more is held than was ordered",
@@ -135,7 +150,7 @@ const CORRUPTIONS: [(&str, &str, &str); 31] = [
     ),
     (
         "order heard of a refund that never was",
-        "INSERT INTO orders.timeline (order_id, event) SELECT id, 'payment.refunded' FROM orders.orders WHERE status = 'CONFIRMED'",
+        "INSERT INTO orders.timeline (order_id, event) SELECT id, 'payment.refunded' FROM orders.orders WHERE status = 'CONFIRMED' AND refunded = 0",
         "what stock and money became",
     ),
     (
@@ -177,7 +192,7 @@ const CORRUPTIONS: [(&str, &str, &str); 31] = [
     ),
 ];
 
-/// Orders of every end: confirmed, rejected, not paid, cancelled after it was paid.
+/// Orders of every end: confirmed, rejected, not paid, refunded in part, cancelled after it was paid.
 async fn finish_orders(fnhost: &Fnhost) -> anyhow::Result<()> {
     let ada = Customer::register(&fnhost.client()?).await?;
     let two_lines = NewOrder::of(&[("COFFEE-1KG", 2), ("MUG-BLUE", 1)]);
@@ -192,6 +207,11 @@ async fn finish_orders(fnhost: &Fnhost) -> anyhow::Result<()> {
     ] {
         assert_eq!(ada.order_to_end(&order).await?.status, end);
     }
+    let damaged = ada.order_to_end(&two_lines).await?;
+    ada.wait_payment(damaged.order_id, "CAPTURED").await?;
+    ada.refund(damaged.order_id, &serde_json::json!({ "lines": [{ "sku": "COFFEE-1KG", "quantity": 1 }] }))
+        .await?;
+    ada.wait_notifications(damaged.order_id, &["CONFIRMED", "REFUNDED"]).await?;
     let regretted = ada.order_to_end(&tea).await?;
     ada.wait_payment(regretted.order_id, "CAPTURED").await?;
     ada.cancel(regretted.order_id).await?;

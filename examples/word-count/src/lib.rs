@@ -15,7 +15,7 @@ const COUNT: &str = "
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle<S: Sql>(db: &S, batch: Batch<Text>) -> Result<Reply, Failure> {
-    let Batch { records, reply } = batch;
+    let Batch { records, reply, .. } = batch;
     let mut counts: BTreeMap<String, i64> = BTreeMap::new();
     for record in &records {
         for word in record.event.value.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {

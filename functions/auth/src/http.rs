@@ -2,7 +2,8 @@
 
 use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
 use crate::session::Refresh;
-use crate::{password, session, sql};
+use crate::sql::{Admission, Begin, Exchange};
+use crate::{password, session, sql, throttle};
 use kit::Host;
 use kit::http::{Request, Response};
 use kit::problem::Problem;
@@ -15,6 +16,9 @@ const KEYS_CACHE_CONTROL: &str = "public, max-age=300";
 /// Tokens are for their caller alone.
 const TOKEN_CACHE_CONTROL: &str = "no-store";
 
+/// How many proxies stand in front and append to `x-forwarded-for`.
+const PROXIES_VARIABLE: &str = "trusted_proxies";
+
 /// Answers a request below `/auth`, or for `/.well-known/jwks.json`.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
     route(host, &request).await.into()
@@ -26,9 +30,12 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         ("POST", ["auth", "register"]) => register(host, request).await,
         ("POST", ["auth", "login"]) => login(host, request).await,
         ("POST", ["auth", "refresh"]) => refresh(host, request).await,
+        ("POST", ["auth", "logout"]) => logout(host, request).await,
         ("GET", ["auth", "me"]) => me(host, request).await,
         ("GET", [".well-known", "jwks.json"]) => keys(host).await,
-        (_, ["auth", "register" | "login" | "refresh"]) => Err(Problem::method_not_allowed("POST")),
+        (_, ["auth", "register" | "login" | "refresh" | "logout"]) => {
+            Err(Problem::method_not_allowed("POST"))
+        }
         (_, ["auth", "me"] | [".well-known", "jwks.json"]) => Err(Problem::method_not_allowed("GET")),
         _ => Err(Problem::not_found("there is no such address")),
     }
@@ -51,9 +58,12 @@ async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Prob
     domain::check_email(&email).map_err(invalid)?;
     domain::check_password(&input.password, &email).map_err(invalid)?;
     let name = domain::check_name(input.name.as_deref()).map_err(invalid)?;
+    let network = network(host, request).await?;
+    let subject = throttle::of_registration(&network);
+    admit(sql::admit(host, None, "", std::slice::from_ref(&subject)).await?)?;
     let hash = password::hash(&input.password).map_err(Problem::internal)?;
     let user_id = kit::time::Ids::new().next();
-    if !sql::register(host, user_id, &email, name, hash).await? {
+    if !sql::register(host, user_id, &email, name, hash, &subject).await? {
         return Err(Problem::conflict("there is an account with this address").with_field("email"));
     }
     Ok(Response::json(201, &Registered { user_id, email }))
@@ -67,7 +77,10 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     }
     let input: Input = request.json()?;
     let signer = session::signer(host).await?;
-    let credentials = sql::credentials(host, &domain::normalise_email(&input.email)).await?;
+    let (email, network) = (domain::normalise_email(&input.email), network(host, request).await?);
+    let network_name = throttle::name_of_network(&network);
+    let subjects = throttle::of_login(&email, &network);
+    let (credentials, counted) = admit(sql::admit(host, Some(&email), &network_name, &subjects).await?)?;
     let hash = credentials.as_ref().map(|credentials| credentials.password_hash.as_str());
     // Nobody has a longer one, so this tells nothing about an account.
     let matches = input.password.len() <= PASSWORD_BYTES_MAX && password::verify(&input.password, hash);
@@ -78,29 +91,72 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         ));
     };
     let refresh = Refresh::new()?;
-    sql::begin_session(host, credentials.account_id, &refresh).await?;
+    let [pair, ..] = subjects;
+    let begin = Begin {
+        account_id: credentials.account_id,
+        network: network_name,
+        refresh: &refresh,
+        counted,
+        forgotten: pair.name,
+        rehashed: rehashed(credentials.password_hash, &input.password)?,
+    };
+    sql::begin_session(host, begin).await?;
     let session = session::session(&signer, credentials.account_id, credentials.role, refresh)?;
     Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
 }
 
-async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    struct Input {
-        refresh_token: String,
+/// A hash whose parameters are not today's, and one with today's in its place.
+fn rehashed(old: String, password: &str) -> Result<Option<(String, String)>, Problem> {
+    if password::is_current(&old) {
+        return Ok(None);
     }
-    let input: Input = request.json()?;
+    let new = password::hash(password).map_err(Problem::internal)?;
+    Ok(Some((old, new)))
+}
+
+/// What the attempt is checked against, and what it is counted for.
+fn admit(admission: Admission) -> Result<(Option<sql::Credentials>, Vec<String>), Problem> {
+    match admission {
+        Admission::Attempt { credentials, counted } => Ok((credentials, counted)),
+        Admission::Wait(seconds) => Err(Problem::too_many_requests(seconds)),
+    }
+}
+
+/// The network that a request comes from.
+async fn network<H: Host>(host: &H, request: &Request) -> Result<String, Problem> {
+    let proxies = host.variable(PROXIES_VARIABLE).await.map_err(Problem::internal)?;
+    let not_a_number = |_| Problem::internal(format!("{PROXIES_VARIABLE} is {proxies:?}, not a number"));
+    Ok(throttle::network(request, proxies.trim().parse().map_err(not_a_number)?))
+}
+
+async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+    let input: RefreshInput = request.json()?;
     let signer = session::signer(host).await?;
     let (old, new) = (Refresh::of(input.refresh_token), Refresh::new()?);
-    let Some((account_id, role)) = sql::exchange(host, &old, &new).await? else {
-        // One that was used before is in two hands, and nobody can tell whose is the right one.
-        let ended = sql::end_family(host, &old).await?;
-        if ended > 0 {
-            eprintln!("a refresh token was used twice; {ended} tokens of its login were ended");
+    let (account_id, role) = match sql::exchange(host, &old, &new).await? {
+        Exchange::Done(account_id, role) => (account_id, role),
+        refused => {
+            if matches!(refused, Exchange::Reused) {
+                // It is in two hands, and nobody can tell whose is the right one.
+                eprintln!("a refresh token was used twice; its login was ended");
+            }
+            return Err(Problem::wrong_credentials("refresh_token", "log in again"));
         }
-        return Err(Problem::wrong_credentials("refresh_token", "log in again"));
     };
     let session = session::session(&signer, account_id, role, new)?;
     Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
+}
+
+/// Always done, as RFC 7009 asks: a token that is no good any more needs no ending.
+async fn logout<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+    let input: RefreshInput = request.json()?;
+    sql::end_session(host, &Refresh::of(input.refresh_token)).await?;
+    Ok(Response::empty(204))
+}
+
+#[derive(Deserialize)]
+struct RefreshInput {
+    refresh_token: String,
 }
 
 async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -180,6 +236,7 @@ mod tests {
             ("register", r#"{"email":"a@b.c","password":"correct horse","name":"a\nb"}"#, 422, "name"),
             ("login", r#"{"email":"a@b.c"}"#, 422, "password"),
             ("refresh", "{}", 422, "refresh_token"),
+            ("logout", "{}", 422, "refresh_token"),
         ] {
             let found = refusal("POST", &format!("/auth/{path}"), Body::Read(body.into()));
             assert_eq!(found, (status, Some(field.to_owned())), "{path} {body}");
@@ -193,6 +250,7 @@ mod tests {
             ("GET", "/auth", 404),
             ("GET", "/auth/other", 404),
             ("GET", "/auth/login", 405),
+            ("GET", "/auth/logout", 405),
             ("POST", "/auth/me", 405),
             ("POST", "/.well-known/jwks.json", 405),
             ("GET", "/auth/me", 401),

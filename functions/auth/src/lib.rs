@@ -1,12 +1,13 @@
 //! The `auth` function: registers accounts, logs them in, and publishes the keys that everybody checks tokens with.
 //!
-//! Glue only. [`domain`] says what is acceptable, [`password`] hashes, [`session`] makes tokens, [`sql`] holds the
-//! statements, [`http`] connects them.
+//! Glue only. [`domain`] says what is acceptable, [`password`] hashes, [`session`] makes tokens, [`throttle`]
+//! slows down who guesses, [`sql`] holds the statements, [`http`] connects them.
 
 pub mod domain;
 pub mod http;
 pub mod password;
 pub mod session;
 pub mod sql;
+pub mod throttle;
 
 kit::export_http!(crate::http::handle);

@@ -37,6 +37,14 @@ pub fn hash(password: &str) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
+/// Whether a hash has today's parameters. One that has not is replaced at the next login; until then the time of an
+/// answer differs from that of an account with today's.
+#[must_use]
+pub fn is_current(hash: &str) -> bool {
+    let version = u32::from(Version::V0x13);
+    hash.starts_with(&format!("$argon2id$v={version}$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
+}
+
 /// Whether this password belongs to this hash; for `None` it takes as long and is false.
 #[must_use]
 pub fn verify(password: &str, hash: Option<&str>) -> bool {
@@ -54,6 +62,8 @@ mod tests {
     fn a_hash_fits_its_password_alone_and_carries_its_parameters() {
         let (one, two) = (hash("correct horse").unwrap(), hash("correct horse").unwrap());
         assert!(one.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$")), "{one}");
+        assert!(is_current(&one) && is_current(NOBODY), "nobody takes as long as somebody");
+        assert!(!is_current(&one.replace("t=2", "t=1")) && !is_current(&one.replace("argon2id", "argon2i")));
         assert_ne!(one, two, "each has its own salt");
         assert!(verify("correct horse", Some(&one)));
         assert!(!verify("correct horsf", Some(&one)));

@@ -19,6 +19,10 @@ async fn refresh(function: &Function, token: &Value) -> Answer {
     function.post("/auth/refresh").json(json!({"refresh_token": token})).await
 }
 
+async fn logout(function: &Function, token: &Value) -> u16 {
+    function.post("/auth/logout").json(json!({"refresh_token": token})).await.status
+}
+
 async fn me(function: &Function, session: &Answer) -> Answer {
     let token = session.body["access_token"].as_str().expect("an access token");
     function.get("/auth/me").header("authorization", &format!("Bearer {token}")).send().await
@@ -104,6 +108,75 @@ async fn a_refresh_token_is_good_once_and_its_second_use_ends_the_login() {
     assert_eq!((reused.status, &reused.body["field"]), (401, &json!("refresh_token")));
     assert_eq!(refresh(&function, &second.body["refresh_token"]).await.status, 401, "its descendants end");
     assert_eq!(refresh(&function, &elsewhere.body["refresh_token"]).await.status, 200, "other logins go on");
+}
+
+#[tokio::test]
+async fn a_token_of_any_age_that_comes_again_ends_the_login() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let first = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
+    let mut newest = first.clone();
+    for _ in 0..3 {
+        newest = refresh(&function, &newest).await.body["refresh_token"].clone();
+    }
+    assert_eq!(refresh(&function, &first).await.status, 401);
+    assert_eq!(refresh(&function, &newest).await.status, 401, "the newest ends too");
+}
+
+#[tokio::test]
+async fn an_exchange_under_way_does_not_outlive_the_end_of_its_login() {
+    let function = Function::start_with("auth", |spec| spec.limits.max_concurrency = None).await;
+    register(&function, "ada@example.com").await;
+    let old = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
+    let newest = refresh(&function, &old).await.body["refresh_token"].clone();
+    // The replay has ended the login and not committed yet when the newest token is exchanged.
+    let ending = function.hold("UPDATE login SET ended_at = now()").await;
+    let commit = async {
+        function.until_waiting(1).await;
+        ending.commit().await.expect("committed");
+    };
+    let (exchanged, ()) = tokio::join!(refresh(&function, &newest), commit);
+    assert_eq!(exchanged.status, 401);
+    assert_eq!(function.value("SELECT count(*) FROM refresh_token").await, 2, "and nothing new was made");
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_login_and_no_other_and_can_be_repeated() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    let old = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
+    let elsewhere = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
+    let newest = refresh(&function, &old).await.body["refresh_token"].clone();
+    for token in [&newest, &newest, &old, &json!("nobody's")] {
+        assert_eq!(logout(&function, token).await, 204);
+    }
+    assert_eq!(refresh(&function, &newest).await.status, 401);
+    assert_eq!(refresh(&function, &elsewhere).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_hash_of_old_parameters_is_replaced_at_the_next_login() {
+    let function = Function::start("auth").await;
+    register(&function, "ada@example.com").await;
+    // Of the same password, made with half the memory and one pass.
+    let weak = argon2_of(PASSWORD, 9728, 1);
+    let put = format!("UPDATE account SET password_hash = '{weak}'");
+    function.prepare(&put).await;
+    assert_eq!(login(&function, "ada@example.com", "wrong horse battery").await.status, 401);
+    let hash = "SELECT password_hash FROM account";
+    assert_eq!(function.value(hash).await, json!(weak), "not by a failure");
+    assert_eq!(login(&function, "ada@example.com", PASSWORD).await.status, 200);
+    let replaced = function.value(hash).await;
+    assert!(replaced.as_str().is_some_and(auth::password::is_current), "{replaced}");
+    assert_eq!(login(&function, "ada@example.com", PASSWORD).await.status, 200);
+    assert_eq!(function.value(hash).await, replaced, "once");
+}
+
+fn argon2_of(password: &str, memory_kib: u32, passes: u32) -> String {
+    use argon2::password_hash::PasswordHasher as _;
+    let params = argon2::Params::new(memory_kib, passes, 1, None).expect("parameters");
+    let hash = argon2::Argon2::from(params).hash_password_with_salt(password.as_bytes(), b"a salt of 16 b..");
+    hash.expect("a hash").to_string()
 }
 
 #[tokio::test]

@@ -80,9 +80,9 @@ impl Stock {
 pub enum Change {
     /// It was placed and wants these units.
     Created(Lines),
-    /// It has stock and money.
+    /// It has stock and money; also where money of it went back since.
     Confirmed,
-    /// It was rejected or cancelled.
+    /// It was rejected or cancelled, or has expired.
     Ended,
 }
 

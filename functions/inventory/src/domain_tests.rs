@@ -25,6 +25,15 @@ fn cancelled() -> (i64, Change) {
     (3, Change::Ended)
 }
 
+/// As `order.refunded` is to inventory: a confirmation of a higher version.
+fn refunded() -> (i64, Change) {
+    (3, Change::Confirmed)
+}
+
+fn expired() -> (i64, Change) {
+    (2, Change::Ended)
+}
+
 fn ledger() -> Ledger {
     let mut ledger = Ledger::default();
     ledger.set_stock(BTreeMap::from([("A".to_owned(), Stock { on_hand: ON_HAND, reserved: 0 })]));
@@ -80,6 +89,15 @@ fn every_pair_of_events_in_both_orders() {
     check(&[rejected(), confirmed()], &["-", "-"], Released, (10, 0));
     check(&[confirmed(), cancelled()], &["!", "-"], Released, (10, 0));
     check(&[cancelled(), confirmed()], &["-", "-"], Released, (10, 0));
+    check(&[few(), expired()], &["reserved", "released"], Released, (10, 0));
+    check(&[expired(), few()], &["-", "-"], Released, (10, 0));
+    check(&[many(), expired()], &["rejected", "-"], Rejected, (10, 0));
+    check(&[expired(), cancelled()], &["-", "-"], Released, (10, 0));
+    check(&[few(), refunded()], &["reserved", "committed"], Committed, (7, 0));
+    check(&[refunded(), few()], &["!", "reserved"], Reserved, (10, 3));
+    check(&[many(), refunded()], &["rejected", "!"], Rejected, (10, 0));
+    check(&[refunded(), cancelled()], &["!", "-"], Released, (10, 0));
+    check(&[cancelled(), refunded()], &["-", "-"], Released, (10, 0));
 }
 
 #[rustfmt::skip] // a table: one case a line
@@ -93,6 +111,12 @@ fn every_pair_after_the_creation_in_both_orders() {
     check(&[created(3), cancelled(), rejected()], &["reserved", "released", "-"], Released, (10, 0));
     check(&[created(3), confirmed(), created(3)], &["reserved", "committed", "-"], Committed, (7, 0));
     check(&[created(3), cancelled(), cancelled()], &["reserved", "released", "-"], Released, (10, 0));
+    // A refund before its confirmation stands for it, and after it moves nothing; a cancellation after it brings goods back.
+    check(&[created(3), refunded(), confirmed()], &["reserved", "committed", "-"], Committed, (7, 0));
+    check(&[created(3), confirmed(), refunded()], &["reserved", "committed", "-"], Committed, (7, 0));
+    check(&[created(3), refunded(), (4, Change::Ended)], &["reserved", "committed", "released"], Released, (10, 0));
+    check(&[created(3), (4, Change::Ended), refunded()], &["reserved", "released", "-"], Released, (10, 0));
+    check(&[created(3), expired(), refunded()], &["reserved", "released", "!"], Released, (10, 0));
     // A confirmation that is newer than the end of the order contradicts it.
     check(&[created(3), rejected(), (4, Change::Confirmed)], &["reserved", "released", "!"], Released, (10, 0));
     // A newer confirmation of what is committed moves nothing again.

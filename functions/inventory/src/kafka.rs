@@ -24,7 +24,7 @@ struct Task<'a> {
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
-    let Batch { records, mut reply } = batch;
+    let Batch { records, mut reply, .. } = batch;
     let mut tasks = Vec::with_capacity(records.len());
     for record in &records {
         match task(record) {
@@ -57,7 +57,11 @@ fn task(record: &Record) -> Result<Task<'_>, String> {
     let (version, change) = match &record.event {
         Event::OrderCreated(order) => (order.version, Change::Created(lines(&order.items)?)),
         Event::OrderConfirmed(order) => (order.version, Change::Confirmed),
-        Event::OrderRejected(order) | Event::OrderCancelled(order) => (order.version, Change::Ended),
+        // Only a confirmed order is refunded, so this may stand for a confirmation that comes later. The goods stay sold.
+        Event::OrderRefunded(order) => (order.version, Change::Confirmed),
+        Event::OrderRejected(order) | Event::OrderCancelled(order) | Event::OrderExpired(order) => {
+            (order.version, Change::Ended)
+        }
         other => return Err(format!("inventory does not handle {}", other.event_type())),
     };
     if version < 1 {

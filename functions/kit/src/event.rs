@@ -24,6 +24,26 @@ pub struct Money {
     pub currency: String,
 }
 
+impl fmt::Display for Money {
+    /// For people, in major units: `12.50 EUR`, `1250 JPY`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The codes of ISO 4217 whose minor unit is not a hundredth.
+        let digits = match self.currency.as_str() {
+            "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND"
+            | "VUV" | "XAF" | "XOF" | "XPF" => 0,
+            "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
+            _ => 2,
+        };
+        let unit = 10_u64.pow(digits);
+        let (sign, amount) = (if self.amount < 0 { "-" } else { "" }, self.amount.unsigned_abs());
+        write!(f, "{sign}{}", amount / unit)?;
+        if digits > 0 {
+            write!(f, ".{:0width$}", amount % unit, width = digits as usize)?;
+        }
+        write!(f, " {}", self.currency)
+    }
+}
+
 /// One line of an order, with the price at the time of ordering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
@@ -60,12 +80,14 @@ pub enum OrderStatus {
     PaymentFailed,
     /// Final: the customer withdrew it.
     Cancelled,
+    /// Final: it waited for stock or money for too long.
+    Expired,
 }
 
 impl OrderStatus {
     /// Every status, in the order of an order's life.
-    pub const ALL: [Self; 5] =
-        [Self::Pending, Self::Confirmed, Self::Rejected, Self::PaymentFailed, Self::Cancelled];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Confirmed, Self::Rejected, Self::PaymentFailed, Self::Cancelled, Self::Expired];
 
     /// The name used in JSON, SQL and query parameters.
     #[must_use]
@@ -76,6 +98,7 @@ impl OrderStatus {
             Self::Rejected => "REJECTED",
             Self::PaymentFailed => "PAYMENT_FAILED",
             Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
         }
     }
 
@@ -106,7 +129,7 @@ pub struct OrderCreated {
     pub payment_token: String,
 }
 
-/// `order.confirmed`, `order.rejected`, `order.cancelled`
+/// `order.confirmed`, `order.rejected`, `order.cancelled`, `order.expired`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct OrderChanged {
@@ -115,6 +138,20 @@ pub struct OrderChanged {
     /// Of the order after the change. Consumers keep the highest per order and do nothing for a lower one.
     pub version: i64,
     pub status: OrderStatus,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `order.refunded`: of a confirmed order, and so it says also that the order is confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named by the types")]
+pub struct OrderRefunded {
+    pub order_id: Uuid,
+    pub user_id: Uuid,
+    /// Of the order after it, as in [`OrderChanged`].
+    pub version: i64,
+    /// What is to have gone back in all, earlier refunds included: two that change places come to the same.
+    pub refunded: Money,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -169,7 +206,11 @@ pub struct PaymentDeclined {
 pub struct PaymentSettled {
     pub order_id: Uuid,
     pub payment_id: Uuid,
+    /// What was captured, voided or, this time, refunded.
     pub amount: Money,
+    /// Of `payment.refunded`: what has gone back in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Money>,
 }
 
 /// What a notification tells.
@@ -181,7 +222,8 @@ pub enum Notice {
     Rejected,
     PaymentFailed,
     Cancelled,
-    /// The money of a cancelled order went back.
+    Expired,
+    /// Money went back; the reason says how much.
     Refunded,
 }
 
@@ -194,6 +236,7 @@ impl Notice {
             Self::Rejected => "REJECTED",
             Self::PaymentFailed => "PAYMENT_FAILED",
             Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
             Self::Refunded => "REFUNDED",
         }
     }
@@ -278,6 +321,8 @@ events! {
     OrderConfirmed(OrderChanged) = "order.confirmed", ORDER_EVENTS, "/order";
     OrderRejected(OrderChanged) = "order.rejected", ORDER_EVENTS, "/order";
     OrderCancelled(OrderChanged) = "order.cancelled", ORDER_EVENTS, "/order";
+    OrderExpired(OrderChanged) = "order.expired", ORDER_EVENTS, "/order";
+    OrderRefunded(OrderRefunded) = "order.refunded", ORDER_EVENTS, "/order";
     InventoryReserved(InventoryReserved) = "inventory.reserved", INVENTORY_EVENTS, "/inventory";
     InventoryRejected(InventoryRejected) = "inventory.rejected", INVENTORY_EVENTS, "/inventory";
     InventoryCommitted(InventorySettled) = "inventory.committed", INVENTORY_EVENTS, "/inventory";
@@ -344,6 +389,20 @@ mod tests {
         ] {
             let error = Event::from_json(event_type, payload.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn money_is_told_in_its_major_unit() {
+        for (amount, currency, told) in [
+            (1250, "EUR", "12.50 EUR"),
+            (7, "EUR", "0.07 EUR"),
+            (-1205, "USD", "-12.05 USD"),
+            (1250, "JPY", "1250 JPY"),
+            (1250, "KWD", "1.250 KWD"),
+            (i64::MIN, "EUR", "-92233720368547758.08 EUR"),
+        ] {
+            assert_eq!(Money { amount, currency: currency.to_owned() }.to_string(), told);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::nul;
 use crate::problem::Problem;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The largest request body that is read, in bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -90,11 +90,11 @@ impl Request {
         limit.ok_or_else(|| Problem::invalid("limit", format!("1 to {max}")))
     }
 
-    /// The body as JSON.
+    /// The body, which is a JSON object.
     ///
     /// # Errors
-    /// 415 without a JSON content type, 413 over the limit, 400 for broken JSON, 422 naming the field whose content
-    /// does not fit.
+    /// 415 without a JSON content type, 413 over the limit, 400 for broken JSON, 422 for JSON that is no object and
+    /// naming the field whose content does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let content_type = self.header("content-type")?.unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
@@ -104,6 +104,12 @@ impl Request {
         let Body::Read(body) = &self.body else {
             return Err(Problem::too_large(BODY_LIMIT_BYTES));
         };
+        // serde would also fill a struct's fields from an array, by position.
+        if body.trim_ascii_start().first() != Some(&b'{')
+            && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+        {
+            return Err(Problem::invalid("body", "a JSON object is expected"));
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let value =
             serde_path_to_error::deserialize(&mut deserializer).map_err(|error| field_problem(&error))?;

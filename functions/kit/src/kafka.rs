@@ -15,6 +15,9 @@ const CE_ID: &str = "ce_id";
 const CE_TYPE: &str = "ce_type";
 const TRACEPARENT: &str = "traceparent";
 
+/// The topic under which the host hands out the ticks of schedules. No Kafka topic has this name: the manifest refuses it.
+pub const SCHEDULE_TOPIC: &str = "fnhost.schedule";
+
 /// A Kafka header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -82,11 +85,51 @@ pub struct Record<P = Event> {
     pub last_attempt: bool,
 }
 
-/// Records of one partition, in its order.
+/// The time of a schedule that the manifest declares has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// Its place in the batch, which outcomes and emits refer to.
+    pub index: u32,
+    /// The schedule's id.
+    pub schedule: String,
+    /// When it was due, RFC 3339. Those that were missed before it do not come.
+    pub due: String,
+}
+
+/// What an emitted event follows from.
+pub trait Cause {
+    /// Its place in the batch.
+    fn index(&self) -> u32;
+
+    /// W3C trace context to pass on.
+    fn traceparent(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl<P> Cause for Record<P> {
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+}
+
+impl Cause for Tick {
+    fn index(&self) -> u32 {
+        self.index
+    }
+}
+
+/// Records of one partition, in its order; or ticks of a schedule, and then no record.
 #[derive(Debug)]
 pub struct Batch<P = Event> {
     /// Those that are events. The others are already rejected in `reply`.
     pub records: Vec<Record<P>>,
+    /// Only a component that declares schedules gets any.
+    pub ticks: Vec<Tick>,
     /// What the handler returns, filled in on the way: a decoded record is done unless it says otherwise.
     pub reply: Reply,
 }
@@ -164,33 +207,51 @@ impl<P: Payload> Batch<P> {
                 Err(reason) => outcomes.push(Outcome::Reject(reason)),
             }
         }
-        Self { records, reply: Reply { outcomes, emits: Vec::new(), stamp: None } }
+        Self { records, ticks: Vec::new(), reply: Reply { outcomes, emits: Vec::new(), stamp: None } }
+    }
+
+    /// The ticks of a schedule: the key is its id, the value the time; what is none is rejected.
+    #[must_use]
+    pub fn of_ticks(messages: Vec<Message>) -> Self {
+        let mut ticks = Vec::with_capacity(messages.len());
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for (index, message) in (0..).zip(messages) {
+            let text = |bytes: Option<Vec<u8>>| bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            match (text(message.key), text(message.value)) {
+                (Some(schedule), Some(due)) => {
+                    ticks.push(Tick { index, schedule, due });
+                    outcomes.push(Outcome::Done);
+                }
+                _ => outcomes.push(Outcome::Reject("a tick has a schedule and a time".to_owned())),
+            }
+        }
+        Self { records: Vec::new(), ticks, reply: Reply { outcomes, emits: Vec::new(), stamp: None } }
     }
 }
 
 impl Reply {
     /// This record is to be handed out again later. The function has written nothing for it and handles no later
     /// record of its key.
-    pub fn retry<P>(&mut self, record: &Record<P>, reason: impl Into<String>) {
-        self.outcomes[record.index as usize] = Outcome::Retry(reason.into());
+    pub fn retry(&mut self, record: &impl Cause, reason: impl Into<String>) {
+        self.outcomes[record.index() as usize] = Outcome::Retry(reason.into());
     }
 
     /// This record becomes a dead letter. The function has written nothing for it.
-    pub fn reject<P>(&mut self, record: &Record<P>, reason: impl Into<String>) {
-        self.outcomes[record.index as usize] = Outcome::Reject(reason.into());
+    pub fn reject(&mut self, record: &impl Cause, reason: impl Into<String>) {
+        self.outcomes[record.index() as usize] = Outcome::Reject(reason.into());
     }
 
     /// Sends `value` to `topic`, because of `cause`, which is done. It carries the cause's trace.
-    pub fn send<P>(
+    pub fn send(
         &mut self,
-        cause: &Record<P>,
+        cause: &impl Cause,
         topic: impl Into<Cow<'static, str>>,
         key: impl Into<Vec<u8>>,
         value: impl Into<Vec<u8>>,
     ) {
-        let trace = cause.traceparent.iter().map(|trace| (TRACEPARENT, trace.clone()));
+        let trace = cause.traceparent().into_iter().map(|trace| (TRACEPARENT, trace.to_owned()));
         self.emits.push(Emit {
-            cause: cause.index,
+            cause: cause.index(),
             topic: topic.into(),
             key: key.into(),
             value: value.into(),
@@ -199,16 +260,18 @@ impl Reply {
     }
 
     /// Sends `event`, because of `cause`, which is done.
-    pub fn emit<P>(&mut self, cause: &Record<P>, event: &Event) {
+    pub fn emit(&mut self, cause: &impl Cause, event: &Event) {
         let stamp =
             self.stamp.get_or_insert_with(|| Stamp { ids: time::Ids::new(), time: time::now_rfc3339() });
         let id = stamp.ids.next().to_string();
         self.emits.push(Emit {
-            cause: cause.index,
+            cause: cause.index(),
             topic: event.topic().into(),
             key: event.order_id().to_string().into_bytes(),
             value: event.to_json(),
-            headers: headers(event, id, stamp.time.clone(), cause.traceparent.clone()).map(header).collect(),
+            headers: headers(event, id, stamp.time.clone(), cause.traceparent().map(str::to_owned))
+                .map(header)
+                .collect(),
         });
     }
 }

@@ -79,6 +79,7 @@ fn a_record_may_be_retried_or_rejected() {
         order_id: ORDER,
         payment_id: ORDER,
         amount: Money { amount: 1, currency: "EUR".to_owned() },
+        refunded: None,
     });
     let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
     let mut batch = Batch::<Event>::decode(vec![message(&settled), message(&released)]);

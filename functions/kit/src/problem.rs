@@ -20,7 +20,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     #[serde(skip)]
-    header: Option<(&'static str, &'static str)>,
+    header: Option<(&'static str, Box<str>)>,
 }
 
 impl Problem {
@@ -45,7 +45,7 @@ impl Problem {
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         let problem =
             Self::new(401, "urn:orders:problem:unauthorized", "A valid access token is needed", detail);
-        Self { header: Some(("www-authenticate", "Bearer")), ..problem.with_field("authorization") }
+        Self { header: Some(("www-authenticate", "Bearer".into())), ..problem.with_field("authorization") }
     }
 
     /// 401: e-mail and password do not belong together.
@@ -73,7 +73,7 @@ impl Problem {
         let detail = format!("this address answers {allow}");
         let problem =
             Self::new(405, "urn:orders:problem:method-not-allowed", "The method does not work here", detail);
-        Self { header: Some(("allow", allow)), ..problem }
+        Self { header: Some(("allow", allow.into())), ..problem }
     }
 
     /// 409: the request contradicts what is.
@@ -103,6 +103,18 @@ impl Problem {
         Self::new(422, "urn:orders:problem:invalid", "The input is not acceptable", detail).with_field(field)
     }
 
+    /// 429: nothing is tried for this caller, or for what it asks about, until so many seconds have passed.
+    #[must_use]
+    pub fn too_many_requests(seconds: i64) -> Self {
+        let problem = Self::new(
+            429,
+            "urn:orders:problem:too-many-requests",
+            "Too many attempts",
+            format!("try again in {seconds} s"),
+        );
+        Self { header: Some(("retry-after", seconds.to_string().into_boxed_str())), ..problem }
+    }
+
     /// 500: the fault is ours; `cause` goes to the log and nowhere else.
     #[must_use]
     pub fn internal(cause: impl std::fmt::Display) -> Self {
@@ -125,7 +137,7 @@ impl Problem {
             "The service is not available",
             "try again in a moment",
         );
-        Self { header: Some(("retry-after", "1")), ..problem }
+        Self { header: Some(("retry-after", "1".into())), ..problem }
     }
 }
 
@@ -148,7 +160,7 @@ impl From<Problem> for Response {
         let response =
             Self::json(problem.status, &problem).with_header("content-type", "application/problem+json");
         match problem.header {
-            Some((name, value)) => response.with_header(name, value),
+            Some((name, value)) => response.with_header(name, value.into_string()),
             None => response,
         }
     }
@@ -186,5 +198,6 @@ mod tests {
     fn a_problem_brings_the_header_its_status_asks_for() {
         assert_eq!(Response::from(Problem::method_not_allowed("GET")).header("allow"), Some("GET"));
         assert_eq!(Response::from(Problem::unauthorized("x")).header("www-authenticate"), Some("Bearer"));
+        assert_eq!(Response::from(Problem::too_many_requests(7)).header("retry-after"), Some("7"));
     }
 }

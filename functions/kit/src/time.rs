@@ -37,6 +37,72 @@ pub fn rfc3339(seconds: u64, millis: u32) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// Microseconds since 1970-01-01T00:00Z of a time in RFC 3339; a date alone is its first moment in UTC. `None` for
+/// anything else.
+///
+/// The calendar part is Howard Hinnant's `days_from_civil`.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<i64> {
+    let number = |range: std::ops::Range<usize>| -> Option<i64> {
+        let digits = text.get(range)?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    };
+    let at = |index: usize, letters: &[u8]| letters.contains(text.as_bytes().get(index).unwrap_or(&0));
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of_month = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if !at(4, b"-") || !at(7, b"-") || !(1..=12).contains(&month) || !(1..=days_of_month).contains(&day) {
+        return None;
+    }
+    // Years that begin in March, so that the leap day is the last of its year.
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (shifted_year.div_euclid(400), shifted_year.rem_euclid(400));
+    let day_of_era =
+        year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * shifted_month + 2) / 5 + day - 1;
+    let days = era * 146_097 + day_of_era - 719_468;
+    if text.len() == 10 {
+        return Some(days * 86_400_000_000);
+    }
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    if !at(10, b"Tt") || !at(13, b":") || !at(16, b":") || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let rest = text.get(19..)?;
+    let (fraction, zone) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count()),
+        None => ("0", rest),
+    };
+    if fraction.is_empty() || fraction.len() > 9 {
+        return None;
+    }
+    // Microseconds; what is finer is cut off.
+    let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second - zone_seconds(zone)?;
+    Some(seconds * 1_000_000 + micros)
+}
+
+/// Seconds that a zone is ahead of UTC: `Z`, `+02:00`.
+fn zone_seconds(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+    let number = |text: &str, max: i64| -> Option<i64> {
+        let digits = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|number| digits && *number <= max)
+    };
+    let seconds = number(hours, 23)? * 3_600 + number(minutes, 59)? * 60;
+    match zone.as_bytes()[0] {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
 /// Makes ids for one call: UUIDv7 that increase in the order they were asked for.
 ///
 /// One draw from the clock and the random source serves the whole call, because each is a call to the host.
@@ -85,6 +151,44 @@ mod tests {
         ];
         for (seconds, expected) in cases {
             assert_eq!(rfc3339(seconds, 0), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for seconds in [0, 951_782_399, 951_868_800, 1_709_164_800, 4_107_542_400] {
+            let written = rfc3339(seconds, 250);
+            assert_eq!(parse_rfc3339(&written), Some(seconds as i64 * 1_000_000 + 250_000), "{written}");
+        }
+        for (text, seconds) in [
+            ("1970-01-02", 86_400),
+            ("1969-12-31T23:59:59Z", -1),
+            ("2000-02-29T01:00:00+01:00", 951_782_400),
+            ("2000-02-28t19:00:00-05:00", 951_782_400),
+            ("0001-01-01T00:00:00Z", -62_135_596_800),
+        ] {
+            assert_eq!(parse_rfc3339(text), Some(seconds * 1_000_000), "{text}");
+        }
+        assert_eq!(parse_rfc3339("1970-01-01T00:00:00.1234567Z"), Some(123_456));
+        for text in [
+            "",
+            "now",
+            "1970",
+            "1970-13-01",
+            "1970-02-29",
+            "1970-01-00",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:00",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00 02:00",
+            "1970-01-01T00:00:00+2:00",
+            "1970-01-01 00:00:00Z",
+            "+970-01-01",
+            "1970-01-01T00:00:00Zx",
+            "1970-01-01x",
+            "１９７０-01-01",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }
 

@@ -25,6 +25,7 @@ pub fn render(notice: Notice, order_id: Uuid, reason: Option<&str>) -> Notificat
         Notice::Rejected => "Your order was rejected.",
         Notice::PaymentFailed => "The payment for your order failed.",
         Notice::Cancelled => "Your order is cancelled.",
+        Notice::Expired => "Your order could not be completed in time.",
         Notice::Refunded => "The payment for your order was refunded.",
     };
     let what_follows = match notice {
@@ -32,6 +33,7 @@ pub fn render(notice: Notice, order_id: Uuid, reason: Option<&str>) -> Notificat
         Notice::Rejected => "We could not deliver it, and nothing was charged.",
         Notice::PaymentFailed => "Nothing was charged; you can order again with another means of payment.",
         Notice::Cancelled => "What was paid comes back to you.",
+        Notice::Expired => "Nothing was charged; you can order again.",
         Notice::Refunded => "Your bank will show the money in a few days.",
     };
     let reason = reason.map(|reason| format!("Reason: {reason}\n")).unwrap_or_default();
@@ -62,6 +64,7 @@ mod tests {
             (Notice::Rejected, "Your order was rejected."),
             (Notice::PaymentFailed, "The payment for your order failed."),
             (Notice::Cancelled, "Your order is cancelled."),
+            (Notice::Expired, "Your order could not be completed in time."),
             (Notice::Refunded, "The payment for your order was refunded."),
         ] {
             let notification = render(notice, ORDER, None);

@@ -24,7 +24,7 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle_to<S: Sql>(db: &S, batch: Batch, log: &mut impl Write) -> Result<Reply, Failure> {
-    let Batch { records, mut reply } = batch;
+    let Batch { records, mut reply, .. } = batch;
     let mut entries = Vec::with_capacity(records.len());
     for record in &records {
         match entry(record) {

@@ -13,6 +13,9 @@ pub const QUANTITY_MAX: i64 = 10_000;
 pub const SKU_BYTES_MAX: usize = 64;
 /// Bytes of a payment token.
 pub const PAYMENT_TOKEN_BYTES_MAX: usize = 128;
+/// How long an order may wait for stock and money, in seconds. Far longer than any request of a customer runs, so that
+/// one which is just being written is never overlooked.
+pub const PENDING_SECONDS_MAX: i64 = 15 * 60;
 
 /// What decides about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub enum Step {
     Declined(String),
     /// The customer withdraws it.
     Cancel,
+    /// It has waited for too long.
+    Expire,
 }
 
 /// A change of status.
@@ -65,7 +70,7 @@ impl Order {
     /// The first answer that decides wins, and what arrives after the order is final changes nothing: stock and money
     /// learn of the end from the order's own event and give back what they hold.
     pub fn take(&mut self, step: Step) -> Option<Transition> {
-        use OrderStatus::{Cancelled, Confirmed, PaymentFailed, Pending, Rejected};
+        use OrderStatus::{Cancelled, Confirmed, Expired, PaymentFailed, Pending, Rejected};
         let (status, reason) = match (self.status, step) {
             (Pending, Step::Reserved) => {
                 self.reserved = true;
@@ -77,6 +82,7 @@ impl Order {
             }
             (Pending, Step::OutOfStock(reason)) => (Rejected, Some(reason)),
             (Pending, Step::Declined(reason)) => (PaymentFailed, Some(reason)),
+            (Pending, Step::Expire) => (Expired, Some("stock or payment did not answer in time".to_owned())),
             (Pending | Confirmed, Step::Cancel) => (Cancelled, Some("cancelled by the customer".to_owned())),
             _ => return None,
         };
@@ -104,6 +110,7 @@ pub fn notice(status: OrderStatus) -> Option<Notice> {
         OrderStatus::Rejected => Some(Notice::Rejected),
         OrderStatus::PaymentFailed => Some(Notice::PaymentFailed),
         OrderStatus::Cancelled => Some(Notice::Cancelled),
+        OrderStatus::Expired => Some(Notice::Expired),
     }
 }
 

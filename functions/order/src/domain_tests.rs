@@ -1,23 +1,25 @@
 //! Tables of cases for the order's state machine and for what an order may contain.
 
 use super::*;
-use OrderStatus::{Cancelled, Confirmed, PaymentFailed, Pending, Rejected};
+use OrderStatus::{Cancelled, Confirmed, Expired, PaymentFailed, Pending, Rejected};
 
-const STEPS: [fn() -> Step; 5] = [
+const STEPS: [fn() -> Step; 6] = [
     || Step::Reserved,
     || Step::OutOfStock("short".to_owned()),
     || Step::Authorized,
     || Step::Declined("no funds".to_owned()),
     || Step::Cancel,
+    || Step::Expire,
 ];
 
 /// Every pair of steps in both orders: rows are the first step, columns the second, as in `STEPS`.
-const AFTER_TWO: [[OrderStatus; 5]; 5] = [
-    [Pending, Rejected, Confirmed, PaymentFailed, Cancelled],
-    [Rejected; 5],
-    [Confirmed, Rejected, Pending, PaymentFailed, Cancelled],
-    [PaymentFailed; 5],
-    [Cancelled; 5],
+const AFTER_TWO: [[OrderStatus; 6]; 6] = [
+    [Pending, Rejected, Confirmed, PaymentFailed, Cancelled, Expired],
+    [Rejected; 6],
+    [Confirmed, Rejected, Pending, PaymentFailed, Cancelled, Expired],
+    [PaymentFailed; 6],
+    [Cancelled; 6],
+    [Expired; 6],
 ];
 
 #[test]
@@ -50,7 +52,7 @@ fn every_sequence_of_four_steps_decides_at_most_once_and_only_a_confirmed_order_
         let statuses: Vec<_> = path.iter().map(|transition| transition.status).collect();
         let legal = matches!(
             statuses[..],
-            [] | [Confirmed | Rejected | PaymentFailed | Cancelled] | [Confirmed, Cancelled]
+            [] | [Confirmed | Rejected | PaymentFailed | Cancelled | Expired] | [Confirmed, Cancelled]
         );
         assert!(legal, "{sequence:?}: {statuses:?}");
         if statuses.contains(&Confirmed) {
@@ -67,11 +69,12 @@ fn what_ends_an_order_says_why_and_what_confirms_it_does_not() {
         let mut order = Order::new();
         steps.iter().filter_map(|step| order.take(step())).last().and_then(|transition| transition.reason)
     };
-    let [reserved, out_of_stock, authorized, declined, cancel] = STEPS;
+    let [reserved, out_of_stock, authorized, declined, cancel, expire] = STEPS;
     assert_eq!(reason(&[reserved, authorized]), None);
     assert_eq!(reason(&[out_of_stock]).as_deref(), Some("short"));
     assert_eq!(reason(&[reserved, declined]).as_deref(), Some("no funds"));
     assert_eq!(reason(&[cancel]).as_deref(), Some("cancelled by the customer"));
+    assert_eq!(reason(&[reserved, expire]).as_deref(), Some("stock or payment did not answer in time"));
 }
 
 #[test]

@@ -1,7 +1,11 @@
-//! `/orders`: taking, showing, listing and cancelling a customer's own orders.
+//! `/orders`: taking, showing, listing, cancelling and refunding orders.
+
+mod cursor;
+mod refund;
 
 use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
+use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
 use kit::Host;
 use kit::event::{Event, Item, Money, OrderCreated, OrderStatus};
@@ -19,8 +23,9 @@ const PAGE_DEFAULT: i64 = 20;
 const PAGE_MAX: i64 = 100;
 /// Bytes of an idempotency key.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// How often a cancellation is decided anew because the order moved on meanwhile. An order moves at most twice.
-const CANCEL_ATTEMPTS_MAX: u32 = 3;
+/// How often a cancellation or a refund is decided anew because the order moved on meanwhile. An order moves a few
+/// times at most, and not often at once.
+const DECISIONS_MAX: u32 = 4;
 
 /// Answers a request below `/orders`.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
@@ -35,9 +40,10 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         ("GET", ["orders", id]) => get(host, request, id).await,
         ("GET", ["orders", id, "timeline"]) => timeline(host, request, id).await,
         ("POST", ["orders", id, "cancel"]) => cancel(host, request, id).await,
+        ("POST", ["orders", id, "refund"]) => refund::refund(host, request, id).await,
         (_, ["orders"]) => Err(Problem::method_not_allowed("GET, POST")),
         (_, ["orders", _] | ["orders", _, "timeline"]) => Err(Problem::method_not_allowed("GET")),
-        (_, ["orders", _, "cancel"]) => Err(Problem::method_not_allowed("POST")),
+        (_, ["orders", _, "cancel" | "refund"]) => Err(Problem::method_not_allowed("POST")),
         _ => Err(Problem::not_found("there is no such address")),
     }
 }
@@ -59,8 +65,19 @@ struct View {
     total: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// What is to have gone back; absent where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded: Option<Refund>,
     created_at: String,
     updated_at: String,
+}
+
+/// What of an order is to have gone back.
+#[derive(Debug, Serialize)]
+struct Refund {
+    amount: i64,
+    currency: String,
+    items: Vec<Line>,
 }
 
 async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -90,6 +107,7 @@ async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
             items,
             total,
             reason: None,
+            refunded: Refunded::default(),
             created_at: at.clone(),
             updated_at: at,
         }),
@@ -113,7 +131,7 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
     struct Page {
         orders: Vec<View>,
         /// For the parameter `cursor` of the next request; null on the last page.
-        next_cursor: Option<Uuid>,
+        next_cursor: Option<String>,
     }
     let Caller { user_id, .. } = token::caller(host, request).await?;
     let status = match request.parameter("status")? {
@@ -123,20 +141,27 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
             Problem::invalid("status", format!("one of {names}"))
         })?),
     };
-    let cursor = match request.parameter("cursor")? {
+    let after = match request.parameter("cursor")? {
         None => None,
         Some(text) => {
-            Some(text.parse().map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?)
+            Some(cursor::read(&text).ok_or_else(|| Problem::invalid("cursor", "the next_cursor of a page"))?)
         }
     };
+    let time = |name: &str| match request.parameter(name)? {
+        None => Ok(None),
+        Some(text) => kit::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
+            Problem::invalid(name, "a date, or a time in RFC 3339 with its + escaped: 2026-01-31T08:00:00Z")
+        }),
+    };
+    let filter = sql::Filter { status, from: time("from")?, to: time("to")?, after };
     let limit = request.limit(PAGE_DEFAULT, PAGE_MAX)?;
     // One more than asked for tells whether there is a further page.
     let mut orders: Vec<View> =
-        sql::list(host, user_id, status, cursor, limit + 1).await?.into_iter().map(View::from).collect();
+        sql::list(host, user_id, filter, limit + 1).await?.into_iter().map(View::from).collect();
     let page_len = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = orders.len() > page_len;
     orders.truncate(page_len);
-    let next_cursor = orders.last().filter(|_| more).map(|view| view.order_id);
+    let next_cursor = orders.last().filter(|_| more).map(|view| cursor::write(view.order_id));
     Ok(Response::json(200, &Page { orders, next_cursor }))
 }
 
@@ -158,7 +183,7 @@ async fn timeline<H: Host>(host: &H, request: &Request, id: &str) -> Result<Resp
 async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
     let Caller { user_id, .. } = token::caller(host, request).await?;
     let order_id = order_id(id)?;
-    for _ in 0..CANCEL_ATTEMPTS_MAX {
+    for _ in 0..DECISIONS_MAX {
         let mut stored = own(host, order_id, user_id).await?;
         let decided_on = stored.order.version;
         let Some(transition) = stored.order.take(Step::Cancel) else {
@@ -178,9 +203,15 @@ async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Respon
 
 impl From<Stored> for View {
     fn from(stored: Stored) -> Self {
-        let Stored { order_id, order, items, total, reason, created_at, updated_at } = stored;
+        let Stored { order_id, order, items, total, reason, refunded, created_at, updated_at } = stored;
         let Order { status, version, .. } = order;
-        Self { order_id, status, version, items, total, reason, created_at, updated_at }
+        let Refunded { amount, pieces } = refunded;
+        let refunded = (!pieces.is_empty()).then(|| Refund {
+            amount,
+            currency: total.currency.clone(),
+            items: pieces.into_iter().map(|(sku, quantity)| Line { sku, quantity }).collect(),
+        });
+        Self { order_id, status, version, items, total, reason, refunded, created_at, updated_at }
     }
 }
 
@@ -213,7 +244,7 @@ fn idempotency_key(request: &Request) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-fn body_hash(input: &Input) -> Vec<u8> {
+fn body_hash(input: &impl Serialize) -> Vec<u8> {
     // Strings and numbers: writing them into memory cannot fail.
     Sha256::digest(serde_json::to_vec(input).unwrap_or_default()).to_vec()
 }

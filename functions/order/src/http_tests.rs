@@ -117,6 +117,23 @@ fn headers_that_do_not_fit_name_themselves() {
 }
 
 #[test]
+fn a_refund_that_is_none_names_the_field() {
+    let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(201));
+    for (body, status, field) in [
+        ("", 400, "body"),
+        ("[]", 422, "body"),
+        (r#"{"lines":"MUG-RED"}"#, 422, "lines"),
+        (r#"{"lines":[{"quantity":1}]}"#, 422, "lines[0].sku"),
+        (r#"{"lines":[{"sku":"MUG-RED","quantity":"1"}]}"#, 422, "lines[0].quantity"),
+        (r#"{"reason":"a\nb"}"#, 422, "reason"),
+        (&*long, 422, "reason"),
+    ] {
+        let request = request("POST", &format!("/orders/{ID}/refund"), body);
+        assert_eq!(refusal(request), (status, Some(field.to_owned())), "{body}");
+    }
+}
+
+#[test]
 fn a_body_over_the_limit_is_refused() {
     let request = Request { body: Body::TooLarge, ..request("POST", "/orders", "") };
     assert_eq!(refusal(request), (413, Some("body".to_owned())), "over {BODY_LIMIT_BYTES} bytes");
@@ -128,6 +145,7 @@ fn every_address_needs_a_caller() {
         ("GET", format!("/orders/{ID}")),
         ("GET", format!("/orders/{ID}/timeline")),
         ("POST", format!("/orders/{ID}/cancel")),
+        ("POST", format!("/orders/{ID}/refund")),
     ]);
     for (method, path) in paths {
         let request = Request { headers: Vec::new(), ..request(method, &path, GOOD) };
@@ -146,6 +164,11 @@ fn addresses_methods_and_parameters_that_do_not_exist_are_refused() {
         ("PUT", "/orders", 405, None),
         ("DELETE", "/orders/7", 405, None),
         ("GET", "/orders/7/cancel", 405, None),
+        ("GET", "/orders/7/refund", 405, None),
+        ("POST", "/orders/7/refund", 404, None),
+        ("GET", "/orders?from=yesterday", 422, Some("from")),
+        ("GET", "/orders?to=2026-02-29", 422, Some("to")),
+        ("GET", "/orders?from=2026-01-01T00:00:00+01:00", 422, Some("from")),
         ("GET", "/orders?limit=0", 422, Some("limit")),
         ("GET", "/orders?limit=101", 422, Some("limit")),
         ("GET", "/orders?status=LOST", 422, Some("status")),

@@ -1,9 +1,10 @@
 //! The order's side of the saga: what inventory and payment answered.
 
 use crate::domain::{self, Step, Transition};
+use crate::expiry;
 use crate::sql::{self, Changes, Entry, Known};
 use kit::Sql;
-use kit::event::{Event, Notice, NotificationRequested, OrderChanged, OrderStatus};
+use kit::event::{Event, Money, Notice, NotificationRequested, OrderChanged, OrderStatus};
 use kit::kafka::{Batch, Failure, Record, Reply};
 use std::collections::BTreeSet;
 use uuid::Uuid;
@@ -13,7 +14,10 @@ use uuid::Uuid;
 /// # Errors
 /// What the database refused.
 pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
-    let Batch { records, mut reply } = batch;
+    let Batch { records, ticks, mut reply } = batch;
+    if !ticks.is_empty() {
+        return expiry::handle(db, ticks, reply).await;
+    }
     let meanings: Vec<_> = records.iter().map(|record| Meaning::of(&record.event)).collect();
     let ids = |deciding: bool| -> BTreeSet<Uuid> {
         let of_kind = |meaning: &Meaning| {
@@ -50,7 +54,9 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
                     changes.add_order(order_id);
                 }
             }
-            Meaning::Refund => reply.emit(record, &notification(order, Notice::Refunded, None)),
+            Meaning::Refund(amount) => {
+                reply.emit(record, &notification(order, Notice::Refunded, Some(amount.to_string())));
+            }
             Meaning::Note | Meaning::NotOurs => {}
         }
     }
@@ -68,6 +74,7 @@ pub fn announcement(order_id: Uuid, user_id: Uuid, transition: &Transition) -> V
         OrderStatus::Confirmed => Event::OrderConfirmed(changed),
         OrderStatus::Rejected | OrderStatus::PaymentFailed => Event::OrderRejected(changed),
         OrderStatus::Cancelled => Event::OrderCancelled(changed),
+        OrderStatus::Expired => Event::OrderExpired(changed),
     };
     let notification = domain::notice(status).map(|status| {
         Event::NotificationRequested(NotificationRequested { order_id, user_id, status, reason })
@@ -82,8 +89,8 @@ enum Meaning {
     Step(Step),
     /// It only belongs to its history.
     Note,
-    /// It belongs to its history, and the customer is told.
-    Refund,
+    /// So much money went back: it belongs to its history, and the customer is told.
+    Refund(Money),
     /// It was not meant for us.
     NotOurs,
 }
@@ -95,7 +102,7 @@ impl Meaning {
             Event::InventoryRejected(rejected) => Self::Step(Step::OutOfStock(rejected.reason.clone())),
             Event::PaymentAuthorized(_) => Self::Step(Step::Authorized),
             Event::PaymentDeclined(declined) => Self::Step(Step::Declined(declined.reason.clone())),
-            Event::PaymentRefunded(_) => Self::Refund,
+            Event::PaymentRefunded(refunded) => Self::Refund(refunded.amount.clone()),
             Event::InventoryCommitted(_)
             | Event::InventoryReleased(_)
             | Event::PaymentCaptured(_)
@@ -104,6 +111,8 @@ impl Meaning {
             | Event::OrderConfirmed(_)
             | Event::OrderRejected(_)
             | Event::OrderCancelled(_)
+            | Event::OrderExpired(_)
+            | Event::OrderRefunded(_)
             | Event::NotificationRequested(_) => Self::NotOurs,
         }
     }
@@ -193,6 +202,7 @@ mod tests {
             (OrderStatus::Rejected, "order.rejected"),
             (OrderStatus::PaymentFailed, "order.rejected"),
             (OrderStatus::Cancelled, "order.cancelled"),
+            (OrderStatus::Expired, "order.expired"),
         ] {
             let events = announcement(order_id, user_id, &changed(status));
             let types: Vec<_> = events.iter().map(Event::event_type).collect();

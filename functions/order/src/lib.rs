@@ -3,8 +3,10 @@
 //! Glue only. [`domain`] decides, [`sql`] holds the statements, [`http`] and [`kafka`] connect the two.
 
 pub mod domain;
+pub mod expiry;
 pub mod http;
 pub mod kafka;
+pub mod refund;
 pub mod sql;
 
 kit::export_http!(crate::http::handle);

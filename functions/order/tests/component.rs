@@ -87,7 +87,7 @@ fn declined(order_id: Uuid) -> Sent {
 
 fn settled(order_id: Uuid) -> PaymentSettled {
     let amount = Money { amount: 3230, currency: "EUR".to_owned() };
-    PaymentSettled { order_id, payment_id: Uuid::from_u128(3), amount }
+    PaymentSettled { order_id, payment_id: Uuid::from_u128(3), refunded: Some(amount.clone()), amount }
 }
 
 #[tokio::test]

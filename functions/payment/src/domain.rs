@@ -18,7 +18,7 @@ pub enum State {
     Captured,
     /// Final: nothing is held, or ever will be.
     Voided,
-    /// Final: the money that was taken went back.
+    /// Final: all the money that was taken went back.
     Refunded,
 }
 
@@ -57,6 +57,8 @@ pub struct Payment {
     pub amount: Option<Money>,
     /// Where it stands.
     pub state: State,
+    /// What of the captured money went back, in minor units; never more than was captured.
+    pub refunded: i64,
     /// Why it was declined.
     pub reason: Option<String>,
     /// The highest order version seen.
@@ -77,21 +79,23 @@ pub enum Change {
     },
     /// It has stock and money.
     Confirmed,
-    /// It was rejected or cancelled.
+    /// So much of its money is to have gone back in all, in minor units. Only a confirmed order is refunded, so it also
+    /// stands for a confirmation that comes later.
+    Refunded(i64),
+    /// It was rejected or cancelled, or has expired.
     Ended,
 }
 
-/// What came of an event; all but `None` are told to the others.
+/// What came of an event, for the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the event of its name")]
 pub enum Effect {
-    /// Nothing to tell: the event is old news, or no money was held.
-    None,
     Authorized,
     Declined,
     Captured,
     Voided,
-    Refunded,
+    /// So much went back this time, in minor units.
+    Refunded(i64),
 }
 
 /// What to do with an event.
@@ -99,8 +103,8 @@ pub enum Effect {
 pub enum Decision {
     /// Nothing changes; the event is old news.
     Stale,
-    /// The payment becomes this.
-    Write(Payment, Effect),
+    /// The payment becomes this; no effect where no money was held.
+    Write(Payment, Vec<Effect>),
     /// The gateway has no answer yet: ask again later.
     Retry(String),
     /// The event contradicts what payment itself decided: a dead letter for an operator to look at.
@@ -129,24 +133,52 @@ pub fn decide(payment: Option<&Payment>, subject: Subject, change: &Change) -> D
     if subject.version <= payment.version || matches!(change, Change::Created { .. }) {
         return Decision::Stale;
     }
-    let (state, effect) = match (payment.state, change) {
-        (State::Authorized, Change::Confirmed) => (State::Captured, Effect::Captured),
-        (State::Captured, Change::Confirmed) => (State::Captured, Effect::None),
-        (state, Change::Confirmed) => {
+    let mut payment = Payment { version: subject.version, ..payment.clone() };
+    let mut effects = Vec::new();
+    match (payment.state, change) {
+        (State::Authorized | State::Captured, Change::Confirmed | Change::Refunded(_))
+        | (State::Refunded, Change::Refunded(_)) => {
+            if payment.state == State::Authorized {
+                payment.state = State::Captured;
+                effects.push(Effect::Captured);
+            }
+            if let Change::Refunded(in_all) = change {
+                effects.extend(payment.refund(*in_all));
+            }
+        }
+        (state, Change::Confirmed | Change::Refunded(_)) => {
             let state = state.as_str();
             return Decision::Contradiction(format!("the order is confirmed, but its payment is {state}"));
         }
-        (State::Authorized, _) => (State::Voided, Effect::Voided),
-        (State::Captured, _) => (State::Refunded, Effect::Refunded),
-        (without_money, _) => (without_money, Effect::None),
-    };
-    Decision::Write(Payment { state, version: subject.version, ..payment.clone() }, effect)
+        (State::Authorized, _) => {
+            payment.state = State::Voided;
+            effects.push(Effect::Voided);
+        }
+        (State::Captured, _) => effects.extend(payment.refund(i64::MAX)),
+        (State::Declined | State::Voided | State::Refunded, _) => {}
+    }
+    Decision::Write(payment, effects)
+}
+
+impl Payment {
+    /// Gives back what is missing until `in_all` has gone back, or until all has.
+    fn refund(&mut self, in_all: i64) -> Option<Effect> {
+        let captured = self.amount.as_ref().map_or(0, |money| money.amount);
+        let missing = in_all.min(captured) - self.refunded;
+        if missing > 0 {
+            self.refunded += missing;
+        }
+        if self.refunded == captured {
+            self.state = State::Refunded;
+        }
+        (missing > 0).then_some(Effect::Refunded(missing))
+    }
 }
 
 /// The first event of an order.
 fn begin(subject: Subject, change: &Change) -> Decision {
     let Subject { user_id, version, new_payment_id: payment_id } = subject;
-    let (state, amount, reason, effect) = match change {
+    let (state, amount, reason, effects) = match change {
         Change::Created { amount, answer, last_attempt } => {
             let (state, reason, effect) = match answer {
                 Answer::Authorized => (State::Authorized, None, Effect::Authorized),
@@ -156,15 +188,15 @@ fn begin(subject: Subject, change: &Change) -> Decision {
                 }
                 Answer::Unavailable(reason) => return Decision::Retry((*reason).to_owned()),
             };
-            (state, Some(amount.clone()), reason, effect)
+            (state, Some(amount.clone()), reason, vec![effect])
         }
         // The creation is still on its way: this row keeps it from taking anything.
-        Change::Ended => (State::Voided, None, None, Effect::None),
-        Change::Confirmed => {
+        Change::Ended => (State::Voided, None, None, Vec::new()),
+        Change::Confirmed | Change::Refunded(_) => {
             return Decision::Contradiction("the order is confirmed, but was never paid for".to_owned());
         }
     };
-    Decision::Write(Payment { payment_id, user_id, amount, state, reason, version }, effect)
+    Decision::Write(Payment { payment_id, user_id, amount, state, refunded: 0, reason, version }, effects)
 }
 
 #[cfg(test)]

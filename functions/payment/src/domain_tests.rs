@@ -19,6 +19,25 @@ fn cancelled() -> (i64, Change) {
     (3, Change::Ended)
 }
 
+fn expired() -> (i64, Change) {
+    (2, Change::Ended)
+}
+
+/// A refund of a part: 1,000 of 4,990.
+fn refunded() -> (i64, Change) {
+    (3, Change::Refunded(1_000))
+}
+
+/// A second one, with which 1,500 have gone back in all.
+fn refunded_again() -> (i64, Change) {
+    (4, Change::Refunded(1_500))
+}
+
+/// All that is left.
+fn refunded_wholly() -> (i64, Change) {
+    (5, Change::Refunded(4_990))
+}
+
 fn subject(version: i64) -> Subject {
     let id = u128::try_from(version).unwrap();
     Subject { user_id: Uuid::from_u128(7), version, new_payment_id: Uuid::from_u128(id) }
@@ -31,28 +50,36 @@ fn check(events: &[(i64, Change)], effects: &[&str], state: Option<State>) {
     let mut found = Vec::new();
     for (version, change) in events {
         found.push(match decide(payment.as_ref(), subject(*version), change) {
-            Decision::Stale => "-",
-            Decision::Retry(_) => "~",
-            Decision::Contradiction(_) => "!",
-            Decision::Write(written, effect) => {
+            Decision::Stale => "-".to_owned(),
+            Decision::Retry(_) => "~".to_owned(),
+            Decision::Contradiction(_) => "!".to_owned(),
+            Decision::Write(written, effects) => {
                 assert_eq!(written.version, *version, "after {events:?}");
                 if let Some(before) = &payment {
                     assert_eq!(written.payment_id, before.payment_id, "a payment keeps its id");
                 }
                 payment = Some(written);
-                match effect {
-                    Effect::None => "-",
-                    Effect::Authorized => "authorized",
-                    Effect::Declined => "declined",
-                    Effect::Captured => "captured",
-                    Effect::Voided => "voided",
-                    Effect::Refunded => "refunded",
-                }
+                let names: Vec<_> = effects.iter().map(name).collect();
+                if names.is_empty() { "-".to_owned() } else { names.join("+") }
             }
         });
     }
     assert_eq!(found, effects, "effects of {events:?}");
-    assert_eq!(payment.map(|payment| payment.state), state, "state after {events:?}");
+    assert_eq!(payment.as_ref().map(|payment| payment.state), state, "state after {events:?}");
+    let Some(Payment { refunded, amount, state, .. }) = payment else { return };
+    let captured = amount.map_or(0, |money| money.amount);
+    assert!((0..=captured).contains(&refunded), "{refunded} of {captured} after {events:?}");
+    assert_eq!(refunded == captured && captured > 0, state == State::Refunded, "after {events:?}");
+}
+
+fn name(effect: &Effect) -> String {
+    match effect {
+        Effect::Authorized => "authorized".to_owned(),
+        Effect::Declined => "declined".to_owned(),
+        Effect::Captured => "captured".to_owned(),
+        Effect::Voided => "voided".to_owned(),
+        Effect::Refunded(amount) => format!("refunded {amount}"),
+    }
 }
 
 #[rustfmt::skip] // a table: one case a line
@@ -80,6 +107,47 @@ fn every_pair_of_events_in_both_orders() {
     check(&[confirmed(), rejected()], &["!", "-"], Some(Voided));
     check(&[cancelled(), confirmed()], &["-", "-"], Some(Voided));
     check(&[confirmed(), cancelled()], &["!", "-"], Some(Voided));
+    check(&[paid(), expired()], &["authorized", "voided"], Some(Voided));
+    check(&[refused(), expired()], &["declined", "-"], Some(Declined));
+    check(&[expired(), paid()], &["-", "-"], Some(Voided));
+    check(&[expired(), refused()], &["-", "-"], Some(Voided));
+    check(&[expired(), cancelled()], &["-", "-"], Some(Voided));
+    check(&[refused(), refunded()], &["declined", "!"], Some(Declined));
+    check(&[refunded(), paid()], &["!", "authorized"], Some(Authorized));
+    check(&[refunded(), refused()], &["!", "declined"], Some(Declined));
+    check(&[refunded(), confirmed()], &["!", "!"], None);
+    check(&[confirmed(), refunded()], &["!", "!"], None);
+    check(&[refunded(), cancelled()], &["!", "-"], Some(Voided));
+    check(&[cancelled(), refunded()], &["-", "-"], Some(Voided));
+}
+
+/// Refunds carry what has gone back in all, and stand for a confirmation: in any order they come to the same.
+#[rustfmt::skip] // a table: one case a line
+#[test]
+fn refunds_in_every_order_give_back_the_same_and_never_more_than_was_taken() {
+    use State::{Captured, Refunded, Voided};
+    let paid = || created(Answer::Authorized);
+    check(&[paid(), confirmed(), refunded()], &["authorized", "captured", "refunded 1000"], Some(Captured));
+    check(&[paid(), refunded(), confirmed()], &["authorized", "captured+refunded 1000", "-"], Some(Captured));
+    check(&[paid(), confirmed(), refunded(), refunded()], &["authorized", "captured", "refunded 1000", "-"], Some(Captured));
+    check(&[paid(), confirmed(), refunded(), refunded_again()], &["authorized", "captured", "refunded 1000", "refunded 500"], Some(Captured));
+    check(&[paid(), confirmed(), refunded_again(), refunded()], &["authorized", "captured", "refunded 1500", "-"], Some(Captured));
+    check(&[paid(), refunded_again(), confirmed(), refunded()], &["authorized", "captured+refunded 1500", "-", "-"], Some(Captured));
+    check(&[paid(), refunded_wholly(), confirmed()], &["authorized", "captured+refunded 4990", "-"], Some(Refunded));
+    check(&[paid(), confirmed(), refunded(), refunded_wholly()], &["authorized", "captured", "refunded 1000", "refunded 3990"], Some(Refunded));
+    check(&[paid(), confirmed(), refunded_wholly(), refunded()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
+    // A cancellation gives back the rest, and nothing where nothing is left.
+    let withdrawn = || (6, Change::Ended);
+    check(&[paid(), confirmed(), refunded(), withdrawn()], &["authorized", "captured", "refunded 1000", "refunded 3990"], Some(Refunded));
+    check(&[paid(), confirmed(), withdrawn(), refunded()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
+    check(&[paid(), confirmed(), refunded_wholly(), withdrawn()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
+    check(&[paid(), withdrawn(), refunded()], &["authorized", "voided", "-"], Some(Voided));
+    // What contradicts: a refund newer than an end without money, and one of more than was taken is cut.
+    check(&[paid(), rejected(), refunded()], &["authorized", "voided", "!"], Some(Voided));
+    check(&[paid(), expired(), refunded()], &["authorized", "voided", "!"], Some(Voided));
+    check(&[paid(), confirmed(), (3, Change::Refunded(9_999))], &["authorized", "captured", "refunded 4990"], Some(Refunded));
+    check(&[paid(), confirmed(), refunded(), (4, Change::Refunded(10))], &["authorized", "captured", "refunded 1000", "-"], Some(Captured));
+    check(&[paid(), confirmed(), refunded_wholly(), (6, Change::Confirmed)], &["authorized", "captured", "refunded 4990", "!"], Some(Refunded));
 }
 
 #[rustfmt::skip] // a table: one case a line
@@ -88,7 +156,7 @@ fn every_pair_after_the_creation_in_both_orders() {
     use State::{Captured, Refunded, Voided};
     let paid = || created(Answer::Authorized);
     check(&[paid(), confirmed(), confirmed()], &["authorized", "captured", "-"], Some(Captured));
-    check(&[paid(), confirmed(), cancelled()], &["authorized", "captured", "refunded"], Some(Refunded));
+    check(&[paid(), confirmed(), cancelled()], &["authorized", "captured", "refunded 4990"], Some(Refunded));
     check(&[paid(), cancelled(), confirmed()], &["authorized", "voided", "-"], Some(Voided));
     check(&[paid(), rejected(), cancelled()], &["authorized", "voided", "-"], Some(Voided));
     check(&[paid(), cancelled(), rejected()], &["authorized", "voided", "-"], Some(Voided));
@@ -99,7 +167,7 @@ fn every_pair_after_the_creation_in_both_orders() {
     // A newer confirmation captures nothing again, and a newer end refunds nothing again.
     check(&[paid(), confirmed(), (4, Change::Confirmed)], &["authorized", "captured", "-"], Some(Captured));
     let ends = [paid(), confirmed(), cancelled(), (4, Change::Ended)];
-    check(&ends, &["authorized", "captured", "refunded", "-"], Some(Refunded));
+    check(&ends, &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
 }
 
 #[test]
@@ -114,10 +182,10 @@ fn a_gateway_without_an_answer_is_asked_again_until_the_last_attempt() {
     check(&[cancelled(), silent()], &["-", "-"], Some(State::Voided));
     let amount = Money { amount: 1, currency: "EUR".to_owned() };
     let last = Change::Created { amount, answer: Answer::Unavailable("busy"), last_attempt: true };
-    let Decision::Write(payment, effect) = decide(None, subject(1), &last) else {
+    let Decision::Write(payment, effects) = decide(None, subject(1), &last) else {
         panic!("the last attempt decides")
     };
-    assert_eq!((payment.state, effect), (State::Declined, Effect::Declined));
+    assert_eq!((payment.state, effects), (State::Declined, vec![Effect::Declined]));
     assert_eq!(payment.reason.as_deref(), Some(GATEWAY_UNAVAILABLE));
 }
 

@@ -16,6 +16,9 @@ struct Payment {
     /// Absent where the order ended before payment heard what it costs.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount: Option<Money>,
+    /// What of it went back; absent where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refunded: Option<Money>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -41,5 +44,7 @@ async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<
     let payment = sql::payment_of_user(host, order_id, user_id).await?.ok_or_else(unknown)?;
     let status = payment.state.as_str();
     let (payment_id, amount, reason) = (payment.payment_id, payment.amount, payment.reason);
-    Ok(Response::json(200, &Payment { order_id, payment_id, status, amount, reason }))
+    let refunded = amount.clone().filter(|_| payment.refunded > 0);
+    let refunded = refunded.map(|money| Money { amount: payment.refunded, ..money });
+    Ok(Response::json(200, &Payment { order_id, payment_id, status, amount, refunded, reason }))
 }

@@ -5,7 +5,8 @@ use crate::gateway::{self, Answer, Clock, Question};
 use crate::sql;
 use kit::Sql;
 use kit::event::{
-    Event, Money, OrderChanged, OrderCreated, PaymentAuthorized, PaymentDeclined, PaymentSettled,
+    Event, Money, OrderChanged, OrderCreated, OrderRefunded, PaymentAuthorized, PaymentDeclined,
+    PaymentSettled,
 };
 use kit::kafka::{Batch, Failure, Record, Reply};
 use kit::time::Ids;
@@ -26,7 +27,7 @@ struct Task<'a> {
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Failure> {
-    let Batch { records, mut reply } = batch;
+    let Batch { records, mut reply, .. } = batch;
     // Before the first statement, so that no lock and no connection waits for the gateway.
     let tasks = tasks(host, &records, &mut reply).await;
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();
@@ -43,8 +44,8 @@ pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Fai
         let subject = Subject { user_id, version, new_payment_id: ids.next() };
         match domain::decide(payments.get(&order_id), subject, &change) {
             Decision::Stale => {}
-            Decision::Write(payment, effect) => {
-                if let Some(event) = event(order_id, &payment, effect) {
+            Decision::Write(payment, effects) => {
+                for event in effects.into_iter().filter_map(|effect| event(order_id, &payment, effect)) {
                     reply.emit(record, &event);
                 }
                 payments.insert(order_id, payment);
@@ -92,8 +93,12 @@ fn task<'a>(record: &'a Record, answers: &mut impl Iterator<Item = Answer>) -> O
         Event::OrderConfirmed(OrderChanged { user_id, version, .. }) => {
             (*user_id, *version, Change::Confirmed)
         }
+        Event::OrderRefunded(OrderRefunded { user_id, version, refunded, .. }) => {
+            (*user_id, *version, Change::Refunded(refunded.amount))
+        }
         Event::OrderRejected(OrderChanged { user_id, version, .. })
-        | Event::OrderCancelled(OrderChanged { user_id, version, .. }) => (*user_id, *version, Change::Ended),
+        | Event::OrderCancelled(OrderChanged { user_id, version, .. })
+        | Event::OrderExpired(OrderChanged { user_id, version, .. }) => (*user_id, *version, Change::Ended),
         _ => return None,
     };
     Some(Task { record, user_id, version, change })
@@ -118,7 +123,15 @@ fn check(event: &Event) -> Result<(), String> {
             }
             order.version
         }
-        Event::OrderConfirmed(order) | Event::OrderRejected(order) | Event::OrderCancelled(order) => {
+        Event::OrderConfirmed(order)
+        | Event::OrderRejected(order)
+        | Event::OrderCancelled(order)
+        | Event::OrderExpired(order) => order.version,
+        Event::OrderRefunded(order) => {
+            let Money { amount, .. } = order.refunded;
+            if amount < 0 {
+                return Err(format!("refunded.amount is {amount}, and nothing less than 0 goes back"));
+            }
             order.version
         }
         other => return Err(format!("payment does not handle {}", other.event_type())),
@@ -138,15 +151,18 @@ fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
     }
     // Money that was held has an amount.
     let amount = payment.amount.clone()?;
-    let settled = PaymentSettled { order_id, payment_id, amount };
+    let money = |minor_units| Money { amount: minor_units, currency: amount.currency.clone() };
+    let settled = PaymentSettled { order_id, payment_id, amount: amount.clone(), refunded: None };
     Some(match effect {
-        Effect::None | Effect::Declined => return None,
-        Effect::Authorized => {
-            Event::PaymentAuthorized(PaymentAuthorized { order_id, payment_id, amount: settled.amount })
-        }
+        Effect::Declined => return None,
+        Effect::Authorized => Event::PaymentAuthorized(PaymentAuthorized { order_id, payment_id, amount }),
         Effect::Captured => Event::PaymentCaptured(settled),
         Effect::Voided => Event::PaymentVoided(settled),
-        Effect::Refunded => Event::PaymentRefunded(settled),
+        Effect::Refunded(now) => Event::PaymentRefunded(PaymentSettled {
+            amount: money(now),
+            refunded: Some(money(payment.refunded)),
+            ..settled
+        }),
     })
 }
 
@@ -204,15 +220,20 @@ mod tests {
             user_id: USER,
             amount: Some(Money { amount: 5, currency: "EUR".to_owned() }),
             state: domain::State::Declined,
+            refunded: 4,
             reason: Some("no".to_owned()),
             version: 1,
         };
         let told = |effect| event(ORDER, &held, effect).map(|event| event.event_type());
-        assert_eq!(told(Effect::None), None);
         assert_eq!(told(Effect::Authorized), Some("payment.authorized"));
         assert_eq!(told(Effect::Declined), Some("payment.declined"));
         assert_eq!(told(Effect::Captured), Some("payment.captured"));
         assert_eq!(told(Effect::Voided), Some("payment.voided"));
-        assert_eq!(told(Effect::Refunded), Some("payment.refunded"));
+        let Some(Event::PaymentRefunded(refunded)) = event(ORDER, &held, Effect::Refunded(3)) else {
+            panic!("a refund is told")
+        };
+        assert_eq!((refunded.amount.amount, refunded.refunded.map(|money| money.amount)), (3, Some(4)));
+        let unknown = Payment { amount: None, ..held };
+        assert_eq!(event(ORDER, &unknown, Effect::Voided), None);
     }
 }

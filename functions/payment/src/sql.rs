@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 const LOCK_PAYMENTS: &str = "
-    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version
+    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version, refunded
     FROM payment
     WHERE order_id = ANY ($1::text[]::uuid[])
     ORDER BY order_id
@@ -15,14 +15,14 @@ const LOCK_PAYMENTS: &str = "
 
 // What a payment is for and whose it is never changes.
 const WRITE: &str = "
-    INSERT INTO payment (order_id, payment_id, user_id, amount, currency, state, reason, version)
+    INSERT INTO payment (order_id, payment_id, user_id, amount, currency, state, reason, version, refunded)
     SELECT * FROM unnest($1::text[]::uuid[], $2::text[]::uuid[], $3::text[]::uuid[], $4::int8[], $5::text[],
-                         $6::text[], $7::text[], $8::int8[])
+                         $6::text[], $7::text[], $8::int8[], $9::int8[])
     ON CONFLICT (order_id) DO UPDATE
-    SET state = excluded.state, version = excluded.version, updated_at = now()";
+    SET state = excluded.state, version = excluded.version, refunded = excluded.refunded, updated_at = now()";
 
 const PAYMENT_OF_USER: &str = "
-    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version
+    SELECT order_id, payment_id, user_id, amount, currency, state, reason, version, refunded
     FROM payment
     WHERE order_id = $1::text::uuid AND user_id = $2::text::uuid";
 
@@ -67,6 +67,7 @@ fn payment(row: &Row) -> Result<Payment, SqlError> {
             .ok_or_else(|| SqlError::new(None, format!("unknown state {state:?}")))?,
         reason: row.text_or_null(6)?.map(str::to_owned),
         version: row.int64(7)?,
+        refunded: row.int64(8)?,
     })
 }
 
@@ -89,6 +90,7 @@ pub async fn write(db: &impl Sql, payments: &BTreeMap<Uuid, Payment>) -> Result<
         payments.values().map(|payment| payment.state.as_str().to_owned()).collect(),
         payments.values().map(|payment| payment.reason.clone()).collect(),
         payments.values().map(|payment| payment.version).collect(),
+        payments.values().map(|payment| payment.refunded).collect(),
     ];
     db.execute(WRITE, params).await?;
     Ok(())

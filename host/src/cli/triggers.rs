@@ -18,6 +18,7 @@ use crate::manifest::KafkaTrigger;
 use crate::push::Hub;
 use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
+use crate::schedule::{self, Schedule};
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,6 +98,7 @@ impl Triggers {
         ));
         self.start_relays(context.ground).await?;
         self.start_tail(context);
+        self.start_schedules(context).await?;
         for trigger in &context.ground.manifest.kafka {
             let subscription = self.subscription(context, trigger).await?;
             self.known.push(subscription.trigger);
@@ -152,6 +154,40 @@ impl Triggers {
             };
             self.known.push(trigger);
             self.relays.spawn(relay.run(self.stop_relays.clone()));
+        }
+        Ok(())
+    }
+
+    async fn start_schedules(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
+        let ground = context.ground;
+        for (id, component) in context.components {
+            let declared = ground.manifest.components.get(id).map(|c| &c.schedules[..]).unwrap_or_default();
+            for declared in declared {
+                anyhow::ensure!(
+                    component.running().current.version.component.handles_kafka(),
+                    "component {id} has a schedule and does not export the Kafka handler, which is what it calls"
+                );
+                // The manifest refuses a schedule without a database.
+                let Some(role) = ground.roles.get(id) else { continue };
+                let login = role.options().get_username();
+                let (trigger, stream) =
+                    schedule::register(&ground.owner, ground.deployment(), id, &declared.id, login).await?;
+                let schedule = Schedule {
+                    id: declared.id.clone(),
+                    trigger,
+                    stream,
+                    every: declared.every,
+                    emits: declared.emits.iter().cloned().collect(),
+                    host: self.host,
+                    owner: ground.owner.clone(),
+                    role: role.clone(),
+                    cluster: self.cluster.clone(),
+                    producer: self.producer.clone(),
+                    handlers: Arc::new(WasmHandlers::new(component.clone(), role.clone())),
+                };
+                self.known.push(trigger);
+                self.relays.spawn(schedule.run(self.stop_relays.clone()));
+            }
         }
         Ok(())
     }
@@ -254,6 +290,9 @@ async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Resu
         used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
     }
     used.extend(manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned()));
+    for schedule in manifest.components.values().flat_map(|c| &c.schedules) {
+        used.extend(schedule.emits.iter().cloned());
+    }
     for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
         used.extend(database.event_topics.iter().cloned());
     }

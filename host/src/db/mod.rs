@@ -12,6 +12,7 @@ pub mod hosts;
 pub mod ownership;
 pub mod parked;
 pub mod relay;
+pub mod schedule;
 pub mod schema;
 pub mod scratch;
 pub mod session;

@@ -18,6 +18,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "dispatch", include_str!("../../../migrations/fnhost/0001_dispatch.sql")),
     (2, "deployment", include_str!("../../../migrations/fnhost/0002_deployment.sql")),
     (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
+    (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
 ];
 
 /// A function's place in the database.

@@ -6,6 +6,7 @@
 
 pub mod backlog;
 pub mod changes;
+pub mod commit;
 pub mod flow;
 pub mod outbox;
 pub mod parking;
@@ -105,6 +106,12 @@ impl Fixed {
     /// This one.
     pub fn new(handler: impl Handler) -> Self {
         Self { handler: Arc::new(handler), withdrawals: watch::Sender::new(0) }
+    }
+}
+
+impl From<Arc<dyn Handler>> for Fixed {
+    fn from(handler: Arc<dyn Handler>) -> Self {
+        Self { handler, withdrawals: watch::Sender::new(0) }
     }
 }
 

@@ -53,6 +53,8 @@ pub const MAX_MAX_ATTEMPTS: i64 = 1000;
 pub const DEFAULT_MAX_AGE_S: i64 = 24 * 60 * 60;
 /// The greatest such age, in seconds.
 pub const MAX_MAX_AGE_S: i64 = 30 * 24 * 60 * 60;
+/// The longest time between two ticks of a schedule, in seconds.
+pub const MAX_EVERY_S: i64 = 30 * 24 * 60 * 60;
 
 /// A manifest that was read and checked; its variables have no values yet.
 #[derive(Debug, Clone)]
@@ -141,6 +143,19 @@ pub struct Component {
     pub limits: Limits,
     /// Its schema, role and migrations.
     pub database: Option<Database>,
+    /// When its Kafka handler is called without a record.
+    pub schedules: Vec<Schedule>,
+}
+
+/// `[[component.ID.tool.fnhost.schedule]]`.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// Its id within the component, part of the name of the stream it emits on.
+    pub id: String,
+    /// Time between two ticks.
+    pub every: Duration,
+    /// Topics it may emit to.
+    pub emits: Vec<String>,
 }
 
 /// What one call of a component may use.

@@ -207,6 +207,18 @@ pub struct ComponentTool {
     pub database: Option<ComponentDatabase>,
     #[serde(default)]
     pub kafka: Vec<Subscription>,
+    #[serde(default)]
+    pub schedule: Vec<Schedule>,
+}
+
+/// `[[component.ID.tool.fnhost.schedule]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schedule {
+    pub id: Spanned<String>,
+    pub every_s: Spanned<i64>,
+    #[serde(default)]
+    pub emits: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -14,12 +14,13 @@ use crate::db::{self, OwnerPool};
 use crate::dispatch::flow;
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::FRAMING_MAX_BYTES;
-use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
 use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use crate::leader::{self, LEASE};
 use crate::metrics::{RelayMetrics, Timer};
+use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, Postgres};
@@ -31,10 +32,6 @@ use uuid::Uuid;
 
 /// Events of one outbox row at most.
 pub const EVENTS_MAX: i64 = 500;
-/// Time after which another host may take the relay over from one that does not renew.
-pub const LEASE: Duration = Duration::from_secs(6);
-/// How often a host that is not the leader tries to become it.
-const ELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
@@ -71,31 +68,7 @@ pub struct Relay {
 impl Relay {
     /// Runs until `stop`: leads while it can get the lease.
     pub async fn run(self, stop: CancellationToken) {
-        let mut pause = BACK_OFF_FIRST;
-        while !stop.is_cancelled() {
-            let began = Instant::now();
-            let wait = match self.lead(&stop).await {
-                Ok(false) => ELECTION_INTERVAL,
-                Ok(true) => Duration::ZERO,
-                Err(error) => {
-                    tracing::warn!(
-                        relay = self.stream,
-                        error = format!("{error:#}"),
-                        "the relay starts over"
-                    );
-                    pause = if began.elapsed() > BACK_OFF_MAX {
-                        BACK_OFF_FIRST
-                    } else {
-                        (pause * 2).min(BACK_OFF_MAX)
-                    };
-                    pause
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => {}
-            }
-        }
+        leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
     }
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.

@@ -9,6 +9,7 @@ mod changes;
 mod failures;
 mod printed;
 mod readiness;
+mod schedule;
 mod swaps;
 mod takeover;
 mod walls;

@@ -13,6 +13,7 @@ use fnhost::deployment::Slot;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use fnhost::dispatch::wasm::WasmHandlers;
+use fnhost::dispatch::{Fixed, Handler};
 use fnhost::dispatch::{Limits, changes};
 use fnhost::embedded::{self, Servers};
 use fnhost::kafka::TopicPartition;
@@ -20,6 +21,7 @@ use fnhost::kafka::access::Access;
 use fnhost::kafka::cluster::Cluster;
 use fnhost::kafka::producer::Producer;
 use fnhost::manifest::Start;
+use fnhost::schedule::{self, Schedule};
 use fnhost_test_postgres::TestPostgres;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -241,6 +243,32 @@ impl World {
         tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
         let running = Running::start(Arc::new(subscription), &self.kafka.access()).await.expect("it joins");
         Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
+    }
+
+    /// A schedule with this handler that emits to the first topic's output, as a host of this name would run it.
+    pub async fn schedule(&self, every: Duration, handler: Arc<dyn Handler>) -> Schedule {
+        let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
+        let (trigger, stream) =
+            schedule::register(&owner, "test", "own", "tick", &self.role).await.expect("registered");
+        let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
+        Schedule {
+            id: "tick".to_owned(),
+            trigger,
+            stream,
+            every,
+            emits: HashSet::from([out(&self.topics[0])]),
+            host: Uuid::new_v4(),
+            owner,
+            role: RolePool::new("own", self.postgres.login(&self.role, &self.role), limits),
+            cluster: self.cluster.clone(),
+            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
+            handlers: Arc::new(Fixed::from(handler)),
+        }
+    }
+
+    /// The topic that is emitted to for a topic's records.
+    pub fn output(&self, index: usize) -> String {
+        out(&self.topics[index])
     }
 
     /// Runs statements as the superuser.

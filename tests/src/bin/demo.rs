@@ -117,5 +117,6 @@ fn name(status: Status) -> &'static str {
         Status::Rejected => "REJECTED",
         Status::PaymentFailed => "PAYMENT_FAILED",
         Status::Cancelled => "CANCELLED",
+        Status::Expired => "EXPIRED",
     }
 }

@@ -1,6 +1,8 @@
 //! Whole orders, as readable stories over HTTP, and what is refused on the way.
 
+mod attacks;
 mod live;
 mod records;
+mod refunds;
 mod refusals;
 mod stories;

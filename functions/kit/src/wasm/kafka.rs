@@ -1,6 +1,6 @@
 //! Batches and replies between [`crate::kafka`] and the component's `fnhost:kafka/handler` export.
 
-use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Payload, Reply};
+use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Payload, Reply, SCHEDULE_TOPIC};
 
 /// What `wit/kafka` generates.
 #[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
@@ -20,7 +20,8 @@ use bindings::fnhost::kafka::types;
 /// The batch as the function sees it.
 #[must_use]
 pub fn read<P: Payload>(batch: handler::Batch) -> Batch<P> {
-    Batch::decode(batch.messages.into_iter().map(message).collect())
+    let messages = batch.messages.into_iter().map(message).collect();
+    if batch.topic == SCHEDULE_TOPIC { Batch::of_ticks(messages) } else { Batch::decode(messages) }
 }
 
 /// The reply as the host sees it.

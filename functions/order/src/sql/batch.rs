@@ -1,9 +1,9 @@
 //! What a batch of events reads and writes.
 
-use super::{entry_event, status};
-use crate::domain::{Order, Transition};
-use kit::event::{Event, OrderStatus};
-use kit::{Sql, SqlError, Value};
+use super::{entry_event, repeated, status};
+use crate::domain::{Order, PENDING_SECONDS_MAX, Transition};
+use kit::event::{Event, OrderStatus, PaymentSettled};
+use kit::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -19,6 +19,31 @@ UNION ALL
 SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
 FROM unnest($2::text[]::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.id = wanted.id OFFSET 0) AS o";
+
+/// $1 the time of the tick, $2 seconds that an order may wait, $3 how many orders at most.
+///
+/// Orders that have waited for longer, locked by id as batches lock them; one that was decided while the lock was waited
+/// for does not come back. The search goes on where the last one ended, so that it reads each order once.
+pub const LOCK_OVERDUE: &str = "
+WITH latest AS (
+    SELECT $1::text::timestamptz - $2::int8 * interval '1 second' AS at
+), overdue AS (
+    SELECT orders.id, orders.created_at
+    FROM orders, latest, expiry
+    WHERE orders.created_at >= expiry.done_until AND orders.created_at < latest.at AND orders.status = 'PENDING'
+    ORDER BY orders.created_at
+    LIMIT $3::int8
+), searched AS (
+    UPDATE expiry SET done_until = greatest(done_until, CASE
+        WHEN (SELECT count(*) FROM overdue) < $3::int8 THEN latest.at
+        ELSE (SELECT max(created_at) FROM overdue) END)
+    FROM latest
+)
+SELECT o.id, o.user_id, o.status, o.version, o.reserved, o.authorized, o.reason
+FROM (SELECT id FROM overdue ORDER BY id) AS wanted
+CROSS JOIN LATERAL (
+    SELECT * FROM orders WHERE orders.id = wanted.id AND orders.status = 'PENDING' FOR NO KEY UPDATE
+) AS o";
 
 /// $1 to $6 the changed orders, $7 to $10 the entries of the timeline.
 pub const STORE: &str = "
@@ -62,30 +87,39 @@ pub async fn read_and_lock<S: Sql>(
         return Ok(BTreeMap::new());
     }
     let texts = |ids: &BTreeSet<Uuid>| ids.iter().map(Uuid::to_string).collect::<Value>();
-    let rows = db.query(READ_AND_LOCK, vec![texts(deciding), texts(noted)]).await?;
-    rows.iter()
-        .map(|row| {
-            let known = Known {
-                order_id: row.uuid(0)?,
-                user_id: row.uuid(1)?,
-                order: Order {
-                    status: status(row, 2)?,
-                    version: row.int64(3)?,
-                    reserved: row.bool(4)?,
-                    authorized: row.bool(5)?,
-                },
-                reason: row.text_or_null(6)?.map(str::to_owned),
-            };
-            Ok((known.order_id, known))
-        })
-        .collect()
+    db.query(READ_AND_LOCK, vec![texts(deciding), texts(noted)]).await?.iter().map(known).collect()
+}
+
+/// Orders that have waited for too long at this time (RFC 3339), the oldest `max` of them, locked until the transaction
+/// ends.
+///
+/// # Errors
+/// What the database refused.
+pub async fn lock_overdue<S: Sql>(db: &S, at: &str, max: i64) -> Result<BTreeMap<Uuid, Known>, SqlError> {
+    let params = vec![at.into(), PENDING_SECONDS_MAX.into(), max.into()];
+    db.query(LOCK_OVERDUE, params).await?.iter().map(known).collect()
+}
+
+fn known(row: &Row) -> Result<(Uuid, Known), SqlError> {
+    let known = Known {
+        order_id: row.uuid(0)?,
+        user_id: row.uuid(1)?,
+        order: Order {
+            status: status(row, 2)?,
+            version: row.int64(3)?,
+            reserved: row.bool(4)?,
+            authorized: row.bool(5)?,
+        },
+        reason: row.text_or_null(6)?.map(str::to_owned),
+    };
+    Ok((known.order_id, known))
 }
 
 /// An entry of an order's timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     order_id: Uuid,
-    event: &'static str,
+    event: String,
     status: Option<OrderStatus>,
     detail: Option<String>,
 }
@@ -97,16 +131,24 @@ impl Entry {
         let detail = match event {
             Event::InventoryRejected(rejected) => Some(rejected.reason.clone()),
             Event::PaymentDeclined(declined) => Some(declined.reason.clone()),
+            Event::PaymentRefunded(refunded) => Some(refunded.amount.to_string()),
             _ => None,
         };
-        Self { order_id: event.order_id(), event: event.event_type(), status: None, detail }
+        let name = match event {
+            // Money can go back in parts; what has gone back in all tells them apart.
+            Event::PaymentRefunded(PaymentSettled { refunded: Some(in_all), .. }) => {
+                repeated(event.event_type(), in_all.amount)
+            }
+            _ => event.event_type().to_owned(),
+        };
+        Self { order_id: event.order_id(), event: name, status: None, detail }
     }
 
     /// A change of status. Its event tells the status, except for `order.rejected`, which has two.
     #[must_use]
     pub fn of_transition(order_id: Uuid, transition: &Transition) -> Self {
         let Transition { status, reason, .. } = transition.clone();
-        Self { order_id, event: entry_event(status), status: Some(status), detail: reason }
+        Self { order_id, event: entry_event(status).to_owned(), status: Some(status), detail: reason }
     }
 }
 
@@ -146,7 +188,7 @@ impl Changes {
             changed.iter().map(|known| i32::from(known.order.authorized)).collect(),
             changed.iter().map(|known| known.reason.clone()).collect(),
             entries.iter().map(|entry| entry.order_id.to_string()).collect(),
-            entries.iter().map(|entry| entry.event.to_owned()).collect(),
+            entries.iter().map(|entry| entry.event.clone()).collect(),
             entries.iter().map(|entry| entry.status.map(|status| status.as_str().to_owned())).collect(),
             entries.into_iter().map(|entry| entry.detail).collect(),
         ];

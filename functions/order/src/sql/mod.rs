@@ -3,9 +3,11 @@
 //! Parameters are typed by the server, so each says what it is given; see `kit::sql`.
 
 mod batch;
+mod refund;
 mod request;
 
 pub use batch::*;
+pub use refund::*;
 pub use request::*;
 
 use kit::event::OrderStatus;
@@ -19,7 +21,13 @@ pub fn entry_event(status: OrderStatus) -> &'static str {
         OrderStatus::Confirmed => "order.confirmed",
         OrderStatus::Rejected | OrderStatus::PaymentFailed => "order.rejected",
         OrderStatus::Cancelled => "order.cancelled",
+        OrderStatus::Expired => "order.expired",
     }
+}
+
+/// The timeline's name of an event that can happen to an order more than once: `number` tells it from the others.
+fn repeated(event: &str, number: i64) -> String {
+    format!("{event}#{number}")
 }
 
 fn status(row: &Row, index: usize) -> Result<OrderStatus, SqlError> {

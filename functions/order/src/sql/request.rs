@@ -2,6 +2,7 @@
 
 use super::{entry_event, status};
 use crate::domain::{Order, Transition};
+use crate::refund::Refunded;
 use kit::event::{Item, Money, OrderStatus};
 use kit::outgoing::OutgoingEvents;
 use kit::{Row, Sql, SqlError, Value};
@@ -39,25 +40,32 @@ FROM claimed";
 pub const GET: &str = "
 SELECT id, status, version, items, total, currency, reason,
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized
+    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized,
+    refunded, refunded_lines
 FROM orders
 WHERE id = $1::text::uuid AND user_id = $2::text::uuid";
 
-/// $1 user, $2 status or null, $3 the order to begin after or null, $4 how many.
+/// $1 user, $2 status or null, $3 the order to begin after or null, $4 how many, $5 and $6 the first time and the one
+/// after the last, in microseconds since 1970, or null.
+///
+/// By id, which never changes and sorts by time: a page goes on where the last one ended, whatever happens meanwhile.
 pub const LIST: &str = "
 SELECT id, status, version, items, total, currency, reason,
     to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized
+    to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), reserved, authorized,
+    refunded, refunded_lines
 FROM orders
 WHERE user_id = $1::text::uuid
     AND ($2::text IS NULL OR status = $2::text)
     AND ($3::text IS NULL OR id < $3::text::uuid)
+    AND ($5::int8 IS NULL OR created_at >= timestamptz 'epoch' + $5::int8 * interval '1 microsecond')
+    AND ($6::int8 IS NULL OR created_at < timestamptz 'epoch' + $6::int8 * interval '1 microsecond')
 ORDER BY id DESC
 LIMIT $4::int8";
 
 /// $1 order, $2 user. An order has at least the entry of its creation.
 pub const TIMELINE: &str = "
-SELECT entry.event, entry.status, entry.detail,
+SELECT split_part(entry.event, '#', 1), entry.status, entry.detail,
     to_char(entry.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
 FROM orders JOIN timeline AS entry ON entry.order_id = orders.id
 WHERE orders.id = $1::text::uuid AND orders.user_id = $2::text::uuid
@@ -159,6 +167,7 @@ pub struct Stored {
     pub items: Vec<Item>,
     pub total: Money,
     pub reason: Option<String>,
+    pub refunded: Refunded,
     pub created_at: String,
     pub updated_at: String,
 }
@@ -172,22 +181,36 @@ pub async fn get<S: Sql>(db: &S, order_id: Uuid, user_id: Uuid) -> Result<Option
     rows.first().map(stored).transpose()
 }
 
-/// The user's orders, the newest first, after `cursor`.
+/// What a page of orders is chosen by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Only these.
+    pub status: Option<OrderStatus>,
+    /// Made at this time or later, in microseconds since 1970.
+    pub from: Option<i64>,
+    /// Made before this time.
+    pub to: Option<i64>,
+    /// The last order of the page before.
+    pub after: Option<Uuid>,
+}
+
+/// The user's orders, the newest first.
 ///
 /// # Errors
 /// What the database refused.
 pub async fn list<S: Sql>(
     db: &S,
     user_id: Uuid,
-    status: Option<OrderStatus>,
-    cursor: Option<Uuid>,
+    filter: Filter,
     limit: i64,
 ) -> Result<Vec<Stored>, SqlError> {
     let params = vec![
         user_id.to_string().into(),
-        status.map(OrderStatus::as_str).into(),
-        cursor.map(|id| id.to_string()).into(),
+        filter.status.map(OrderStatus::as_str).into(),
+        filter.after.map(|id| id.to_string()).into(),
         limit.into(),
+        filter.from.into(),
+        filter.to.into(),
     ];
     db.query(LIST, params).await?.iter().map(stored).collect()
 }
@@ -250,7 +273,8 @@ pub async fn change<S: Sql>(
     rows.first().map(|row| Ok(row.text(0)?.to_owned())).transpose()
 }
 
-fn stored(row: &Row) -> Result<Stored, SqlError> {
+/// An order whose columns begin with those of [`GET`].
+pub(super) fn stored(row: &Row) -> Result<Stored, SqlError> {
     Ok(Stored {
         order_id: row.uuid(0)?,
         order: Order {
@@ -262,6 +286,7 @@ fn stored(row: &Row) -> Result<Stored, SqlError> {
         items: row.json(3)?,
         total: Money { amount: row.int64(4)?, currency: row.text(5)?.to_owned() },
         reason: row.text_or_null(6)?.map(str::to_owned),
+        refunded: Refunded { amount: row.int64(11)?, pieces: row.json(12)? },
         created_at: row.text(7)?.to_owned(),
         updated_at: row.text(8)?.to_owned(),
     })

@@ -3,11 +3,10 @@
 use super::dead_letter::DeadLetter;
 use super::work::{Source, Work, message};
 use super::{Care, Exit, Worker};
-use crate::capabilities::postgres::SqlFailure;
-use crate::causes::chain;
-use crate::db::ownership::{self, Judgement, Ownership};
-use crate::db::session::{CommitError, SharedTransaction, Transaction};
-use crate::db::store::{self, Bury, Changes, Park};
+use crate::db::ownership::{self, Ownership};
+use crate::db::session::{SharedTransaction, Transaction};
+use crate::db::store::{Bury, Changes, Park};
+use crate::dispatch::commit::{Ended, commit};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::status::Counts;
@@ -259,43 +258,13 @@ impl Worker<'_> {
     /// Runs the store at the end of `transaction` and commits; decides what happened where the answer was lost.
     pub(super) async fn commit(
         &self,
-        mut transaction: Transaction,
+        transaction: Transaction,
         changes: &Changes<'_>,
     ) -> Result<Result<Ownership, CallFailure>, Exit> {
-        let connection = match transaction.connection().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                return Ok(Err(CallFailure {
-                    class: FailureClass::Infrastructure,
-                    reason: chain(&error),
-                    message: None,
-                }));
-            }
-        };
-        let after = match store::store(connection, &self.ownership, changes).await {
-            Ok(after) => after,
-            Err(error) => {
-                transaction.rollback().await;
-                if ownership::sqlstate(&error).as_deref() == Some(store::FENCED) {
-                    return Err(Exit::TakeOver("another owner or an operator changed the partition".into()));
-                }
-                return Ok(Err(failure_of(&error)));
-            }
-        };
-        match transaction.commit().await {
-            Ok(()) => Ok(Ok(after)),
-            Err(CommitError::Refused(error)) => Ok(Err(failure_of(&error))),
-            Err(CommitError::Unknown(error)) => {
-                let judgement = ownership::judge_commit(&self.subscription.owner, &self.ownership).await?;
-                tracing::warn!(partition = %self.assigned.tp, ?judgement, %error, "a COMMIT got no answer");
-                match judgement {
-                    Judgement::Committed => Ok(Ok(after)),
-                    Judgement::NotCommitted => Ok(Err(failure_of(&error))),
-                    Judgement::Fenced => {
-                        Err(Exit::TakeOver("another owner took over during a COMMIT".into()))
-                    }
-                }
-            }
+        match commit(&self.subscription.owner, transaction, &self.ownership, changes).await? {
+            Ended::Committed(after) => Ok(Ok(after)),
+            Ended::Failed(failure) => Ok(Err(failure)),
+            Ended::Fenced(reason) => Err(Exit::TakeOver(reason.to_owned())),
         }
     }
 
@@ -392,11 +361,6 @@ async fn roll_back(transaction: Option<Transaction>) {
     if let Some(transaction) = transaction {
         transaction.rollback().await;
     }
-}
-
-fn failure_of(error: &sqlx::Error) -> CallFailure {
-    let failure = SqlFailure::from_sqlx(error);
-    CallFailure { class: failure.class(), reason: failure.message, message: None }
 }
 
 /// Between half and all of `delay`, so that records parked together do not come back together.

@@ -12,6 +12,8 @@ use super::Builder;
 
 /// Bytes that Postgres keeps of a name.
 const MAX_POSTGRES_NAME_BYTES: usize = 63;
+/// Bytes of a trigger's id: it is part of a header of every message the trigger emits.
+const MAX_ID_BYTES: usize = 64;
 /// Bytes of a Kafka topic's name.
 const MAX_TOPIC_BYTES: usize = 249;
 
@@ -84,6 +86,14 @@ impl Builder<'_> {
 
     pub(super) fn topic(&self, name: &Spanned<String>) -> Result<(), Error> {
         let text = name.get_ref().as_str();
+        if text == crate::schedule::TOPIC {
+            return self.fail(
+                name.span().start,
+                format!(
+                    "the topic name \"{name}\" is the host's: ticks of schedules are handed out under it"
+                ),
+            );
+        }
         let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let fits = !text.is_empty() && text.len() <= MAX_TOPIC_BYTES && text != "." && text != "..";
         if fits && text.chars().all(valid) {
@@ -95,6 +105,19 @@ impl Builder<'_> {
                 "\"{name}\" is no name for a topic; use 1 to {MAX_TOPIC_BYTES} letters, \
              digits, \".\", \"-\" and \"_\""
             ),
+        )
+    }
+
+    /// An id or a group.
+    pub(super) fn plain_name(&self, key: &str, name: &Spanned<String>) -> Result<(), Error> {
+        let text = name.get_ref();
+        let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if !text.is_empty() && text.len() <= MAX_ID_BYTES && text.chars().all(valid) {
+            return Ok(());
+        }
+        self.fail(
+            name.span().start,
+            format!("{key} = \"{name}\" must be 1 to {MAX_ID_BYTES} letters, digits, \".\", \"-\" and \"_\""),
         )
     }
 

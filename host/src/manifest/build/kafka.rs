@@ -7,9 +7,6 @@ use super::super::schema;
 use super::super::*;
 use super::Builder;
 
-/// Bytes of a trigger's id: it is part of a header of every message the trigger emits.
-const MAX_ID_BYTES: usize = 64;
-
 /// A Kafka trigger with the place of its id and of its group.
 pub(super) struct PlacedKafka {
     trigger: KafkaTrigger,
@@ -37,17 +34,8 @@ impl Builder<'_> {
         written: schema::Subscription,
     ) -> Result<PlacedKafka, Error> {
         let (id_at, group_at) = (written.id.span().start, written.group.span().start);
-        let plain = |text: &str| {
-            let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-            !text.is_empty() && text.len() <= MAX_ID_BYTES && text.chars().all(valid)
-        };
-        for (key, value) in [("id", &written.id), ("group", &written.group)] {
-            if !plain(value.get_ref()) {
-                return self.fail(value.span().start, format!(
-                    "{key} = \"{value}\" must be 1 to {MAX_ID_BYTES} letters, digits, \".\", \"-\" and \"_\""
-                ));
-            }
-        }
+        self.plain_name("id", &written.id)?;
+        self.plain_name("group", &written.group)?;
         let topics_at = written.topics.span().start;
         let topics = self.topics(written.topics.into_inner())?;
         if topics.is_empty() {

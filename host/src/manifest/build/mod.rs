@@ -5,6 +5,7 @@ mod files;
 mod http;
 mod kafka;
 mod push;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -176,6 +177,7 @@ impl Builder<'_> {
             }
             kafka.push(self.kafka_trigger(id.get_ref(), subscription)?);
         }
+        let has_database = tool.database.is_some();
         let component = Component {
             id: id.get_ref().clone(),
             source: self.component_source(written.source)?,
@@ -211,6 +213,7 @@ impl Builder<'_> {
                 },
             },
             database: tool.database.map(|database| self.database(database)).transpose()?,
+            schedules: self.schedules(id, tool.schedule, has_database)?,
         };
         Ok((component, kafka))
     }

@@ -95,6 +95,11 @@ start = "2026-01-01T00:00:00Z"
 max_batch = 100
 max_attempts = 3
 max_age_s = 60
+
+[[component.order.tool.fnhost.schedule]]
+id = "expire"
+every_s = 30
+emits = ["order-events"]
 "#;
 
 fn parse(text: &str) -> Result<Manifest, Error> {
@@ -132,6 +137,11 @@ fn everything_that_is_written_is_read() {
     assert!(
         manifest.components.contains_key("front-component"),
         "an inline component is one like the others"
+    );
+    let [schedule] = &order.schedules[..] else { panic!("one schedule") };
+    assert_eq!(
+        (schedule.id.as_str(), schedule.every, schedule.emits.len()),
+        ("expire", Duration::from_secs(30), 1)
     );
     let [order, audit] = &manifest.kafka[..] else { panic!("two Kafka triggers") };
     assert_eq!((order.id.as_str(), order.topics.len(), order.emits.len()), ("order", 2, 1));

@@ -81,6 +81,11 @@ const KAFKA: &[Case] = &[
     ("max_concurrency = 1", "max_concurrency = 0", "max_concurrency", "out of range: 1 to 10000"),
     ("max_batch = 100", "max_batch = \"many\"", "max_batch", "expected i64"),
     ("id = \"order\"\ngroup", "id = \"o r\"\ngroup", "o r", "id = \"o r\" must be 1 to 64 letters"),
+    ("\"payment-events\"", "\"fnhost.schedule\"", "fnhost.schedule", "is the host's"),
+    ("every_s = 30", "every_s = 0", "every_s", "every_s = 0 is out of range: 1 to 2592000"),
+    ("id = \"expire\"", "id = \"ex pire\"", "ex pire", "must be 1 to 64 letters"),
+    ("every_s = 30\n", "every_s = 30\n[[component.order.tool.fnhost.schedule]]\nid = \"expire\" # again\nevery_s = 5\n",
+     "again", "two schedules have the id \"expire\""),
 ];
 
 /// The line of `GOOD` that holds a text, counted from 1.

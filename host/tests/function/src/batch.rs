@@ -135,12 +135,35 @@ impl Function {
         delivery
     }
 
+    /// Delivers a tick of a schedule, due now, and commits it.
+    ///
+    /// # Panics
+    /// As [`Function::deliver`].
+    pub async fn tick(&self, schedule: &str) -> Delivery {
+        let tick = fnhost::schedule::message(
+            schedule,
+            i64::try_from(kit::time::unix_seconds()).expect("a time") * 1_000,
+        );
+        let called = self.call_with(fnhost::schedule::TOPIC.to_owned(), vec![tick]).await;
+        let (reply, transaction) = called.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let delivery = delivery(reply);
+        transaction.commit().await.expect("committed");
+        delivery
+    }
+
     async fn call(&self, records: &[Sent]) -> Result<(Reply, Transaction), CallFailure> {
-        let limits = self.limits();
         let messages: Vec<Message> = (0..).zip(records).map(|(offset, sent)| message(offset, sent)).collect();
+        self.call_with(self.trigger().topics[0].clone(), messages).await
+    }
+
+    async fn call_with(
+        &self,
+        topic: String,
+        messages: Vec<Message>,
+    ) -> Result<(Reply, Transaction), CallFailure> {
+        let limits = self.limits();
         let items: Vec<Item> = messages.iter().map(item).collect();
         let items: Vec<&Item> = items.iter().collect();
-        let topic = self.trigger().topics[0].clone();
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
         let reply = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?.reply;
         let emits = &self.trigger().emits;

@@ -31,6 +31,8 @@ pub struct Answer {
     pub body: Value,
     /// `location`, where there is one.
     pub location: Option<String>,
+    /// `retry-after`, where there is one.
+    pub retry_after: Option<String>,
 }
 
 impl Function {
@@ -105,11 +107,12 @@ impl Call<'_> {
         let request = self.request.body(Full::new(body)).expect("a request");
         let response = component.call_http(component.call_state(), request).await?;
         let status: StatusCode = response.status();
-        let location =
-            response.headers().get("location").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header =
+            |name: &str| -> Option<String> { Some(response.headers().get(name)?.to_str().ok()?.to_owned()) };
+        let (location, retry_after) = (header("location"), header("retry-after"));
         let body = response.into_body().collect().await.expect("a whole body").to_bytes();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
-        Ok(Answer { status: status.as_u16(), body, location })
+        Ok(Answer { status: status.as_u16(), body, location, retry_after })
     }
 }
 

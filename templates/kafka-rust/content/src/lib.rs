@@ -24,7 +24,7 @@ const COUNT: &str = "
 /// # Errors
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle<S: Sql>(db: &S, batch: Batch<Json<Visit>>) -> Result<Reply, Failure> {
-    let Batch { records, mut reply } = batch;
+    let Batch { records, mut reply, .. } = batch;
     let (mut pages, mut seconds) = (Vec::new(), Vec::new());
     for record in &records {
         let Visit { page, seconds: stayed } = &record.event.value;
