@@ -4,6 +4,7 @@
 //! streams in order, [`cluster`] knows topics, their partitions and limits, [`access`] how all of them reach it.
 
 pub mod access;
+pub mod assigned;
 pub mod cluster;
 pub mod consumer;
 pub mod murmur2;

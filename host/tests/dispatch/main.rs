@@ -7,6 +7,8 @@ mod world;
 
 mod changes;
 mod failures;
+mod log;
+mod names;
 mod printed;
 mod readiness;
 mod schedule;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fnhost::db::OwnerPool;
@@ -35,35 +35,14 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
+use crate::log;
+use crate::names::{group, out};
 use crate::support::engine;
 
 /// Bound of everything that is awaited here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of the guest's calls: short, because some run into it.
 pub const DEADLINE: Duration = Duration::from_millis(1500);
-
-/// The log lines of guests, of all tests of this process.
-static PRINTED: Mutex<String> = Mutex::new(String::new());
-
-/// Writes to [`PRINTED`].
-struct Kept;
-
-impl std::io::Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        PRINTED.lock().expect("no panic").push_str(&String::from_utf8_lossy(bytes));
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The log lines so far of guests that have printed `text`.
-pub fn printed(text: &str) -> Vec<String> {
-    let all = PRINTED.lock().expect("no panic");
-    all.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
-}
 
 /// A private Kafka in a folder of its own.
 struct Kafka {
@@ -154,7 +133,7 @@ impl World {
         let shown = fmt::layer().with_test_writer().with_filter(EnvFilter::from_default_env());
         let kept = fmt::layer()
             .with_ansi(false)
-            .with_writer(|| Kept)
+            .with_writer(|| log::Kept)
             .with_filter(filter_fn(|of| of.target() == "fnhost::guest"));
         let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
         let kafka = Kafka::shared().await;
@@ -408,15 +387,6 @@ fn client(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka.address());
     config
-}
-
-fn group(role: &str, unique: &str) -> String {
-    format!("{role}-{unique}")
-}
-
-/// The topic that the guest emits to when it handles this one.
-fn out(topic: &str) -> String {
-    format!("{topic}.out")
 }
 
 fn headers(record: &rdkafka::message::BorrowedMessage<'_>) -> BTreeMap<String, String> {

@@ -17,7 +17,7 @@ use crate::causes::chain;
 use crate::db::ownership::{self, Ownership, PARKED_MAX};
 use crate::db::store::Changes;
 use crate::kafka::Record;
-use crate::kafka::consumer::Assigned;
+use crate::kafka::assigned::Assigned;
 use crate::kafka::producer::{NotResent, StreamSender};
 use crate::{db, kafka};
 use std::collections::HashMap;

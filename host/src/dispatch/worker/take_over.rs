@@ -9,7 +9,7 @@ use crate::dispatch::parking::Parking;
 use crate::dispatch::plan::Item;
 use crate::dispatch::status::{PartitionStatus, State};
 use crate::dispatch::subscription::Subscription;
-use crate::kafka::consumer::Assigned;
+use crate::kafka::assigned::Assigned;
 use crate::kafka::producer::StreamSender;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
