@@ -119,13 +119,18 @@ export async function call(method, path, { body, headers, anonymous = false, sig
   try {
     const response = await (anonymous ? reach(path, options) : authorized(path, options));
     const text = await response.text();
-    const json = /[/+]json/.test(response.headers.get("content-type") ?? "") && text ? JSON.parse(text) : null;
+    const json = /[/+]json/.test(response.headers.get("content-type") ?? "") && text ? JSON.parse(text, exact) : null;
     if (response.ok) return json;
     throw new Refused(response.status, json, response.headers.get("retry-after"));
   } catch (error) {
     if (error.name === "TimeoutError") throw new Unreachable(error);
     throw error;
   }
+}
+
+// Amounts are 64-bit integers; what a double would round is kept as a BigInt, where the browser shows its digits.
+function exact(_, value, context) {
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && context?.source ? BigInt(context.source) : value;
 }
 
 /** A key that makes it safe to send the same order again. Also without `crypto.randomUUID`, which plain HTTP lacks. */

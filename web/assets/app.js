@@ -94,14 +94,20 @@ function drawNav(path = location.hash.slice(1)) {
     session.exists && link("#/orders", "Orders"),
     session.exists && link("#/notifications", "Notifications"),
     session.exists
-      ? action("Sign out", { class: "plain", title: session.email && `Signed in as ${session.email}` }, async () => {
-        await session.logout();
+      ? h("button", { type: "button", class: "plain", title: session.email && `Signed in as ${session.email}`, onclick: () => {
+        // Here it is over at once; the server is told meanwhile.
+        session.logout();
         announce("Signed out.");
         leave("#/");
-      }, failed)
+      } }, "Sign out")
       : link("#/sign-in", "Sign in"));
 }
 
+// Its address would be taken for a page's.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 addEventListener("hashchange", show);
 addEventListener("session", () => drawNav());
 show();

@@ -142,6 +142,6 @@ function line(sku) {
   const known = product(sku);
   return h("li", null, mark(sku),
     h("span", { class: "what" }, h("span", { class: "name" }, nameOf(sku)),
-      known && h("span", { class: "soft" }, `${money(known.price)} each`)),
+      known && h("span", { class: "soft" }, money(known.price), " each")),
     stepper(sku, nameOf(sku)));
 }

@@ -28,12 +28,16 @@ export function announce(text) {
   while (place.childElementCount > 8) place.firstElementChild.remove();
 }
 
-/** Money in minor units, as `18.90 €` in the reader's way. Exact for amounts beyond what a double holds. */
+/**
+ * Money in minor units, as `18.90 €` in the reader's way and as children of an element: a long one may break between its groups.
+ * Exact for amounts beyond what a double holds.
+ */
 export function money({ amount, currency }) {
   const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
   const digits = format.resolvedOptions().maximumFractionDigits;
   const text = BigInt(amount).toString().padStart(digits + 1, "0");
-  return format.format(digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text);
+  const parts = format.formatToParts(digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text);
+  return parts.flatMap(({ type, value }) => (type === "group" ? [value, h("wbr")] : [value]));
 }
 
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });

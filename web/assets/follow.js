@@ -10,7 +10,7 @@ const SILENCE_MS = 60_000;
 /** Milliseconds that a tab nobody looks at keeps its stream: a browser has only a handful of connections to a host. */
 const HIDDEN_MS = 60_000;
 /** Milliseconds between two looks where nothing is pushed: while things happen, and once they no longer do. */
-const POLL_MS = [700, 10_000];
+const POLL_MS = [250, 10_000];
 /** Answers that mean: there is no push here. */
 const NO_PUSH = [404, 405, 406, 501];
 
@@ -77,14 +77,8 @@ async function push(path, { signal, last, entry, onOpen, onRetry }) {
     clearTimeout(hidden);
     if (document.hidden) hidden = setTimeout(() => silence.abort(), HIDDEN_MS);
   }, { signal: closed.signal });
-  const watched = response.body.pipeThrough(new TransformStream({
-    transform(chunk, controller) {
-      heard();
-      controller.enqueue(chunk);
-    },
-  }));
   try {
-    for await (const { event, id, data, retry } of events(watched)) {
+    for await (const { event, id, data, retry } of events(response.body, heard)) {
       if (retry !== undefined) onRetry(retry);
       if (event === "timeline" && data !== undefined) entry(id, JSON.parse(data));
     }

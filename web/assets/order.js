@@ -11,6 +11,8 @@ import { cancellable, happening, status } from "./words.js";
 const LANES = [["order", "Order"], ["stock", "Stock"], ["payment", "Payment"]];
 /** Milliseconds in which steps are gathered to be read out as one sentence. */
 const GATHER_MS = 400;
+/** Milliseconds after which a lost connection is read out. */
+const LOSS_MS = 2000;
 
 export async function order({ main, signal, id, entitle }) {
   const title = h("h1", { tabindex: "-1" }, `Order ${shortId(id)}`);
@@ -30,21 +32,31 @@ export async function order({ main, signal, id, entitle }) {
   drawLanes(view);
   view.entitle = entitle;
 
-  const shown = (async () => {
-    view.order = await call("GET", `/orders/${encodeURIComponent(id)}`, { signal });
+  await follow(id, {
+    signal,
+    onEntry: (place, entry) => step(view, place, entry),
+    onState: (state) => {
+      drawLink(view, state);
+      // Where the connection was lost before the order was read, it is read once there is one again.
+      if (state.mode !== "waiting") read(view);
+    },
+  });
+}
+
+// What was ordered. Whether the order can be seen at all, and whether there is a connection, is told by following it.
+function read(view) {
+  view.reading ??= (async () => {
+    view.order = await call("GET", `/orders/${encodeURIComponent(view.id)}`, { signal: view.signal });
     draw(view);
     await learn(view.order.items.map((item) => item.sku));
     drawItems(view);
-  })();
-  const followed = follow(id, {
-    signal,
-    onEntry: (place, entry) => step(view, place, entry),
-    onState: (state) => drawLink(view, state),
+  })().catch(() => {
+    view.reading = null;
   });
-  await Promise.all([shown, followed]);
 }
 
 function step(view, place, entry) {
+  const said = view.entries.at(-1)?.detail === entry.detail;
   view.entries.push(entry);
   const { word } = happening(entry.event);
   if (entry.status) {
@@ -54,7 +66,7 @@ function step(view, place, entry) {
   const first = view.entries[0].at;
   view.steps.append(h("li", { "data-event": entry.event, class: entry.status ? "turn" : null },
     h("span", { class: "offset" }, place === 1 ? time(entry.at, true) : h("time", { datetime: entry.at, title: new Date(entry.at).toLocaleString() }, offset(first, entry.at))),
-    h("span", { class: "word" }, word, entry.detail && h("span", { class: "detail" }, entry.detail))));
+    h("span", { class: "word" }, word, entry.detail && !said && h("span", { class: "detail" }, entry.detail))));
   drawLanes(view);
   draw(view);
   speak(view, entry.status && entry.status !== "PENDING" ? `${word}. Status: ${status(entry.status).word}.` : `${word}.`);
@@ -140,12 +152,25 @@ function drawLink(view, { mode, retryAt, retry }) {
     waiting: "The connection is lost.",
   }[mode];
   const next = mode === "waiting" && Math.max(1, Math.round((retryAt - Date.now()) / 1000));
-  if (mode === "waiting" && view.mode !== "waiting") announce("The connection is lost. Trying again.");
-  if (mode !== "waiting" && view.mode === "waiting") announce("Connected again.");
-  if (mode !== "connecting") view.mode = mode;
+  tellOfLoss(view, mode === "waiting");
   fill(view.link, h("span", { class: "dot", "aria-hidden": "true" }),
     h("span", null, text, next && ` Trying again in ${next} s.`),
     retry && h("button", { type: "button", class: "plain", onclick: retry }, "Try now"));
+}
+
+// Read out only where it lasts: a connection that is back at once is nobody's concern.
+function tellOfLoss(view, lost) {
+  if (lost) {
+    view.loss ??= setTimeout(() => {
+      view.told = true;
+      if (!view.signal.aborted) announce("The connection is lost. Trying again.");
+    }, LOSS_MS);
+    return;
+  }
+  clearTimeout(view.loss);
+  if (view.told) announce("Connected again.");
+  view.loss = undefined;
+  view.told = false;
 }
 
 function drawItems(view) {
@@ -153,7 +178,7 @@ function drawItems(view) {
   fill(view.items, h("h2", { id: "items" }, "What was ordered"),
     h("ul", { class: "lines" }, items.map(({ sku, quantity, unit_price }) => h("li", null, mark(sku),
       h("span", { class: "what" }, h("span", { class: "name" }, nameOf(sku)),
-        h("span", { class: "soft" }, `${quantity} × ${money({ amount: unit_price, currency: total.currency })}`)),
+        h("span", { class: "soft" }, `${quantity} × `, money({ amount: unit_price, currency: total.currency }))),
       h("span", { class: "price" }, money({ amount: BigInt(unit_price) * BigInt(quantity), currency: total.currency }))))),
     h("p", { class: "sum" }, h("span", null, "Total"), h("strong", null, money(total))),
     h("p", { class: "soft" }, "Placed ", time(created_at)),

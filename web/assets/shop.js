@@ -66,10 +66,12 @@ export function basketPage({ main, signal, leave }) {
 function row({ sku, name, price, available }) {
   const inBasket = quantity(sku);
   const left = available === 0 ? "Sold out" : available <= SCARCE ? `Only ${available} left` : "In stock";
-  const add = h("button", { type: "button", class: "add", "data-focus": `add:${sku}`, "aria-label": `Add ${name} to the basket`, onclick: () => {
+  // Also of what is sold out: whether there is any is decided when the order is, not when the list was read.
+  const label = available === 0 ? "Add anyway" : "Add";
+  const add = h("button", { type: "button", class: "add", "data-focus": `add:${sku}`, "aria-label": `${label}: ${name}`, onclick: () => {
     set(sku, 1);
     announce(`${name} is in the basket`);
-  } }, "Add");
+  } }, label);
   return h("li", { class: inBasket ? "chosen" : null }, mark(sku),
     h("span", { class: "what" }, h("span", { class: "name" }, name),
       h("span", { class: available === 0 ? "stock gone" : available <= SCARCE ? "stock scarce" : "stock" }, left)),

@@ -3,8 +3,11 @@
 /** Bytes of one event at most; a server that sends more is not ours. */
 const EVENT_CHARS_MAX = 1 << 20;
 
-/** Yields `{ event, id, data, retry }` of each event of a byte stream, as the HTML standard reads them. */
-export async function* events(stream) {
+/**
+ * Yields `{ event, id, data, retry }` of each event of a byte stream, as the HTML standard reads them; `heard` is called whenever
+ * bytes arrive. Reads directly: a pipe in between would drop what it holds when the connection breaks.
+ */
+export async function* events(stream, heard = () => {}) {
   const reader = stream.getReader();
   const decoder = new TextDecoder();
   let buffer = "";
@@ -13,6 +16,7 @@ export async function* events(stream) {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
+      heard();
       buffer += decoder.decode(value, { stream: true });
       if (buffer.length > EVENT_CHARS_MAX) throw new Error("an event without end");
       // A carriage return at the end may be the first half of a line break.

@@ -1,0 +1,79 @@
+// The order page while connections break: pushed, cut, resumed, or asked for where nothing is pushed.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Front } from "./front.mjs";
+import { judge, launch, open, orderFromShop, register, status, step, steps } from "./pages.mjs";
+
+const STORY = ["inventory.committed", "inventory.reserved", "order.confirmed", "order.created", "payment.authorized", "payment.captured"];
+
+let browser;
+let front;
+let page;
+before(async () => {
+  browser = await launch();
+  front = await Front.start();
+  page = await open(browser, {}, front.address);
+  await register(page);
+});
+after(async () => {
+  await browser?.close();
+  await front?.stop();
+});
+
+const link = (mode) => page.locator(`.link[data-mode="${mode}"]`).waitFor();
+
+test("a stream that is cut after each step goes on behind the last one", async () => {
+  front.events = { push: true, cutAfter: 1 };
+  await orderFromShop(page, "Kettle");
+  for (const event of STORY) await step(page, event);
+  const story = await steps(page);
+  assert.deepEqual([...story].sort(), STORY, "nothing twice, nothing left out");
+  const asked = front.asked.slice(0, 4);
+  assert.deepEqual(asked, [undefined, "1", "2", "3"], "each connection names the last step that was read");
+});
+
+test("a stream stays open and shows what happens later", async () => {
+  front.events = { push: true };
+  await orderFromShop(page, "Kettle");
+  await link("live");
+  await status(page, "CONFIRMED");
+  await step(page, "payment.captured");
+  const connections = front.asked.length;
+  await page.getByRole("button", { name: "Cancel order" }).click();
+  await page.getByRole("button", { name: "Cancel the order" }).click();
+  await step(page, "payment.refunded");
+  assert.equal(front.asked.length, connections, "over the connection that it had");
+});
+
+test("a server that is gone is said, and found again", async () => {
+  front.events = { push: true };
+  await orderFromShop(page, "Kettle");
+  await link("live");
+  await status(page, "CONFIRMED");
+  await front.stop();
+  await link("waiting");
+  await page.locator(".link").getByText("The connection is lost.").waitFor();
+  await page.locator("#announcer").getByText("The connection is lost.").waitFor({ state: "attached" });
+  await judge(page, "desktop-light", "10-lost");
+  await front.restart();
+  await page.getByRole("button", { name: "Try now" }).click();
+  await link("live");
+  await page.locator("#announcer").getByText("Connected again.").waitFor({ state: "attached" });
+});
+
+for (const answer of [404, 405, 501]) {
+  test(`where nothing is pushed (${answer}) the timeline is asked for`, async () => {
+    front.events = { status: answer };
+    await orderFromShop(page, "Kettle");
+    await link("polling");
+    await status(page, "CONFIRMED");
+    for (const event of STORY) await step(page, event);
+    assert.equal((await steps(page)).length, STORY.length);
+  });
+}
+
+test("an order that is not the caller's is not there", async () => {
+  await page.goto("/#/orders/01a203ae-19b5-7101-80a5-05757f8e4b1b");
+  await page.getByRole("heading", { name: "There is nothing here" }).waitFor();
+});
