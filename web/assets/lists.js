@@ -67,7 +67,7 @@ function orderRow({ order_id, status: name, items, total, created_at }) {
   return h("li", null, moon(words),
     h("span", { class: "what" },
       h("a", { class: "name", href: `#/orders/${order_id}` }, `Order ${shortId(order_id)}`),
-      h("span", { class: "soft" }, time(created_at), `, ${count} ${count === 1 ? "piece" : "pieces"}`)),
+      h("span", { class: "soft" }, time(created_at), `, ${count}\u00a0${count === 1 ? "piece" : "pieces"}`)),
     h("span", { class: `word ${words.tone}` }, words.word),
     h("span", { class: "price" }, money(total)));
 }

@@ -66,7 +66,7 @@ function step(view, place, entry) {
   const first = view.entries[0].at;
   view.steps.append(h("li", { "data-event": entry.event, class: entry.status ? "turn" : null },
     h("span", { class: "offset" }, place === 1 ? time(entry.at, true) : h("time", { datetime: entry.at, title: new Date(entry.at).toLocaleString() }, offset(first, entry.at))),
-    h("span", { class: "word" }, word, entry.detail && !said && h("span", { class: "detail" }, entry.detail))));
+    h("span", { class: "word" }, word, entry.detail && !said && h("span", { class: "detail" }, sentence(entry.detail)))));
   drawLanes(view);
   draw(view);
   speak(view, entry.status && entry.status !== "PENDING" ? `${word}. Status: ${status(entry.status).word}.` : `${word}.`);
