@@ -42,8 +42,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
-    let server =
-        tokio::spawn(Arc::new(Server::new(&manifest, &components)).serve(listener, shutdown.clone()));
+    let server = tokio::spawn(
+        Arc::new(Server::new(&manifest, &components, None, shutdown.clone()))
+            .serve(listener, shutdown.clone()),
+    );
     println!("connections  requests/s  p50 us  p99 us");
     for connections in [1, 16] {
         let clients = (0..connections).map(|_| tokio::spawn(client(address, path.clone())));

@@ -16,4 +16,5 @@ pub mod engine;
 pub mod http;
 pub mod kafka;
 pub mod manifest;
+pub mod push;
 pub mod relay;

@@ -61,7 +61,7 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let server = Arc::new(Server::new(&manifest, &components));
+        let server = Arc::new(Server::new(&manifest, &components, None, CancellationToken::new()));
         let served = tokio::spawn(server.serve(listener, shutdown.clone()));
         Self { address, shutdown, served }
     }

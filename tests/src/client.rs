@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -74,6 +75,19 @@ impl Client {
             Ok(answer) => answer.with_context(|| format!("no answer to {what}")),
             Err(_) => anyhow::bail!("no answer to {what} within {REQUEST_TIMEOUT:?}"),
         }
+    }
+
+    /// Sends a request on a connection of its own and answers when the head is there; the body is read as it comes.
+    ///
+    /// # Errors
+    /// There was no head within [`REQUEST_TIMEOUT`].
+    pub async fn stream(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<http::Response<Incoming>> {
+        request.headers_mut().insert(header::HOST, self.address.parse()?);
+        let mut connection = self.connect().await?;
+        Ok(timeout(REQUEST_TIMEOUT, connection.send_request(request)).await??)
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {

@@ -15,6 +15,7 @@ pub mod customer;
 pub mod database;
 pub mod kafka;
 pub mod keys;
+pub mod live;
 pub mod load;
 pub mod outcome;
 mod process;

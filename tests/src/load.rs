@@ -96,7 +96,7 @@ impl Plan {
             let order = self.place(customer, index).await.with_context(|| format!("order {index}"))?;
             self.accepted.send_modify(|accepted| *accepted += 1);
             placed.push(order.order_id);
-            if self.random(index, "cancel") % 20 == 0 {
+            if self.random(index, "cancel").is_multiple_of(20) {
                 // Whether it comes through, and in time, is left to chance: both must be consistent.
                 let _ = customer.try_cancel(order.order_id).await;
             }

@@ -74,7 +74,11 @@ async fn what_does_not_fit_is_said_without_the_secret() -> Outcome {
             format!("security.protocol=SASL_SSL\n{login}{PASSWORD}\n"),
             ["certificate verify failed", "ssl.ca.location"],
         ),
-        ("no properties", "client.id=orders\n".to_owned(), ["security.protocol", "--kafka-config"]),
+        (
+            "no properties",
+            "client.id=orders\n".to_owned(),
+            ["Disconnected", "for TLS and logins the properties (--kafka-config"],
+        ),
         (
             "a property that would break the guarantees",
             format!("enable.auto.commit={PASSWORD}\n"),

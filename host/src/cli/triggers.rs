@@ -8,11 +8,14 @@ use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use crate::dispatch::wasm::WasmHandler;
 use crate::dispatch::{self};
 use crate::engine::LoadedComponent;
+use crate::http::Source;
 use crate::kafka;
 use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::Producer;
+use crate::kafka::tail;
 use crate::manifest::KafkaTrigger;
+use crate::push::Hub;
 use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
 use anyhow::Context as _;
@@ -50,6 +53,7 @@ pub struct Triggers {
     stop_relays: CancellationToken,
     /// Rows of `fnhost.trigger` that this host runs.
     known: Vec<i64>,
+    push: Option<Arc<Hub>>,
 }
 
 impl Triggers {
@@ -68,6 +72,7 @@ impl Triggers {
             relays: JoinSet::new(),
             stop_relays: CancellationToken::new(),
             known: vec![],
+            push: None,
         };
         match triggers.start_all(context).await {
             Ok(()) => Ok(triggers),
@@ -89,6 +94,7 @@ impl Triggers {
             self.stop_relays.clone(),
         ));
         self.start_relays(context.ground).await?;
+        self.start_tail(context);
         for trigger in &context.ground.manifest.kafka {
             let subscription = self.subscription(context, trigger).await?;
             self.known.push(subscription.trigger);
@@ -104,6 +110,25 @@ impl Triggers {
         };
         self.relays.spawn(orphans.run(self.stop_relays.clone()));
         Ok(())
+    }
+
+    /// Reads what push routes send, where there are any.
+    fn start_tail(&mut self, context: &Context<'_>) {
+        let pushed =
+            context.ground.manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned());
+        let topics: BTreeSet<String> = pushed.collect();
+        if topics.is_empty() {
+            return;
+        }
+        let hub = Hub::new(topics.into_iter().collect());
+        let stop = self.stop_relays.clone();
+        self.relays.spawn(tail::run(hub.clone(), self.cluster.clone(), context.access.clone(), stop));
+        self.push = Some(hub);
+    }
+
+    /// Where push routes have their records from.
+    pub fn push_source(&self) -> Option<Source> {
+        Some(Source { hub: self.push.clone()?, cluster: self.cluster.clone() })
     }
 
     async fn start_relays(&mut self, ground: &Ground) -> anyhow::Result<()> {
@@ -213,6 +238,7 @@ async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Resu
     for trigger in &manifest.kafka {
         used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
     }
+    used.extend(manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned()));
     for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
         used.extend(database.event_topics.iter().cloned());
     }

@@ -8,7 +8,7 @@ use crate::dispatch::status::Registry;
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use crate::http;
-use crate::kafka::access::Access;
+use crate::kafka::{self, access::Access};
 use crate::manifest::route::Route;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -100,20 +100,12 @@ async fn serve(
         }
     });
     let mut triggers = match &access {
-        Some(access) => {
-            let context = triggers::Context {
-                ground,
-                access,
-                components: &components,
-                registry: &registry,
-                instance: embedded::secret(&args.app.data_dir, "instance")?,
-            };
-            Some(Triggers::start(&context).await?)
-        }
+        Some(access) => Some(start_triggers(args, ground, access, &components, &registry).await?),
         None => None,
     };
     if let Some(listener) = http_listener {
-        let server = Arc::new(http::Server::new(&ground.manifest, &components));
+        let source = triggers.as_ref().and_then(Triggers::push_source);
+        let server = Arc::new(http::Server::new(&ground.manifest, &components, source, stop.clone()));
         let stopped = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = server.serve(listener, stopped).await {
@@ -132,17 +124,11 @@ async fn serve(
         println!("{greeting}");
         std::future::pending::<()>().await;
     };
-    let fenced = async {
-        match &triggers {
-            Some(triggers) => triggers.fenced().await,
-            None => std::future::pending().await,
-        }
-    };
     let lost: Option<anyhow::Error> = tokio::select! {
         () = ready => None,
         () = signals.stop() => None,
         lost = ground.servers.watch() => Some(lost.into()),
-        fenced = fenced => Some(fenced.into()),
+        fenced = fenced(triggers.as_ref()) => Some(fenced.into()),
     };
     tracing::info!("draining; a second Ctrl-C stops at once");
     started.store(false, Ordering::Release);
@@ -158,6 +144,25 @@ async fn serve(
         () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
     }
     lost.map_or(Ok(()), Err)
+}
+
+async fn start_triggers(
+    args: &UpArgs,
+    ground: &Ground,
+    access: &Access,
+    components: &BTreeMap<String, LoadedComponent>,
+    registry: &Registry,
+) -> anyhow::Result<Triggers> {
+    let instance = embedded::secret(&args.app.data_dir, "instance")?;
+    Triggers::start(&triggers::Context { ground, access, components, registry, instance }).await
+}
+
+/// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
+async fn fenced(triggers: Option<&Triggers>) -> kafka::Error {
+    match triggers {
+        Some(triggers) => triggers.fenced().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {

@@ -226,10 +226,13 @@ mod tests {
             .collect())
     }
 
+    /// A name, the items, what the function says of each, and what becomes of it.
+    type Case = (&'static str, Vec<Item>, Vec<Outcome>, Vec<&'static str>);
+
     #[test]
     fn outcomes_become_verdicts() {
         let reject = || Outcome::Reject("never".into());
-        let cases: Vec<(&str, Vec<Item>, Vec<Outcome>, Vec<&str>)> = vec![
+        let cases: Vec<Case> = vec![
             (
                 "all done",
                 vec![item(Some("a"), 0), item(None, 0)],

@@ -3,6 +3,7 @@
 mod body;
 mod headers;
 mod problem;
+mod push;
 mod router;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,6 +32,8 @@ use crate::manifest::Manifest;
 use crate::manifest::route::Route;
 use body::LimitedBody;
 use problem::problem;
+pub use push::Source;
+use push::{PushBody, PushRoutes};
 use router::Router;
 
 /// Bytes of a request's body.
@@ -54,16 +58,23 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Paths that the host answers itself, as Spin does.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
-type ServerBody = Either<ResponseBody, Full<Bytes>>;
+type ServerBody = Either<Either<ResponseBody, PushBody>, Full<Bytes>>;
 
 /// Serves the public HTTP triggers of an application.
 pub struct Server {
     router: Router<LoadedComponent>,
+    push: PushRoutes,
 }
 
 impl Server {
-    /// A server of the manifest's public routes; components by id, one that is not there has no route.
-    pub fn new(manifest: &Manifest, components: &BTreeMap<String, LoadedComponent>) -> Self {
+    /// A server of the manifest's public routes; components by id, one that is not there has no route. Push routes have their
+    /// records from `source`, and their streams end at `stop`.
+    pub fn new(
+        manifest: &Manifest,
+        components: &BTreeMap<String, LoadedComponent>,
+        source: Option<Source>,
+        stop: CancellationToken,
+    ) -> Self {
         let mut router = Router::default();
         for trigger in &manifest.http {
             if let (Route::Public(pattern), Some(component)) =
@@ -72,7 +83,7 @@ impl Server {
                 router.add(pattern.clone(), component.clone());
             }
         }
-        Self { router }
+        Self { router, push: PushRoutes::new(manifest, source, stop) }
     }
 
     /// Serves until `shutdown`, then lets running requests end, for [`DRAIN_TIMEOUT`] at most.
@@ -155,17 +166,29 @@ impl Server {
                 _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
             };
         }
-        let Some((pattern, component, captures)) = self.router.route(path) else {
+        if let Some(response) = self.push(&request, peers).await {
+            return response;
+        }
+        if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
+            discard(request.into_body()).await;
+            return too_large();
+        }
+        self.call(request, peers).await
+    }
+
+    /// Hands a request to the component of its route.
+    async fn call<B>(&self, request: Request<B>, peers: Peers) -> Response<ServerBody>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let Some((pattern, component, captures)) = self.router.route(request.uri().path()) else {
             return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
         };
         let spin_headers = match headers::spin(&request, pattern, &captures, peers) {
             Ok(headers) => headers,
             Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
         };
-        if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
-            discard(request.into_body()).await;
-            return too_large();
-        }
         let component = component.clone();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
@@ -178,7 +201,7 @@ impl Server {
             return too_large();
         }
         match outcome {
-            Ok(response) => response.map(Either::Left),
+            Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
             Err(error) => failure(component.id(), call, &error),
         }
     }

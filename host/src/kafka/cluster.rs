@@ -17,6 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Longest wait for an answer of the cluster to a metadata or offset question.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it is waited for one more event of librdkafka when there are no further ones.
+const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
+/// Events of librdkafka that are handled at a time.
+const EVENTS_MAX: usize = 1_000;
 /// How often the numbers of the topics' partitions are read anew.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause between two tries of a question that a cluster in motion cannot answer yet.
@@ -57,12 +61,21 @@ impl Cluster {
     pub async fn connect(access: &Access) -> Result<Arc<Self>, Error> {
         let mut config = access.base_config();
         let config = access.over(&mut config);
-        let scout: BaseConsumer<Scout> =
-            config.create_with_context(Scout::default()).map_err(Error::new("cannot make a Kafka client"))?;
+        let scout: BaseConsumer<Scout> = config
+            .clone()
+            // A listener that expects TLS hangs up on a client that does not speak it, and says nothing.
+            .set("log.connection.close", "true")
+            .set_log_level(RDKafkaLogLevel::Info)
+            .create_with_context(Scout::default())
+            .map_err(Error::new("cannot make a Kafka client"))?;
         let admin = config.create().map_err(Error::new("cannot make a Kafka admin client"))?;
         let cluster = Arc::new(Self { scout, admin, topics: RwLock::new(HashMap::new()) });
-        let answer = cluster.clone().ask(|c| c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop)).await?;
-        answer.map_err(|error| {
+        let answer = cluster.clone().ask(|c| {
+            let answer = c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop);
+            c.take_events();
+            answer
+        });
+        answer.await?.map_err(|error| {
             let last = cluster.scout.context().last_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
             let brokers = access.brokers();
             Error::new(match last {
@@ -154,6 +167,7 @@ impl Cluster {
     /// # Errors
     /// The cluster did not answer.
     async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
+        self.clone().ask(Self::take_events).await?;
         let now = self.topic_partitions().await?;
         for (name, topic) in write(&self.topics).iter_mut() {
             if let Some(partitions) = now.get(name) {
@@ -265,6 +279,11 @@ impl Cluster {
             .ok_or_else(|| Error::NoTopic { topic: topic.to_string() })
     }
 
+    /// Handles what librdkafka has to say besides its answers: it keeps that until somebody asks.
+    fn take_events(&self) {
+        (0..EVENTS_MAX).take_while(|_| self.scout.poll(EVENTS_TIMEOUT).is_some()).for_each(drop);
+    }
+
     async fn ask<R: Send + 'static>(
         self: Arc<Self>,
         question: impl FnOnce(&Self) -> R + Send + 'static,
@@ -292,8 +311,8 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
-/// Remembers why a broker was given up last: a refused login or certificate is only said in librdkafka's log, while the question that
-/// is asked runs into its time-out.
+/// Remembers why a broker was given up last: a refused login or certificate, or a listener that hangs up on a client without TLS, is
+/// only said in librdkafka's log, while the question that is asked runs into its time-out.
 #[derive(Default)]
 struct Scout {
     last_failure: Mutex<Option<String>>,
@@ -307,6 +326,10 @@ impl ClientContext for Scout {
             let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
             *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
         }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka client");
     }
 }
 

@@ -386,7 +386,7 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
         .map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
 }
 
-fn owned(message: &BorrowedMessage<'_>) -> Record {
+pub(super) fn owned(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod consumer;
 pub mod murmur2;
 pub mod producer;
+pub mod tail;
 
 use crate::engine::kafka::Header;
 

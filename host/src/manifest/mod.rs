@@ -21,7 +21,7 @@ pub use error::{Error, Place};
 pub use start::Start;
 pub use variables::{ResolvedComponent, Secret, Template, Values, VariableSources};
 
-use route::Route;
+use route::{Pattern, Route};
 
 /// Memory one call may use where the component names no limit, in MiB.
 pub const DEFAULT_MEMORY_LIMIT_MB: i64 = 64;
@@ -80,8 +80,25 @@ pub struct Application {
     pub topics: BTreeMap<String, i32>,
     /// The application variable that fnhost fills with `host:port` of the database where it has no value.
     pub database_host_variable: Option<String>,
+    /// Routes that push records to clients, in the order of the file.
+    pub push: Vec<Push>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
     pub example: Option<String>,
+}
+
+/// `[[application.tool.fnhost.push]]`: a route on which clients are sent the records of one key as they come.
+#[derive(Debug, Clone)]
+pub struct Push {
+    /// Where clients connect.
+    pub route: Pattern,
+    /// The route's parameter whose value is the records' key.
+    pub key: String,
+    /// Asked once with the client's own headers, parameters filled in: whether the client may see it, and how it stands.
+    pub snapshot: Pattern,
+    /// Topics whose records are sent.
+    pub topics: Vec<String>,
+    /// Top-level fields of a record's JSON object that clients are sent; all where none are named.
+    pub fields: Option<Vec<String>>,
 }
 
 /// `[variables]`: one application variable.

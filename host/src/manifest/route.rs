@@ -68,6 +68,34 @@ impl Pattern {
         self.raw.strip_suffix("/...").unwrap_or(&self.raw)
     }
 
+    /// Names of the `:name` segments, in order.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Param(name) => Some(name.as_str()),
+            Segment::Exact(_) => None,
+        })
+    }
+
+    /// Whether it ends in `...`.
+    pub fn has_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// The path with these values in the place of its parameters; one that is not among them stays empty.
+    pub fn fill(&self, values: &[(String, &str)]) -> String {
+        let mut path = String::new();
+        for segment in &self.segments {
+            path.push('/');
+            path.push_str(match segment {
+                Segment::Exact(text) => text,
+                Segment::Param(name) => {
+                    values.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
+                }
+            });
+        }
+        if path.is_empty() { "/".to_owned() } else { path }
+    }
+
     /// Whether the same paths match both, whatever their parameters are called.
     pub fn same_paths(&self, other: &Self) -> bool {
         let kind = |segment: &Segment| match segment {

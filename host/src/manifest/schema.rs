@@ -162,6 +162,18 @@ pub struct ApplicationTool {
     pub topics: BTreeMap<Spanned<String>, Topic>,
     pub database: Option<HostDatabase>,
     pub example: Option<String>,
+    #[serde(default)]
+    pub push: Vec<Push>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    pub route: Spanned<String>,
+    pub key: Spanned<String>,
+    pub snapshot: Spanned<String>,
+    pub fields: Option<Vec<String>>,
+    pub topics: Spanned<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]

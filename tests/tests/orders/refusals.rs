@@ -186,6 +186,7 @@ async fn bodies_and_headers_that_cannot_be_read_are_refused() -> Outcome {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "mostly a table of requests")]
 async fn unauthorised_and_contradicting_requests_are_refused() -> Outcome {
     let fnhost = Fnhost::shared().await?;
     let client = fnhost.client()?;

@@ -12,7 +12,7 @@ use tests::system::Fnhost;
 use uuid::Uuid;
 
 /// The events of an order that goes well.
-const CONFIRMED: [&str; 6] = [
+pub const CONFIRMED: [&str; 6] = [
     "order.created",
     "inventory.reserved",
     "payment.authorized",

@@ -3,6 +3,7 @@
 mod check;
 mod http;
 mod kafka;
+mod push;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,7 @@ impl Builder<'_> {
             description: written.description,
             topics,
             database_host_variable,
+            push: self.push_routes(tool.push)?,
             example: tool.example,
         })
     }

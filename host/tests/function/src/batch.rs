@@ -116,7 +116,8 @@ impl Function {
         let items: Vec<&Item> = items.iter().collect();
         let topic = self.trigger().topics[0].clone();
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
-        let reply = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?;
+        let called = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?;
+        let reply = called.reply;
         let emits = &self.trigger().emits;
         let limit = |topic: &str| emits.iter().any(|listed| listed == topic).then_some(MESSAGE_MAX_BYTES);
         plan::judge(&items, &reply, &limits, &limit).expect("a reply that keeps the contract");

@@ -1,0 +1,117 @@
+//! The shared tail of some topics: reads what arrives, in no group, and moves no offset.
+
+use super::access::Access;
+use super::cluster::Cluster;
+use super::consumer::owned;
+use super::{Error, TopicPartition};
+use crate::causes::chain;
+use crate::push::Hub;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Records of each partition that are read again at the start, so that clients of an earlier process can go on.
+const RECORDS_BEFORE: i64 = 1_000;
+/// Longest sleep in one poll; how soon a stop is noticed.
+const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// How often partitions that were added are looked for.
+const PARTITIONS_INTERVAL: Duration = Duration::from_secs(10);
+/// Pause before a tail that broke is begun anew.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes that may be fetched and not yet read, KiB.
+const QUEUED_MAX_KIB: u32 = 8_192;
+
+/// Reads the hub's topics into it until `stop`; begins anew where that breaks.
+pub async fn run(hub: Arc<Hub>, cluster: Arc<Cluster>, access: Access, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let ended = follow(&hub, &cluster, &access, &stop).await;
+        hub.end();
+        if let Err(error) = ended {
+            tracing::warn!(error = chain(&error), "the tail for live updates begins anew");
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+}
+
+async fn follow(
+    hub: &Arc<Hub>,
+    cluster: &Arc<Cluster>,
+    access: &Access,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut from = Vec::new();
+    for topic in hub.topics() {
+        for partition in 0..cluster.partitions(topic).await? {
+            let tp = TopicPartition::new(topic, partition);
+            let bounds = cluster.log_bounds(&tp).await?;
+            from.push((tp, (bounds.end - RECORDS_BEFORE).max(bounds.start)));
+        }
+    }
+    let mut config = access.base_config();
+    config
+        // librdkafka wants one; nothing is ever joined or committed.
+        .set("group.id", "fnhost-tail")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
+        .set("fetch.queue.backoff.ms", "5")
+        .set("isolation.level", "read_committed");
+    let consumer: BaseConsumer =
+        access.over(&mut config).create().map_err(Error::new("cannot make a consumer for live updates"))?;
+    let mut list = TopicPartitionList::new();
+    for (tp, offset) in &from {
+        list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset))
+            .map_err(Error::new(format!("cannot name the partition {tp}")))?;
+    }
+    consumer.assign(&list).map_err(Error::new("cannot read the topics for live updates"))?;
+    hub.begin(from.iter().cloned());
+    let counts: Vec<(String, i32)> = hub
+        .topics()
+        .iter()
+        .map(|topic| (topic.clone(), from.iter().filter(|(tp, _)| tp.topic == *topic).count() as i32))
+        .collect();
+    let (hub, cluster, stop) = (hub.clone(), cluster.clone(), stop.clone());
+    tokio::task::spawn_blocking(move || {
+        let grown = || {
+            let grew =
+                |(topic, count): &(String, i32)| cluster.topic(topic).is_some_and(|t| t.partitions > *count);
+            counts.iter().any(grew)
+        };
+        read(&consumer, &hub, &stop, &grown)
+    })
+    .await
+    .map_err(|error| Error::Client(format!("the tail for live updates ended: {error}")))?
+}
+
+/// Reads until `stop`, or until a topic has more partitions.
+fn read(
+    consumer: &BaseConsumer,
+    hub: &Hub,
+    stop: &CancellationToken,
+    grown: &dyn Fn() -> bool,
+) -> Result<(), Error> {
+    let mut looked = Instant::now();
+    while !stop.is_cancelled() {
+        match consumer.poll(POLL_TIMEOUT) {
+            Some(Ok(message)) => {
+                hub.push(&TopicPartition::new(message.topic(), message.partition()), owned(&message));
+            }
+            Some(Err(error)) => return Err(Error::new("cannot read the topics for live updates")(error)),
+            None => {}
+        }
+        if looked.elapsed() > PARTITIONS_INTERVAL {
+            looked = Instant::now();
+            if grown() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Rules for `[[application.tool.fnhost.push]]`.
+
+use toml::Spanned;
+
+use super::super::route::Pattern;
+use super::super::{Error, Push, schema};
+use super::Builder;
+
+impl Builder<'_> {
+    pub(super) fn push_routes(&self, written: Vec<schema::Push>) -> Result<Vec<Push>, Error> {
+        let mut routes: Vec<Push> = Vec::with_capacity(written.len());
+        for push in written {
+            let at = push.route.span().start;
+            let push = self.push_route(push)?;
+            if let Some(same) = routes.iter().find(|other| other.route.same_paths(&push.route)) {
+                let message =
+                    format!("route \"{}\" pushes already, as \"{}\"", push.route.raw(), same.route.raw());
+                return self.fail(at, message);
+            }
+            routes.push(push);
+        }
+        Ok(routes)
+    }
+
+    fn push_route(&self, written: schema::Push) -> Result<Push, Error> {
+        let route = self.pattern(&written.route)?;
+        let snapshot = self.pattern(&written.snapshot)?;
+        if !route.params().any(|name| name == written.key.get_ref()) {
+            let message =
+                format!("key = \"{0}\" is no parameter of the route; write \":{0}\" in it", written.key);
+            return self.fail(written.key.span().start, message);
+        }
+        if let Some(unknown) = snapshot.params().find(|name| !route.params().any(|given| given == *name)) {
+            let message = format!("\":{unknown}\" is no parameter of the route \"{}\"", route.raw());
+            return self.fail(written.snapshot.span().start, message);
+        }
+        let topics_at = written.topics.span().start;
+        let topics = self.topics(written.topics.into_inner())?;
+        if topics.is_empty() {
+            return self.fail(topics_at, "a push route needs at least one topic");
+        }
+        Ok(Push { route, key: written.key.into_inner(), snapshot, topics, fields: written.fields })
+    }
+
+    /// A route without a wildcard.
+    fn pattern(&self, written: &Spanned<String>) -> Result<Pattern, Error> {
+        let at = written.span().start;
+        let pattern = Pattern::parse(written.get_ref()).or_else(|fault| self.fail(at, fault))?;
+        if pattern.has_wildcard() {
+            return self.fail(at, format!("\"{written}\" cannot end in a wildcard here"));
+        }
+        Ok(pattern)
+    }
+}

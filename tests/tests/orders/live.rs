@@ -1,0 +1,81 @@
+//! Live updates of an order.
+
+use super::stories::CONFIRMED;
+use anyhow::Result;
+use http::{Method, StatusCode};
+use std::collections::BTreeSet;
+use tests::customer::{Customer, NewOrder};
+use tests::live::{Event, Live};
+use tests::outcome::Outcome;
+use tests::system::Fnhost;
+
+/// Reads until everything that happens to a confirmed order has been shown, in the snapshot or after it.
+async fn until_all_is_shown(live: &mut Live) -> Result<Vec<Event>> {
+    let mut events = vec![live.next().await?];
+    let first = &events[0];
+    anyhow::ensure!(first.event == "snapshot", "the first event is {first:?}");
+    let entries = first.data["entries"].as_array().cloned().unwrap_or_default();
+    let mut shown: BTreeSet<String> =
+        entries.iter().filter_map(|entry| Some(entry["event"].as_str()?.to_owned())).collect();
+    while !CONFIRMED.iter().all(|event| shown.contains(*event)) {
+        let event = live.next().await?;
+        shown.insert(event.event.clone());
+        events.push(event);
+    }
+    Ok(events)
+}
+
+#[tokio::test]
+async fn an_order_is_seen_step_by_step() -> Outcome {
+    let fnhost = Fnhost::shared().await?;
+    let ada = Customer::register(&fnhost.client()?).await?;
+    // Its payment takes two seconds, so that somebody watches before it is decided.
+    let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
+    let mut live = Live::watch(&ada, order.order_id, None).await?;
+    let events = until_all_is_shown(&mut live).await?;
+    let confirmed =
+        events.iter().find(|event| event.event == "order.confirmed").expect("seen as it happened");
+    assert_eq!(confirmed.data["topic"], "order-events");
+    assert_eq!(confirmed.data["data"]["status"], "CONFIRMED");
+    for event in &events[1..] {
+        assert!(
+            event.data["data"].get("payment_token").is_none(),
+            "only the named fields are sent: {event:?}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_was_cut_off_goes_on_where_it_stood() -> Outcome {
+    let fnhost = Fnhost::shared().await?;
+    let ada = Customer::register(&fnhost.client()?).await?;
+    let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
+    let mut live = Live::watch(&ada, order.order_id, None).await?;
+    let all = until_all_is_shown(&mut live).await?;
+    drop(live);
+    for (place, cut) in all.iter().enumerate() {
+        let mut live = Live::watch(&ada, order.order_id, Some(&cut.id)).await?;
+        for expected in &all[place + 1..] {
+            let event = live.next().await?;
+            assert_eq!((&event.event, &event.id), (&expected.event, &expected.id), "after {}", cut.id);
+        }
+    }
+    // What it names is of no stream that is known: it begins anew.
+    let mut live = Live::watch(&ada, order.order_id, Some("nonsense")).await?;
+    assert_eq!(live.next().await?.event, "snapshot");
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_who_may_see_an_order_may_watch_it() -> Outcome {
+    let fnhost = Fnhost::shared().await?;
+    let client = fnhost.client()?;
+    let (ada, eve) = (Customer::register(&client).await?, Customer::register(&client).await?);
+    let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)])).await?;
+    let path = format!("/orders/{}/events", order.order_id);
+    assert_eq!(eve.ask(Method::GET, &path, None).await?.status, StatusCode::NOT_FOUND);
+    assert_eq!(ada.ask(Method::POST, &path, None).await?.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(client.get(&path).await?.status, StatusCode::UNAUTHORIZED);
+    Ok(())
+}
