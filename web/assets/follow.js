@@ -2,6 +2,7 @@
 
 import { authorized, call, Refused } from "./api.js";
 import { events } from "./sse.js";
+import { Story } from "./story.js";
 
 /** Milliseconds before the first attempt to reconnect; doubled up to the second one. */
 const RECONNECT_MS = [500, 15_000];
@@ -9,54 +10,52 @@ const RECONNECT_MS = [500, 15_000];
 const SILENCE_MS = 60_000;
 /** Milliseconds that a tab nobody looks at keeps its stream: a browser has only a handful of connections to a host. */
 const HIDDEN_MS = 60_000;
+/** Milliseconds in which records are gathered before the timeline is asked about them. */
+const ASK_MS = 300;
 /** Milliseconds between two looks where nothing is pushed: while things happen, and once they no longer do. */
 const POLL_MS = [250, 10_000];
-/** Answers that mean: there is no push here. */
-const NO_PUSH = [404, 405, 406, 501];
+/** Answers that mean: nothing is pushed here. */
+const NO_PUSH = [404, 405, 406, 501, 503];
 
 /**
- * Calls `onEntry(place, entry)` once for each entry of the order's timeline, in order, until `signal` aborts. `onState` gets
- * `{ mode: "connecting" | "live" | "polling" | "waiting", retryAt?, retry? }`; calling `retry` ends a wait at once.
+ * Calls `onEntries(entries)` with all that is known of the order's timeline whenever there is more, until `signal` aborts.
+ * `onState` gets `{ mode: "connecting" | "live" | "polling" | "waiting", retryAt?, retry? }`; calling `retry` ends a wait at once.
  * Rejects with a Refused where the order cannot be seen at all.
  */
-export async function follow(orderId, { signal, onEntry, onState }) {
-  const path = `/orders/${encodeURIComponent(orderId)}`;
-  const seen = { last: null, count: 0 };
-  const entry = (id, data) => {
-    if (seen.last !== null && Number(id) <= Number(seen.last)) return;
-    seen.last = id;
-    seen.count += 1;
-    onEntry(seen.count, data);
-  };
-  let wait = RECONNECT_MS[0];
+export async function follow(orderId, { signal, onEntries, onState }) {
+  const order = { path: `/orders/${encodeURIComponent(orderId)}`, story: new Story(), cursor: null, signal, onEntries, onState };
+  order.wait = RECONNECT_MS[0];
   onState({ mode: "connecting" });
   while (!signal.aborted) {
     if (document.hidden) await visible(signal);
+    let ended = false;
     try {
-      const pushed = await push(path, { signal, last: seen.last, entry, onOpen: () => {
-        wait = RECONNECT_MS[0];
-        onState({ mode: "live" });
-      }, onRetry: (ms) => {
-        wait = Math.min(ms, RECONNECT_MS[1]);
-      } });
-      if (!pushed) return await poll(path, { signal, seen, onEntry, onState });
+      if (!(await push(order))) return await poll(order);
+      ended = true;
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && error.status < 500 && error.status !== 429) throw error;
+      if (isFinal(error)) throw error;
     }
-    await pause(wait * (0.75 + Math.random() / 2), { signal, onState });
-    wait = Math.min(wait * 2, RECONNECT_MS[1]);
+    // A stream that came to its end is asked for again without a word; a broken one is said.
+    await pause(order.wait * (0.75 + Math.random() / 2), { signal, onState: ended ? null : onState });
+    order.wait = Math.min(order.wait * 2, RECONNECT_MS[1]);
   }
 }
 
+/** No other attempt would change it. */
+function isFinal(error) {
+  return error instanceof Refused && error.status < 500 && error.status !== 429;
+}
+
 /** Reads the stream to its end; false where the server has none. */
-async function push(path, { signal, last, entry, onOpen, onRetry }) {
-  const silence = new AbortController();
-  // Aborted with the stream, so that nothing keeps listening.
+async function push(order) {
+  // Aborted where the stream is given up from this side.
+  const given = new AbortController();
+  // Aborted with the stream, so that nothing is left listening.
   const closed = new AbortController();
-  const response = await authorized(`${path}/events`, {
-    headers: { accept: "text/event-stream", ...(last !== null && { "last-event-id": last }) },
-    signal: AbortSignal.any([signal, silence.signal]),
+  const response = await authorized(`${order.path}/events`, {
+    headers: { accept: "text/event-stream", ...(order.cursor !== null && { "last-event-id": order.cursor }) },
+    signal: AbortSignal.any([order.signal, given.signal]),
     cache: "no-store",
   });
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
@@ -65,48 +64,67 @@ async function push(path, { signal, last, entry, onOpen, onRetry }) {
     if (response.ok || NO_PUSH.includes(response.status)) return false;
     throw new Refused(response.status);
   }
-  onOpen();
-  let timer;
-  const heard = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => silence.abort(), SILENCE_MS);
+  order.wait = RECONNECT_MS[0];
+  order.onState({ mode: "live" });
+  const timers = {};
+  const later = (name, ms, work) => {
+    clearTimeout(timers[name]);
+    timers[name] = setTimeout(work, ms);
   };
+  const heard = () => later("silence", SILENCE_MS, () => given.abort());
   heard();
-  let hidden;
   document.addEventListener("visibilitychange", () => {
-    clearTimeout(hidden);
-    if (document.hidden) hidden = setTimeout(() => silence.abort(), HIDDEN_MS);
+    clearTimeout(timers.hidden);
+    if (document.hidden) later("hidden", HIDDEN_MS, () => given.abort());
   }, { signal: closed.signal });
   try {
-    for await (const { event, id, data, retry } of events(response.body, heard)) {
-      if (retry !== undefined) onRetry(retry);
-      if (event === "timeline" && data !== undefined) entry(id, JSON.parse(data));
+    for await (const event of events(response.body, heard)) {
+      if (event.retry !== undefined) order.wait = Math.min(event.retry, RECONNECT_MS[1]);
+      if (event.data !== undefined && !take(order, event)) later("ask", ASK_MS, () => ask(order).catch(() => given.abort()));
     }
   } finally {
-    clearTimeout(timer);
-    clearTimeout(hidden);
+    for (const timer of Object.values(timers)) clearTimeout(timer);
     closed.abort();
   }
   return true;
 }
 
+/** Takes an event of the stream; false where the timeline has to be asked. */
+function take(order, { event, id, data }) {
+  const content = JSON.parse(data);
+  let clear = true;
+  if (event === "snapshot") order.story.tell(content.entries);
+  else clear = order.story.push(event, content);
+  // Only now: what was not shown is asked for again.
+  if (id !== undefined) order.cursor = id;
+  order.onEntries(order.story.entries);
+  return clear;
+}
+
+/** Reads the timeline itself; whether it has more than was known. */
+async function ask(order) {
+  const { entries } = await call("GET", `${order.path}/timeline`, { signal: order.signal });
+  const before = order.story.entries.length;
+  order.story.tell(entries);
+  order.onEntries(order.story.entries);
+  return order.story.entries.length > before;
+}
+
 /** Asks for the timeline again and again, less often the less happens, and not at all while nobody looks. */
-async function poll(path, { signal, seen, onEntry, onState }) {
+async function poll(order) {
+  const { signal, onState } = order;
   let wait = POLL_MS[0];
   let trouble = RECONNECT_MS[0];
   while (!signal.aborted) {
     if (document.hidden) await visible(signal);
     try {
-      const { entries } = await call("GET", `${path}/timeline`, { signal });
-      const fresh = entries.slice(seen.count);
-      for (const entry of fresh) onEntry(++seen.count, entry);
+      wait = (await ask(order)) ? POLL_MS[0] : Math.min(wait * 1.5, POLL_MS[1]);
       trouble = RECONNECT_MS[0];
-      wait = fresh.length ? POLL_MS[0] : Math.min(wait * 1.5, POLL_MS[1]);
       onState({ mode: "polling" });
       await pause(wait, { signal });
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Refused && error.status < 500 && error.status !== 429) throw error;
+      if (isFinal(error)) throw error;
       await pause(trouble, { signal, onState });
       trouble = Math.min(trouble * 2, RECONNECT_MS[1]);
     }

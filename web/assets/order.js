@@ -16,7 +16,7 @@ const LOSS_MS = 2000;
 
 export async function order({ main, signal, id, entitle }) {
   const title = h("h1", { tabindex: "-1" }, `Order ${shortId(id)}`);
-  const view = { id, signal, order: null, entries: [], current: null, spoken: [], settled: null };
+  const view = { id, signal, order: null, entries: [], rows: new Map(), current: null, spoken: [], settled: null };
   view.head = h("div", { class: "state" });
   view.lanes = h("dl", { class: "lanes" });
   view.steps = h("ol", { class: "steps" });
@@ -34,7 +34,7 @@ export async function order({ main, signal, id, entitle }) {
 
   await follow(id, {
     signal,
-    onEntry: (place, entry) => step(view, place, entry),
+    onEntries: (entries) => show(view, entries),
     onState: (state) => {
       drawLink(view, state);
       // Where the connection was lost before the order was read, it is read once there is one again.
@@ -55,26 +55,40 @@ function read(view) {
   });
 }
 
-function step(view, place, entry) {
-  const said = view.entries.at(-1)?.detail === entry.detail;
-  view.entries.push(entry);
-  const { word } = happening(entry.event);
-  if (entry.status) {
-    view.current = entry.status;
-    if (view.settled === null && entry.status !== "PENDING") view.settled = entry;
-  }
-  const first = view.entries[0].at;
-  view.steps.append(h("li", { "data-event": entry.event, class: entry.status ? "turn" : null },
-    h("span", { class: "offset" }, place === 1 ? time(entry.at, true) : h("time", { datetime: entry.at, title: new Date(entry.at).toLocaleString() }, offset(first, entry.at))),
-    h("span", { class: "word" }, word, entry.detail && !said && h("span", { class: "detail" }, sentence(entry.detail)))));
+// Takes all that is known so far. A step keeps its element, so that only what is new moves and is read out.
+function show(view, entries) {
+  view.entries = entries;
+  const decided = entries.filter((entry) => entry.status);
+  view.current = decided.at(-1)?.status ?? view.current;
+  view.settled = decided.find((entry) => entry.status !== "PENDING") ?? null;
+  const known = new Set(view.rows.keys());
+  const count = {};
+  const rows = entries.map((entry, place) => {
+    count[entry.event] = (count[entry.event] ?? 0) + 1;
+    const key = `${entry.event} ${count[entry.event]}`;
+    if (!view.rows.has(key)) view.rows.set(key, h("li", { "data-event": entry.event, class: entry.status ? "turn" : null }));
+    const row = view.rows.get(key);
+    // The reason of a step that follows from the one before is the same.
+    const detail = entry.detail && entry.detail !== entries[place - 1]?.detail && h("span", { class: "detail" }, sentence(entry.detail));
+    fill(row, h("span", { class: "offset" }, place === 0 ? time(entry.at, true)
+      : h("time", { datetime: entry.at, title: new Date(entry.at).toLocaleString() }, `+ ${span(entries[0].at, entry.at)}`)),
+    h("span", { class: "word" }, happening(entry.event).word, detail));
+    if (!known.has(key)) speak(view, entry);
+    return row;
+  });
+  // Put back only where their order changed: an element that moves would move on the screen as well.
+  rows.forEach((row, place) => {
+    if (view.steps.children[place] !== row) view.steps.insertBefore(row, view.steps.children[place] ?? null);
+  });
   drawLanes(view);
   draw(view);
-  speak(view, entry.status && entry.status !== "PENDING" ? `${word}. Status: ${status(entry.status).word}.` : `${word}.`);
 }
 
 // Steps come within milliseconds of each other; one by one they would cut each other short.
-function speak(view, sentence) {
-  view.spoken.push(sentence);
+function speak(view, entry) {
+  const { word } = happening(entry.event);
+  const decides = entry.status && entry.status !== "PENDING";
+  view.spoken.push(decides ? `${word}. Status: ${status(entry.status).word}.` : `${word}.`);
   if (view.spoken.length > 1) return;
   setTimeout(() => {
     if (!view.signal.aborted) announce(view.spoken.join(" "));
@@ -117,8 +131,8 @@ function confirmed(view, label, verb, question, consequence, deed, body) {
         dialog.close();
         if (answer?.status) {
           view.order = { ...view.order, ...answer };
-          // What the timeline has said since may be newer than what was asked for.
-          if (view.current === null || answer.version > view.entries.filter((entry) => entry.status).length) view.current = answer.status;
+          // What the timeline has said since may be newer than this answer: each status is one version.
+          if (answer.version > view.entries.filter((entry) => entry.status).length) view.current = answer.status;
         }
         draw(view);
         document.querySelector("h1")?.focus();
@@ -192,7 +206,5 @@ function span(from, to) {
   const minutes = Math.round(ms / 60_000);
   return minutes < 120 ? `${minutes} min` : minutes < 2880 ? `${Math.round(minutes / 60)} h` : `${Math.round(minutes / 1440)} days`;
 }
-
-const offset = (from, to) => `+ ${span(from, to)}`;
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
