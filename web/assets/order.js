@@ -161,7 +161,7 @@ function drawLink(view, { mode, retryAt, retry }) {
   view.link.dataset.mode = mode;
   const text = {
     connecting: "Connecting …",
-    live: "Live: each step appears as it is committed.",
+    live: "Live: each step as it is committed.",
     polling: "Looking for news every few seconds.",
     waiting: "The connection is lost.",
   }[mode];

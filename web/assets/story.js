@@ -8,7 +8,7 @@ function entry(event, { time, data }) {
 }
 
 export class Story {
-  /** `{ event, status?, detail?, at }`, in the order in which they became known. */
+  /** `{ event, status?, detail?, at }`, the timeline's in its order, then what was pushed since. */
   entries = [];
 
   /** Takes the timeline: it is the truth, also about what was shown before. */
@@ -30,7 +30,10 @@ export class Story {
    */
   push(event, record) {
     if (!this.entries.some((one) => one.event === event)) {
-      this.entries = [...this.entries, { ...entry(event, record), pushed: true }];
+      const next = { ...entry(event, record), pushed: true };
+      // Topics overtake each other; what was pushed is put in the order of its times.
+      const place = this.entries.findLastIndex((one) => !one.pushed || Date.parse(one.at) <= Date.parse(next.at)) + 1;
+      this.entries = this.entries.toSpliced(place, 0, next);
       return true;
     }
     return Date.parse(record.time) <= Math.max(...this.entries.map((one) => Date.parse(one.at)));

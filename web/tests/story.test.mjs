@@ -21,6 +21,17 @@ test("a new kind is shown at once, with the status that it brings", () => {
     [["PENDING", null], [null, null], ["PAYMENT_FAILED", "declined"]]);
 });
 
+test("records of topics that overtake each other are put in the order of their times", () => {
+  const story = new Story();
+  story.tell(told(["order.created", 50]));
+  story.push("order.cancelled", record(60, { status: "CANCELLED" }));
+  story.push("inventory.released", record(80));
+  story.push("payment.refunded", record(70));
+  // The timeline has the other clock, and keeps its place.
+  story.push("payment.authorized", record(40));
+  assert.equal(events(story), "order.created payment.authorized order.cancelled payment.refunded inventory.released");
+});
+
 test("what the snapshot has is not shown again when its record follows", () => {
   const story = new Story();
   story.tell(told(["order.created", 0], ["payment.authorized", 12]));
