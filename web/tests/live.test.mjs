@@ -23,15 +23,15 @@ after(async () => {
 
 const link = (mode) => page.locator(`.link[data-mode="${mode}"]`).waitFor();
 
-test("a stream that is cut after each step goes on behind the last one", async () => {
-  front.events = { cutAfter: 1 };
+test("a stream that is cut again and again goes on behind the last one", async () => {
+  front.events = { cutAfter: 2 };
   await orderFromShop(page, "Kettle");
   for (const event of STORY) await step(page, event);
   const story = await steps(page);
   assert.deepEqual([...story].sort(), STORY, "nothing twice, nothing left out");
   const [first, ...later] = front.asked;
   assert.equal(first, undefined);
-  assert.ok(later.length >= 3 && later.every(Boolean), "each further connection says what was read");
+  assert.ok(later.length >= 2 && later.every(Boolean), "each further connection says what was read");
   assert.equal(new Set(later).size, later.length, "and goes on behind it");
 });
 
