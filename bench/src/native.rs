@@ -102,7 +102,7 @@ fn outcome(outcome: Outcome) -> wit::Outcome {
 fn emit(emit: Emit) -> wit::Emit {
     let Emit { cause, topic, key, value, headers } = emit;
     let headers = headers.into_iter().map(|Header { name, value }| wit::Header { name, value }).collect();
-    wit::Emit { cause, topic: topic.to_owned(), key: Some(key), value: Some(value), headers }
+    wit::Emit { cause, topic: topic.into_owned(), key: Some(key), value: Some(value), headers }
 }
 
 /// The database of a call in the host: the dispatch's transaction.

@@ -66,6 +66,8 @@ pub fn load(workspace: &Path) -> anyhow::Result<LoadedComponent> {
         environment: BTreeMap::default(),
         variables: BTreeMap::default(),
         allowed_hosts: Default::default(),
+        files: Default::default(),
+        key_value_stores: Default::default(),
         http: false,
         kafka: true,
     })?)

@@ -138,7 +138,7 @@ fn send(kafka: &str, orders: &[OrderCreated]) -> anyhow::Result<()> {
             .insert(Header { key: STREAM_HEADER, value: Some(RELAY_STREAM) })
             .insert(Header { key: SEQ_HEADER, value: Some(&seq.to_string()) });
         let partition = murmur2::partition(&key, partitions);
-        let record = BaseRecord::to(topic).key(&key).payload(&value).headers(headers).partition(partition);
+        let record = BaseRecord::to(&topic).key(&key).payload(&value).headers(headers).partition(partition);
         producer.send(record).map_err(|(error, _)| error)?;
     }
     Ok(producer.flush(FLUSH_TIMEOUT)?)
@@ -146,7 +146,7 @@ fn send(kafka: &str, orders: &[OrderCreated]) -> anyhow::Result<()> {
 
 /// The event as a function sends it: the same code writes its headers.
 fn event(order: &OrderCreated) -> anyhow::Result<Emit> {
-    let mut reply = Batch::decode(Vec::new()).reply;
+    let mut reply = Batch::<kit::event::Event>::decode(Vec::new()).reply;
     let event = Event::OrderCreated(order.clone());
     let cause = Record {
         index: 0,

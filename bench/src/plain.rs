@@ -102,7 +102,7 @@ async fn produce(producer: &FutureProducer, emits: Vec<Emit>) -> anyhow::Result<
         let headers = emit.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
             headers.insert(Header { key: &header.name, value: Some(&header.value) })
         });
-        let record = FutureRecord::to(emit.topic).key(&emit.key).payload(&emit.value).headers(headers);
+        let record = FutureRecord::to(&emit.topic).key(&emit.key).payload(&emit.value).headers(headers);
         deliveries.push(producer.send_result(record).map_err(|(error, _)| error)?);
     }
     for delivery in deliveries {

@@ -26,6 +26,8 @@ async fn main() -> anyhow::Result<()> {
         environment: Default::default(),
         variables: Default::default(),
         allowed_hosts: Default::default(),
+        files: Default::default(),
+        key_value_stores: Default::default(),
         http: false,
         kafka: true,
     })?;

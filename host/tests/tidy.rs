@@ -89,7 +89,8 @@ fn domains_are_pure() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    let files = ["host/src", "host/tests", "functions"].into_iter().flat_map(sources);
+    let files =
+        ["host/src", "host/tests", "functions", "examples", "templates"].into_iter().flat_map(sources);
     let faults: Vec<String> =
         files.filter(|(_, text)| !text.starts_with("//!")).map(|(name, _)| name).collect();
     refuse(&faults, "files begin with a `//!` line");
@@ -97,7 +98,8 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn files_stay_readable() {
-    let files = ["host/src", "host/tests", "functions"].into_iter().flat_map(sources);
+    let files =
+        ["host/src", "host/tests", "functions", "examples", "templates"].into_iter().flat_map(sources);
     let faults: Vec<String> = files
         .map(|(name, text)| (name, text.lines().count()))
         .filter(|(_, lines)| *lines > FILE_LINES_MAX)
@@ -114,4 +116,17 @@ fn decisions_are_numbered_without_gaps() {
         .collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
+}
+
+#[test]
+fn examples_are_small() {
+    /// Lines of an example's Rust at most, its tests aside.
+    const EXAMPLE_LINES_MAX: usize = 100;
+    let files = sources("examples").into_iter().filter(|(name, _)| name.contains("/src/"));
+    let faults: Vec<String> = files
+        .map(|(name, text)| (name, text.lines().count()))
+        .filter(|(_, lines)| *lines > EXAMPLE_LINES_MAX)
+        .map(|(name, lines)| format!("{name}: {lines} lines"))
+        .collect();
+    refuse(&faults, "an example is read in one go");
 }

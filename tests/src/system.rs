@@ -7,7 +7,7 @@ use crate::process::{self, Folder};
 use crate::wait::{Look, until};
 use anyhow::Context as _;
 use http::StatusCode;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
@@ -50,6 +50,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// The data directory of another one, in place of its own.
     pub data_dir: Option<PathBuf>,
+    /// Run as `spin up` runs its plugin `trigger-kafka`, with the lock at [`Fnhost::lock_path`].
+    pub under_spin: bool,
 }
 
 /// One fnhost, running or not, with a data directory of its own. Ends with this value.
@@ -145,10 +147,10 @@ impl Fnhost {
     /// It runs already, or cannot be run.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.child.is_none(), "it runs already");
-        let program = program()?;
+        let program = if self.setup.under_spin { self.plugin()? } else { program()? };
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = process::spawn(&program, |command| {
-            command.arg("up").args(self.arguments()).args(&self.setup.arguments);
+            command.args(self.arguments()).args(&self.setup.arguments);
             command.stdin(Stdio::null());
             if let (Ok(out), Ok(err)) = (log.try_clone(), log.try_clone()) {
                 command.stdout(out).stderr(err);
@@ -157,6 +159,11 @@ impl Fnhost {
                 command.env_remove(name);
             }
             command.envs(token_variables());
+            if self.setup.under_spin {
+                command.env("SPIN_LOCKED_URL", format!("file://{}", self.lock_path().display()));
+                command.env("SPIN_WORKING_DIR", self.folder.path());
+                command.env("SPIN_LOCAL_APP_DIR", self.folder.path());
+            }
             command.envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         })?;
         self.child = Some(child);
@@ -165,13 +172,26 @@ impl Fnhost {
 
     fn arguments(&self) -> Vec<OsString> {
         let (http, admin) = (address(self.http), address(self.admin));
+        if self.setup.under_spin {
+            return ["--data-dir".into(), self.data_dir().into(), "--admin".into(), admin.into()].into();
+        }
         let pairs: [(&str, OsString); 4] = [
             ("-f", self.manifest_path().into()),
             ("--data-dir", self.data_dir().into()),
             ("--listen", http.into()),
             ("--admin", admin.into()),
         ];
-        pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value]).collect()
+        let pairs = pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value]);
+        std::iter::once("up".into()).chain(pairs).collect()
+    }
+
+    /// `fnhost` under the name of Spin's plugin.
+    fn plugin(&self) -> anyhow::Result<PathBuf> {
+        let plugin = self.folder.path().join("trigger-kafka");
+        if !plugin.exists() {
+            std::os::unix::fs::symlink(program()?, &plugin)?;
+        }
+        Ok(plugin)
     }
 
     /// Waits until every partition that it is given is owned.
@@ -223,6 +243,17 @@ impl Fnhost {
         self.wait_end().await
     }
 
+    /// Ctrl-C at a terminal where it runs under Spin: the interrupt reaches the whole process group, and Spin sends its
+    /// triggers SIGTERM. Waits until it has drained and ended.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub async fn interrupt_through_spin(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::INT)?;
+        self.signal(Signal::TERM)?;
+        self.wait_end().await
+    }
+
     /// `kill -9`: ends it at once.
     ///
     /// # Errors
@@ -256,7 +287,11 @@ impl Fnhost {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+    /// Sends it a signal, and does not wait.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let sent = self.child.as_ref().is_some_and(|child| process::signal(child, signal));
         anyhow::ensure!(sent, "it is not running");
         Ok(())
@@ -303,6 +338,15 @@ impl Fnhost {
         Database::connect(&self.database_url()?).await
     }
 
+    /// Sends a signal to its private Kafka.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn signal_kafka(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.kept("run/kafka.pid")?.parse()?).context("a process id")?;
+        Ok(rustix::process::kill_process(pid, signal)?)
+    }
+
     fn kept(&self, name: &str) -> anyhow::Result<String> {
         let path = self.data_dir().join(name);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
@@ -319,6 +363,12 @@ impl Fnhost {
     #[must_use]
     pub fn manifest_path(&self) -> PathBuf {
         self.folder.path().join("spin.toml")
+    }
+
+    /// The locked application that it reads under Spin.
+    #[must_use]
+    pub fn lock_path(&self) -> PathBuf {
+        self.folder.path().join("spin.lock")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -2,9 +2,14 @@
 //!
 //! Nothing here knows WIT or a host. `wasm::kafka` converts from and to the component's bindings; a native program
 //! builds a [`Batch`] with [`Batch::decode`] and reads the [`Reply`].
+//!
+//! What a record holds is a [`Payload`]: the order system's [`Event`] where nothing else is said, [`Json`] or [`Text`]
+//! for topics without a convention, or a type of the function's own.
 
 use crate::event::Event;
 use crate::{nul, time};
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 
 const CE_ID: &str = "ce_id";
 const CE_TYPE: &str = "ce_type";
@@ -33,13 +38,40 @@ pub struct Message {
     pub last_attempt: bool,
 }
 
+/// What a record's key, value and headers are read as.
+pub trait Payload: Sized {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// It is none of this kind; the text is the dead letter's reason.
+    fn read(message: &Message) -> Result<Self, String>;
+}
+
+/// A value that is JSON. Unknown fields are `T`'s own matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Json<T> {
+    /// The record's key, where it has one that is text.
+    pub key: Option<String>,
+    /// Its value.
+    pub value: T,
+}
+
+/// A value that is text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The record's key, where it has one that is text.
+    pub key: Option<String>,
+    /// Its value.
+    pub value: String,
+}
+
 /// A record that was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Record<P = Event> {
     /// Its place in the batch, which outcomes and emits refer to.
     pub index: u32,
     /// What happened.
-    pub event: Event,
+    pub event: P,
     /// The CloudEvents id, where the producer gave one: the same for every copy of the event.
     pub event_id: Option<String>,
     /// W3C trace context, passed on to what is emitted.
@@ -52,9 +84,9 @@ pub struct Record {
 
 /// Records of one partition, in its order.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch<P = Event> {
     /// Those that are events. The others are already rejected in `reply`.
-    pub records: Vec<Record>,
+    pub records: Vec<Record<P>>,
     /// What the handler returns, filled in on the way: a decoded record is done unless it says otherwise.
     pub reply: Reply,
 }
@@ -76,12 +108,12 @@ pub struct Emit {
     /// The index of the record that caused it.
     pub cause: u32,
     /// One of the topics that the trigger lists in `emits`.
-    pub topic: &'static str,
-    /// The order id as text, so that an order's events share a partition.
+    pub topic: Cow<'static, str>,
+    /// What has the same key shares a partition, as an order's events do.
     pub key: Vec<u8>,
-    /// JSON.
+    /// JSON, for events.
     pub value: Vec<u8>,
-    /// CloudEvents attributes.
+    /// CloudEvents attributes, for events.
     pub headers: Vec<Header>,
 }
 
@@ -117,7 +149,7 @@ impl From<crate::sql::SqlError> for Failure {
     }
 }
 
-impl Batch {
+impl<P: Payload> Batch<P> {
     /// Decodes a batch; what is no event is rejected with its reason.
     #[must_use]
     pub fn decode(messages: Vec<Message>) -> Self {
@@ -139,28 +171,44 @@ impl Batch {
 impl Reply {
     /// This record is to be handed out again later. The function has written nothing for it and handles no later
     /// record of its key.
-    pub fn retry(&mut self, record: &Record, reason: impl Into<String>) {
+    pub fn retry<P>(&mut self, record: &Record<P>, reason: impl Into<String>) {
         self.outcomes[record.index as usize] = Outcome::Retry(reason.into());
     }
 
     /// This record becomes a dead letter. The function has written nothing for it.
-    pub fn reject(&mut self, record: &Record, reason: impl Into<String>) {
+    pub fn reject<P>(&mut self, record: &Record<P>, reason: impl Into<String>) {
         self.outcomes[record.index as usize] = Outcome::Reject(reason.into());
     }
 
+    /// Sends `value` to `topic`, because of `cause`, which is done. It carries the cause's trace.
+    pub fn send<P>(
+        &mut self,
+        cause: &Record<P>,
+        topic: impl Into<Cow<'static, str>>,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+    ) {
+        let trace = cause.traceparent.iter().map(|trace| (TRACEPARENT, trace.clone()));
+        self.emits.push(Emit {
+            cause: cause.index,
+            topic: topic.into(),
+            key: key.into(),
+            value: value.into(),
+            headers: trace.map(header).collect(),
+        });
+    }
+
     /// Sends `event`, because of `cause`, which is done.
-    pub fn emit(&mut self, cause: &Record, event: &Event) {
+    pub fn emit<P>(&mut self, cause: &Record<P>, event: &Event) {
         let stamp =
             self.stamp.get_or_insert_with(|| Stamp { ids: time::Ids::new(), time: time::now_rfc3339() });
         let id = stamp.ids.next().to_string();
         self.emits.push(Emit {
             cause: cause.index,
-            topic: event.topic(),
+            topic: event.topic().into(),
             key: event.order_id().to_string().into_bytes(),
             value: event.to_json(),
-            headers: headers(event, id, stamp.time.clone(), cause.traceparent.clone())
-                .map(|(name, value)| Header { name: name.to_owned(), value: value.into_bytes() })
-                .collect(),
+            headers: headers(event, id, stamp.time.clone(), cause.traceparent.clone()).map(header).collect(),
         });
     }
 }
@@ -185,22 +233,65 @@ pub(crate) fn headers(
     .chain(traceparent.map(|value| (TRACEPARENT, value)))
 }
 
+fn header((name, value): (&str, String)) -> Header {
+    Header { name: name.to_owned(), value: value.into_bytes() }
+}
+
 /// Decodes one message; the error is the dead letter's reason.
-fn decode(index: u32, message: Message) -> Result<Record, String> {
-    let event_type = text_header(&message.headers, CE_TYPE)?.ok_or("the header ce_type is missing")?;
-    let key = message.key.as_deref().ok_or("the key is missing")?;
-    let value = message.value.as_deref().ok_or("a tombstone is no event")?;
-    let event = Event::from_json(event_type, value).map_err(|error| error.to_string())?;
-    if let Some(path) = nul::find(value) {
-        return Err(format!("{path} contains the character NUL, which no text column holds"));
-    }
-    if key != event.order_id().to_string().as_bytes() {
-        return Err(format!("the key is not the order id {}", event.order_id()));
-    }
+fn decode<P: Payload>(index: u32, message: Message) -> Result<Record<P>, String> {
+    let event = P::read(&message)?;
     let event_id = text_header(&message.headers, CE_ID)?.map(str::to_owned);
     let traceparent = text_header(&message.headers, TRACEPARENT)?.map(str::to_owned);
     let Message { attempt, last_attempt, .. } = message;
     Ok(Record { index, event, event_id, traceparent, attempt, last_attempt })
+}
+
+impl Payload for Event {
+    fn read(message: &Message) -> Result<Self, String> {
+        let event_type = text_header(&message.headers, CE_TYPE)?.ok_or("the header ce_type is missing")?;
+        let key = message.key.as_deref().ok_or("the key is missing")?;
+        let value = message.value.as_deref().ok_or("a tombstone is no event")?;
+        let event = Self::from_json(event_type, value).map_err(|error| error.to_string())?;
+        if let Some(path) = nul::find(value) {
+            return Err(format!("{path} contains the character NUL, which no text column holds"));
+        }
+        if key != event.order_id().to_string().as_bytes() {
+            return Err(format!("the key is not the order id {}", event.order_id()));
+        }
+        Ok(event)
+    }
+}
+
+impl<T: DeserializeOwned> Payload for Json<T> {
+    fn read(message: &Message) -> Result<Self, String> {
+        let value = message.value.as_deref().ok_or("a tombstone has no JSON")?;
+        let unfit = |error: String| format!("the value is not the JSON that is expected: {error}");
+        let mut json = serde_json::Deserializer::from_slice(value);
+        let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| unfit(error.to_string()))?;
+        json.end().map_err(|error| unfit(error.to_string()))?;
+        if let Some(path) = nul::find(value) {
+            return Err(format!("{path} contains the character NUL, which no text column holds"));
+        }
+        Ok(Self { key: key_text(message), value: parsed })
+    }
+}
+
+impl Payload for Text {
+    fn read(message: &Message) -> Result<Self, String> {
+        let value = message.value.as_deref().ok_or("a tombstone has no text")?;
+        match std::str::from_utf8(value) {
+            Ok(value) if !value.contains('\0') => {
+                Ok(Self { key: key_text(message), value: value.to_owned() })
+            }
+            Ok(_) => Err("the value contains the character NUL, which no text column holds".to_owned()),
+            Err(_) => Err("the value is no UTF-8".to_owned()),
+        }
+    }
+}
+
+fn key_text(message: &Message) -> Option<String> {
+    let key = std::str::from_utf8(message.key.as_deref()?).ok()?;
+    (!key.contains('\0')).then(|| key.to_owned())
 }
 
 fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {

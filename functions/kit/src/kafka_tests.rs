@@ -43,7 +43,7 @@ fn broken(good: &Message) -> [(Message, &'static str); 9] {
 fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
     let good = message(&declined("no funds"));
     for (message, reason) in broken(&good) {
-        let batch = Batch::decode(vec![good.clone(), message, good.clone()]);
+        let batch = Batch::<Event>::decode(vec![good.clone(), message, good.clone()]);
         assert_eq!(batch.records.iter().map(|record| record.index).collect::<Vec<_>>(), [0, 2]);
         let Outcome::Reject(found) = &batch.reply.outcomes[1] else { panic!("{reason}: not rejected") };
         assert!(found.starts_with(reason), "{found}");
@@ -52,7 +52,7 @@ fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
 
 #[test]
 fn an_emit_carries_its_cause_key_trace_and_attributes() {
-    let mut batch = Batch::decode(vec![message(&declined("no funds"))]);
+    let mut batch = Batch::<Event>::decode(vec![message(&declined("no funds"))]);
     let event = Event::NotificationRequested(NotificationRequested {
         order_id: ORDER,
         user_id: ORDER,
@@ -62,7 +62,7 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
     batch.reply.emit(&batch.records[0], &event);
     batch.reply.emit(&batch.records[0], &event);
     let [first, second] = &batch.reply.emits[..] else { panic!("two emits") };
-    assert_eq!((first.cause, first.topic), (0, "notification-events"));
+    assert_eq!((first.cause, &*first.topic), (0, "notification-events"));
     assert_eq!(first.key, ORDER.to_string().into_bytes());
     let get = |emit: &Emit, name| text_header(&emit.headers, name).unwrap().map(str::to_owned);
     assert_eq!(get(first, "ce_source").as_deref(), Some("/order"));
@@ -70,7 +70,7 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
     assert_ne!(get(first, CE_ID), get(second, CE_ID));
     let again =
         Message { headers: first.headers.clone(), value: Some(first.value.clone()), ..message(&event) };
-    assert_eq!(Batch::decode(vec![again]).records[0].event, event);
+    assert_eq!(Batch::<Event>::decode(vec![again]).records[0].event, event);
 }
 
 #[test]
@@ -81,9 +81,53 @@ fn a_record_may_be_retried_or_rejected() {
         amount: Money { amount: 1, currency: "EUR".to_owned() },
     });
     let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
-    let mut batch = Batch::decode(vec![message(&settled), message(&released)]);
+    let mut batch = Batch::<Event>::decode(vec![message(&settled), message(&released)]);
     batch.reply.retry(&batch.records[0], "later");
     batch.reply.reject(&batch.records[1], "never");
     let expected = [Outcome::Retry("later".to_owned()), Outcome::Reject("never".to_owned())];
     assert_eq!(batch.reply.outcomes, expected);
+}
+
+#[test]
+fn values_without_a_convention_are_json_or_text() {
+    let plain = |key: &str, value: &[u8]| Message {
+        key: Some(key.into()),
+        value: Some(value.to_vec()),
+        headers: vec![header(TRACEPARENT, "00-1-2-01")],
+        attempt: 1,
+        last_attempt: false,
+    };
+    let tombstone = Message { value: None, ..plain("k", b"") };
+    let messages = vec![
+        plain("k", b"[1, 2]"),
+        plain("k", b"[1, \"x\"]"),
+        plain("k", b"[1] rest"),
+        plain("k", b"\xff"),
+        tombstone,
+    ];
+    let told = |outcomes: &[Outcome]| {
+        let word = |outcome: &Outcome| match outcome {
+            Outcome::Done => "done".to_owned(),
+            Outcome::Retry(reason) | Outcome::Reject(reason) => reason.clone(),
+        };
+        outcomes.iter().map(word).collect::<Vec<_>>()
+    };
+    let mut batch = Batch::<Json<Vec<u32>>>::decode(messages.clone());
+    assert_eq!(batch.records[0].event, Json { key: Some("k".to_owned()), value: vec![1, 2] });
+    let outcomes = told(&batch.reply.outcomes);
+    assert_eq!((batch.records.len(), outcomes[0].as_str()), (1, "done"));
+    assert!(
+        outcomes[1].starts_with("the value is not the JSON that is expected: [1]: invalid type"),
+        "{outcomes:?}"
+    );
+    assert!(outcomes[2].contains("trailing characters"), "{outcomes:?}");
+    batch.reply.send(&batch.records[0], format!("{}-out", "numbers"), "k", "3");
+    let sent = &batch.reply.emits[0];
+    assert_eq!((sent.cause, &*sent.topic, sent.value.as_slice()), (0, "numbers-out", &b"3"[..]));
+    assert_eq!(sent.headers, [header(TRACEPARENT, "00-1-2-01")], "the trace goes on");
+
+    let batch = Batch::<Text>::decode(messages);
+    assert_eq!(batch.records[1].event.value, "[1, \"x\"]");
+    let outcomes = told(&batch.reply.outcomes);
+    assert_eq!(outcomes, ["done", "done", "done", "the value is no UTF-8", "a tombstone has no text"]);
 }

@@ -4,6 +4,7 @@
 //! code runs as a component and natively. The glue to WIT is in `wasm`, compiled for WebAssembly only, and one line in a
 //! function's `lib.rs` exports each handler: [`export_http!`] and [`export_kafka!`].
 
+pub mod client;
 pub mod event;
 pub mod http;
 pub mod kafka;
@@ -56,7 +57,7 @@ macro_rules! export_http {
     };
 }
 
-/// Exports `async fn handle<S: kit::Sql>(db: &S, batch: kit::kafka::Batch) -> Result<kit::kafka::Reply,
+/// Exports `async fn handle<S: kit::Sql>(db: &S, batch: kit::kafka::Batch<P>) -> Result<kit::kafka::Reply,
 /// kit::kafka::Failure>` as the component's `fnhost:kafka/handler`. Natively it expands to nothing.
 #[macro_export]
 macro_rules! export_kafka {

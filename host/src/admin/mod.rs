@@ -1,15 +1,17 @@
 //! The admin address: health, readiness and what waits or died. Never the public one.
 
 use crate::db::{OwnerPool, views};
-use crate::dispatch::status::{PartitionStatus, Registry};
+use crate::dispatch::status::PartitionStatus;
+use crate::health::Health;
+use crate::metrics::{self, Scrape};
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Records that a list shows where the caller names no limit.
 const LIST_DEFAULT: i64 = 100;
@@ -23,12 +25,12 @@ pub struct Admin {
     pub deployment: String,
     /// Connections as the owner role.
     pub owner: OwnerPool,
-    /// Triggers and their partitions.
-    pub registry: Registry,
+    /// Health, and the triggers with their partitions.
+    pub health: Health,
+    /// Metrics.
+    pub scrape: Scrape,
     /// Components.
     pub components: Arc<Vec<ComponentView>>,
-    /// Set once everything has started.
-    pub started: Arc<AtomicBool>,
 }
 
 /// A component, for people.
@@ -49,6 +51,7 @@ pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
         .route(
             "/components",
             get(|State(a): State<Admin>| async move { Json(a.components.as_ref().clone()) }),
@@ -61,14 +64,18 @@ pub fn router(admin: Admin) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    let mut waiting = admin.registry.not_ready();
-    if !admin.started.load(Ordering::Acquire) {
-        waiting.push("starting".into());
-    }
-    if waiting.is_empty() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, waiting.join("\n") + "\n").into_response()
+    let readiness = admin.health.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.scrape.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }
 
@@ -92,7 +99,7 @@ struct PartitionView {
 
 async fn partitions(State(admin): State<Admin>) -> Json<Vec<PartitionView>> {
     let mut views = Vec::new();
-    for trigger in admin.registry.triggers() {
+    for trigger in admin.health.registry().triggers() {
         for status in trigger.partitions() {
             views.push(partition_view(&trigger, &status));
         }
@@ -112,12 +119,12 @@ fn partition_view(
         partition: status.tp.partition,
         state: status.state(),
         position: status.position.load(Ordering::Relaxed),
-        records: status.records.load(Ordering::Relaxed),
-        batches: status.batches.load(Ordering::Relaxed),
-        duplicates_refused: status.duplicates.load(Ordering::Relaxed),
-        failed_attempts: status.failed_attempts.load(Ordering::Relaxed),
+        records: status.counts.records.load(Ordering::Relaxed),
+        batches: status.counts.batches.load(Ordering::Relaxed),
+        duplicates_refused: status.counts.duplicates.load(Ordering::Relaxed),
+        failed_attempts: status.counts.failed_attempts.load(Ordering::Relaxed),
         parked: status.parked.load(Ordering::Relaxed),
-        dead: status.dead.load(Ordering::Relaxed),
+        dead: status.counts.dead.load(Ordering::Relaxed),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What commands stand on: the manifest with its values, the servers, the prepared database.
 
+mod scratch;
+
 use super::Application;
 use crate::db::schema::{self, FunctionSchema};
 use crate::db::session::{RolePool, SessionLimits};
@@ -11,6 +13,8 @@ use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr as _;
+
+pub use scratch::Scratch;
 
 /// Connections of one function's role per host.
 pub const ROLE_CONNECTIONS_MAX: usize = 14;
@@ -52,7 +56,7 @@ impl Ground {
         with_kafka: bool,
         rotate: bool,
     ) -> anyhow::Result<Self> {
-        let manifest = Manifest::load(&app.manifest)?;
+        let manifest = app.load_manifest()?;
         let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
@@ -108,15 +112,13 @@ impl Ground {
 }
 
 /// The environment's variables that are text; others cannot be ours.
-fn environment() -> impl Iterator<Item = (String, String)> {
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// Login role of a component.
-fn role_name(component: &str) -> String {
-    format!("fn_{}", component.replace('-', "_"))
-}
+/// What the names of the functions' login roles begin with.
+const ROLE_PREFIX: &str = "fn";
 
 fn password_of(url: &str) -> Option<String> {
     url::Url::parse(url).ok()?.password().map(str::to_string)
@@ -130,13 +132,12 @@ struct Target {
     database: String,
     /// What role passwords are derived from.
     secret: String,
+    /// What the roles' names begin with.
+    role_prefix: String,
 }
 
 impl Target {
     fn new(app: &Application, url: &str) -> anyhow::Result<Self> {
-        let options = PgConnectOptions::from_str(url).context(
-            "the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name",
-        )?;
         let secret = match (&app.role_secret, &app.database) {
             (Some(secret), _) => secret.clone(),
             (None, None) => embedded::secret(&app.data_dir, "roles")?,
@@ -145,11 +146,19 @@ impl Target {
                  or a database URL with a password",
             )?,
         };
+        Self::with_secret(url, secret, ROLE_PREFIX)
+    }
+
+    fn with_secret(url: &str, secret: String, role_prefix: &str) -> anyhow::Result<Self> {
+        let options = PgConnectOptions::from_str(url).context(
+            "the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name",
+        )?;
         Ok(Self {
             address: format!("{}:{}", options.get_host(), options.get_port()),
             database: options.get_database().unwrap_or(options.get_username()).to_string(),
             options,
             secret,
+            role_prefix: role_prefix.to_owned(),
         })
     }
 
@@ -181,7 +190,7 @@ impl Target {
         let components = manifest.components.values().filter(|component| component.database.is_some());
         components
             .map(|component| {
-                let role = role_name(&component.id);
+                let role = format!("{}_{}", self.role_prefix, component.id.replace('-', "_"));
                 let password = schema::role_password(&self.secret, &role);
                 let url = format!("postgres://{role}:{password}@{}/{}", self.address, self.database);
                 Login { component: component.id.clone(), role, password, url }

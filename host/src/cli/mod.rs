@@ -1,13 +1,19 @@
 //! The command line.
 
+mod completions;
+mod doctor;
 mod ground;
 mod migrate;
+mod new;
 mod position;
+mod test;
+pub mod trigger;
 mod triggers;
 mod up;
 
 use crate::kafka::access::{Properties, VARIABLE_PREFIX};
-use clap::{Args, Parser, Subcommand};
+use crate::manifest::{self, Manifest};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -21,7 +27,13 @@ use std::path::PathBuf;
   fnhost up                               everything in spin.toml, with a private Postgres and Kafka in .fnhost/
   fnhost up --only kafka                  the Kafka triggers alone, beside `spin up`
   fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
-  fnhost migrate --database postgres://owner:secret@db/orders"
+  fnhost migrate --database postgres://owner:secret@db/orders
+  fnhost new page-visits                  a new function
+  fnhost test records.jsonl               runs a function on the records of a file
+  fnhost doctor                           what is missing, and how to get it
+
+Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
+found wrong (test: a record is not done; doctor: a check failed)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -38,6 +50,41 @@ enum Command {
     Env(migrate::EnvArgs),
     /// Show or move where a trigger goes on in a partition
     Position(position::PositionArgs),
+    /// Write a new Kafka function
+    New(new::NewArgs),
+    /// Run a function on the records of a file, without a broker
+    Test(test::TestArgs),
+    /// Check the set-up, and name the cure of what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a command prints data.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For programs: JSON
+    Json,
+}
+
+/// The command ran and found something wrong, which it has printed. Told from a command that could not run by
+/// [`EXIT_UNSATISFIED`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsatisfied(pub String);
+
+/// Exit code of a command that could not do its work.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code of a command that did its work and found something wrong.
+pub const EXIT_UNSATISFIED: u8 = 3;
+
+/// The exit code that tells what an error is; 2 is clap's, for a command line that makes no sense.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Unsatisfied>() { EXIT_UNSATISFIED } else { EXIT_FAILED }
 }
 
 /// What every command that reads the manifest takes.
@@ -52,6 +99,9 @@ pub struct Application {
         env = "FNHOST_MANIFEST"
     )]
     pub manifest: PathBuf,
+    /// Whether the manifest is Spin's locked application.
+    #[arg(skip)]
+    pub locked: bool,
     /// A variable's value; may be repeated
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     pub variables: Vec<String>,
@@ -64,6 +114,16 @@ pub struct Application {
     /// Secret from which the passwords of the functions' roles are derived; the database URL's password where none is given
     #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
     pub role_secret: Option<String>,
+}
+
+impl Application {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// It cannot be read or run.
+    pub fn load_manifest(&self) -> Result<Manifest, manifest::Error> {
+        if self.locked { Manifest::load_locked(&self.manifest) } else { Manifest::load(&self.manifest) }
+    }
 }
 
 /// Where Kafka is and how it is reached.
@@ -95,6 +155,18 @@ impl KafkaArgs {
 }
 
 impl Cli {
+    /// What is logged where FNHOST_LOG says nothing.
+    #[must_use]
+    pub fn default_log(&self) -> &'static str {
+        match self.command {
+            // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
+            // went wrong.
+            Command::Test(_) => "warn,fnhost::guest=debug",
+            Command::Doctor(_) | Command::Completions(_) => "error",
+            _ => "info,sqlx=warn",
+        }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -105,6 +177,10 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::New(args) => new::run(&args),
+            Command::Test(args) => test::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `fnhost position`: the way out where a partition stopped because its stored position does not fit the log.
 
 use super::ground::Beside;
-use super::{Application, KafkaArgs};
+use super::{Application, Format, KafkaArgs};
 use crate::db::views;
 use crate::kafka::TopicPartition;
 use crate::kafka::access::Access;
@@ -9,6 +9,7 @@ use crate::kafka::cluster::Cluster;
 use crate::manifest::Start;
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
 /// Moves where a trigger goes on in a partition. A running owner notices before it stores anything.
 #[derive(Args, Debug)]
@@ -28,6 +29,9 @@ pub struct PositionArgs {
     /// An offset, earliest, latest, or an RFC 3339 time
     #[arg(long, value_name = "WHERE")]
     to: String,
+    /// How the former and the new position are printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// Moves the position and says from where.
@@ -65,6 +69,12 @@ async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition
         views::set_position(&beside.owner, &beside.manifest.application.name, &args.trigger, tp, position)
             .await?
             .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
-    println!("{tp}: position {former} -> {position}");
+    match args.output {
+        Format::Human => println!("{tp}: position {former} -> {position}"),
+        Format::Json => println!(
+            "{}",
+            json!({"topic": tp.topic, "partition": tp.partition, "former": former, "position": position})
+        ),
+    }
     Ok(())
 }

@@ -181,6 +181,7 @@ impl Triggers {
             login,
         )
         .await?;
+        let status = context.registry.trigger(&trigger.id, &trigger.component, &trigger.group);
         let identity = &context.instance[..INSTANCE_CHARS.min(context.instance.len())];
         Ok(Subscription {
             id: trigger.id.clone(),
@@ -201,9 +202,16 @@ impl Triggers {
             role: role.clone(),
             cluster: self.cluster.clone(),
             producer: self.producer.clone(),
-            handler: Arc::new(WasmHandler::new(component.clone(), role.clone())),
-            status: context.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
+            handler: Arc::new(
+                WasmHandler::new(component.clone(), role.clone()).measured(status.metrics.clone()),
+            ),
+            status,
         })
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.clone()
     }
 
     /// Waits until another process that runs under this host's name has taken its place; going on would only take it back.

@@ -7,22 +7,27 @@ use crate::admin::{self, Admin, ComponentView};
 use crate::dispatch::status::Registry;
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use crate::health::{Health, Stage};
 use crate::http;
 use crate::kafka::{self, access::Access};
 use crate::manifest::route::Route;
+use crate::metrics::Scrape;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost up
+  fnhost up --only kafka --data-dir /var/lib/fnhost
+  fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders --listen 0.0.0.0:3000")]
 pub struct UpArgs {
     #[command(flatten)]
     app: Application,
@@ -37,10 +42,27 @@ pub struct UpArgs {
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
+    /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
+    #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
+    ready_max_lag: Option<u64>,
+    /// Seconds that requests, batches and messages in hand have to end once the host is told to stop
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_TIMEOUT.as_secs(), env = "FNHOST_DRAIN_TIMEOUT")]
+    drain_timeout: u64,
+}
+
+/// Time in which a host that is told to stop ends what is in hand, where no other is given.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl UpArgs {
+    /// As Spin's plugin runs: the HTTP address is Spin's.
+    pub(super) fn new(app: Application, only: Option<Only>, admin: SocketAddr, kafka: KafkaArgs) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout: DRAIN_TIMEOUT.as_secs() }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Only {
+pub(super) enum Only {
     /// HTTP triggers
     Http,
     /// Kafka triggers, and the relays of events from HTTP
@@ -59,7 +81,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
     let admin_listener = bind(args.admin, "--admin").await?;
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new(args.app.locked)?;
     let mut ground = tokio::select! {
         ground = Ground::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false) => ground?,
         () = signals.stop() => return Ok(()),
@@ -79,30 +101,20 @@ async fn serve(
     signals: &mut Signals,
     began: Instant,
 ) -> anyhow::Result<()> {
-    let components = load(args, ground).await?;
+    let (engine, components) = load(args, ground).await?;
     let registry = Registry::default();
-    let started = Arc::new(AtomicBool::new(false));
+    let health = Health::new(registry.clone(), components.len(), ground.kafka.is_some(), args.ready_max_lag);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let router = admin::router(Admin {
-        deployment: ground.deployment().to_string(),
-        owner: ground.owner.clone(),
-        registry: registry.clone(),
-        components: Arc::new(components.values().map(view).collect()),
-        started: started.clone(),
-    });
-    let stopped = stop.clone();
-    tasks.spawn(async move {
-        let served =
-            axum::serve(admin_listener, router).with_graceful_shutdown(stopped.cancelled_owned()).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "the admin address ended");
-        }
-    });
+    // Until the very end of this function: while everything else drains, it says so.
+    let _admin = serve_admin(admin_listener, ground, &health, engine, &components);
     let mut triggers = match &access {
         Some(access) => Some(start_triggers(args, ground, access, &components, &registry).await?),
         None => None,
     };
+    let cluster = triggers.as_ref().map(Triggers::cluster);
+    let deployment = ground.deployment().to_string();
+    tasks.spawn(health.clone().probe(ground.owner.clone(), deployment, cluster, stop.clone()));
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::push_source);
         let server = Arc::new(http::Server::new(&ground.manifest, &components, source, stop.clone()));
@@ -116,7 +128,7 @@ async fn serve(
     let greeting = greeting(args, ground);
     let ready = async {
         registry.ready().await;
-        started.store(true, Ordering::Release);
+        health.set_stage(Stage::Serving);
         tracing::info!(
             seconds = format!("{:.1}", began.elapsed().as_secs_f64()),
             "ready: every partition is owned"
@@ -130,19 +142,15 @@ async fn serve(
         lost = ground.servers.watch() => Some(lost.into()),
         fenced = fenced(triggers.as_ref()) => Some(fenced.into()),
     };
-    tracing::info!("draining; a second Ctrl-C stops at once");
-    started.store(false, Ordering::Release);
-    let drain = async {
+    health.set_stage(Stage::Draining);
+    let ended = async {
         stop.cancel();
         if let Some(triggers) = triggers.take() {
             triggers.stop().await;
         }
         while tasks.join_next().await.is_some() {}
     };
-    tokio::select! {
-        () = drain => {}
-        () = signals.stop() => tracing::warn!("stopped without draining; what was in hand is done again at the next start"),
-    }
+    drain(ended, Duration::from_secs(args.drain_timeout), signals).await;
     lost.map_or(Ok(()), Err)
 }
 
@@ -165,13 +173,57 @@ async fn fenced(triggers: Option<&Triggers>) -> kafka::Error {
     }
 }
 
+/// Serves the admin address for as long as the answer lives.
+fn serve_admin(
+    listener: TcpListener,
+    ground: &Ground,
+    health: &Health,
+    engine: Engine,
+    components: &BTreeMap<String, LoadedComponent>,
+) -> JoinSet<()> {
+    let scrape = Scrape {
+        health: health.clone(),
+        engine,
+        roles: Arc::new(ground.roles.clone()),
+        owner: ground.owner.clone(),
+    };
+    let router = admin::router(Admin {
+        deployment: ground.deployment().to_string(),
+        owner: ground.owner.clone(),
+        health: health.clone(),
+        scrape,
+        components: Arc::new(components.values().map(view).collect()),
+    });
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin address ended");
+        }
+    });
+    task
+}
+
+/// Waits for what is in hand to end, until the deadline or a second signal.
+async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut Signals) {
+    tracing::info!(seconds = timeout.as_secs(), "draining; a second Ctrl-C stops at once");
+    tokio::select! {
+        () = ended => tracing::info!("drained"),
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("not drained within --drain-timeout; what is in hand is done again at the next start");
+        }
+        () = signals.stop() => {
+            tracing::warn!("stopped without draining; what was in hand is done again at the next start");
+        }
+    }
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<BTreeMap<String, LoadedComponent>> {
+async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<(Engine, BTreeMap<String, LoadedComponent>)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
         ..EngineOptions::default()
@@ -191,7 +243,7 @@ async fn load(args: &UpArgs, ground: &Ground) -> anyhow::Result<BTreeMap<String,
         };
         components.insert(id, component);
     }
-    Ok(components)
+    Ok((engine, components))
 }
 
 fn view(component: &LoadedComponent) -> ComponentView {
@@ -220,7 +272,7 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
         }
     }
     lines.push(format!(
-        "admin    http://{}  /readyz /components /partitions /dead-letters /parked",
+        "admin    http://{}  /readyz /metrics /components /partitions /dead-letters /parked",
         args.admin
     ));
     if let Some(kafka) = &ground.kafka {
@@ -237,22 +289,36 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
     lines.join("\n")
 }
 
+/// Signals that come within this time under Spin are one: Ctrl-C reaches the whole process group, and Spin then sends its
+/// triggers SIGTERM.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
 /// The signals that stop the host.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    under_spin: bool,
+    /// Until when further signals are copies of the last one.
+    same_until: Option<Instant>,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    fn new(under_spin: bool) -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, under_spin, same_until: None })
     }
 
     async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if self.same_until.is_none_or(|until| Instant::now() > until) {
+                self.same_until = self.under_spin.then(|| Instant::now() + SAME_SIGNAL);
+                return;
+            }
         }
     }
 }

@@ -5,9 +5,11 @@
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
 
 pub mod changes;
+pub mod fitness;
 pub mod ownership;
 pub mod relay;
 pub mod schema;
+pub mod scratch;
 pub mod session;
 pub mod store;
 pub mod views;
@@ -106,6 +108,13 @@ impl OwnerPool {
 
     async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         self.0.acquire().await
+    }
+
+    /// How its connections are used at the moment; who waits is not known.
+    pub fn usage(&self) -> session::Usage {
+        let idle = self.0.num_idle();
+        let used = (self.0.size() as usize).saturating_sub(idle);
+        session::Usage { limit: OWNER_CONNECTIONS_MAX as usize, used, idle, waiting: 0 }
     }
 
     /// Closes all connections.

@@ -115,6 +115,35 @@ pub async fn totals(pool: &OwnerPool, deployment: &str) -> Result<Totals, Error>
     Ok(Totals { parked: row.0, dead: row.1, outbox_rows: row.2, outbox_age_ms: row.3 })
 }
 
+/// The outbox rows of one trigger or relay that are not cleared yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboxView {
+    /// Trigger id.
+    pub trigger: String,
+    /// Rows.
+    pub rows: i64,
+    /// Age of the oldest, seconds; 0 where there is none.
+    pub oldest_age_s: f64,
+}
+
+/// The outbox of each trigger of a deployment, also where it is empty.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn outbox(pool: &OwnerPool, deployment: &str) -> Result<Vec<OutboxView>, Error> {
+    let rows: Vec<(String, i64, f64)> = sqlx::query_as(
+        "SELECT t.id, count(o.trigger),
+                COALESCE(extract(epoch FROM clock_timestamp() - min(o.created_at)), 0)::float8
+           FROM fnhost.trigger t LEFT JOIN fnhost.outbox o USING (trigger)
+          WHERE t.deployment = $1 GROUP BY t.id",
+    )
+    .bind(deployment)
+    .fetch_all(pool.pool())
+    .await?;
+    let view = |(trigger, rows, oldest_age_s)| OutboxView { trigger, rows, oldest_age_s };
+    Ok(rows.into_iter().map(view).collect())
+}
+
 /// Moves a trigger's position of a partition and raises its version, so that a present owner notices before its next store.
 /// Where it moves back, the watermarks go too: the records from there on are meant to be handled again, and a message that Kafka
 /// holds twice is still taken once where both copies lie behind the new position. Answers the former position; none where the

@@ -2,8 +2,9 @@
 //!
 //! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
 //! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers,
-//! [`changes`] wakes them when an operator changed something, and [`status`] is what the admin address shows of them.
+//! [`changes`] wakes them when an operator changed something, and [`status`] and [`backlog`] are what the admin address shows of them.
 
+pub mod backlog;
 pub mod changes;
 pub mod flow;
 pub mod outbox;

@@ -47,6 +47,12 @@ impl Parking {
         self.records == 0
     }
 
+    /// When the oldest record that waits was made, milliseconds since 1970; none where nothing waits. Within a key records stand
+    /// in their order, so the heads are enough.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.keys.values().filter_map(|queue| queue.front()).map(|w| w.item.record.timestamp_ms).min()
+    }
+
     /// True where a new record of that key has to wait behind a parked one.
     pub fn blocks(&self, key: Option<&[u8]>) -> bool {
         !self.keys.is_empty() && key.is_some_and(|k| self.keys.contains_key(&Key::Bytes(k.to_vec())))

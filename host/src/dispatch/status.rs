@@ -1,6 +1,9 @@
 //! What is known of every trigger's partitions, for the admin address, readiness and group commits.
 
+use super::backlog::Backlog;
+use super::parking::Parking;
 use crate::kafka::TopicPartition;
+use crate::metrics::DispatchMetrics;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -27,14 +30,21 @@ pub enum State {
     },
 }
 
-/// One partition. Counters are since this host got it.
-#[derive(Debug)]
-pub struct PartitionStatus {
-    /// Which.
-    pub tp: TopicPartition,
-    state: Mutex<State>,
-    /// Next offset to process; -1 until it is known.
-    pub position: AtomicI64,
+impl State {
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TakingOver => "taking-over",
+            Self::Owned => "owned",
+            Self::BackingOff { .. } => "backing-off",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
+}
+
+/// What was done on a partition since the host started, also while others had it in between.
+#[derive(Debug, Default)]
+pub struct Counts {
     /// Records handled.
     pub records: AtomicU64,
     /// Batches committed.
@@ -43,10 +53,31 @@ pub struct PartitionStatus {
     pub duplicates: AtomicU64,
     /// Attempts that failed.
     pub failed_attempts: AtomicU64,
-    /// Records parked now.
-    pub parked: AtomicU64,
     /// Records that became dead letters.
     pub dead: AtomicU64,
+}
+
+impl Counts {
+    /// Adds to one of them.
+    pub fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}
+
+/// One partition that this host has.
+#[derive(Debug)]
+pub struct PartitionStatus {
+    /// Which.
+    pub tp: TopicPartition,
+    state: Mutex<State>,
+    /// Next offset to process; -1 until it is known.
+    pub position: AtomicI64,
+    /// Records parked now.
+    pub parked: AtomicU64,
+    /// What was done.
+    pub counts: Arc<Counts>,
+    /// What is still to be done.
+    pub backlog: Backlog,
     /// The row's version as this host last heard of it.
     version: watch::Sender<i64>,
     changed: watch::Sender<()>,
@@ -76,16 +107,17 @@ impl PartitionStatus {
         lock(&self.state).clone()
     }
 
+    /// Follows what is parked.
+    pub fn set_parked(&self, parking: &Parking) {
+        self.parked.store(parking.len() as u64, Ordering::Relaxed);
+        self.backlog.parked(parking.oldest_ms());
+    }
+
     /// Waits until the row's version is above `known`: somebody changed the partition from outside.
     pub async fn version_above(&self, known: i64) {
         let mut version = self.version.subscribe();
         // The sender lives as long as `self`.
         let _ = version.wait_for(|version| *version > known).await;
-    }
-
-    /// Adds to a counter.
-    pub fn add(counter: &AtomicU64, n: usize) {
-        counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 }
 
@@ -98,8 +130,13 @@ pub struct TriggerStatus {
     pub component: String,
     /// Consumer group.
     pub group: String,
+    /// Where its dispatches are measured.
+    pub metrics: DispatchMetrics,
     joined: AtomicBool,
+    /// Whether other members have all partitions; asked where this host has none.
+    others_have_all: AtomicBool,
     partitions: Mutex<BTreeMap<TopicPartition, Arc<PartitionStatus>>>,
+    counts: Mutex<BTreeMap<TopicPartition, Arc<Counts>>>,
     changed: watch::Sender<()>,
 }
 
@@ -110,16 +147,14 @@ impl TriggerStatus {
             tp: tp.clone(),
             state: Mutex::new(State::TakingOver),
             position: AtomicI64::new(-1),
-            records: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            duplicates: AtomicU64::new(0),
-            failed_attempts: AtomicU64::new(0),
             parked: AtomicU64::new(0),
-            dead: AtomicU64::new(0),
+            counts: lock(&self.counts).entry(tp.clone()).or_default().clone(),
+            backlog: Backlog::default(),
             version: watch::Sender::new(0),
             changed: self.changed.clone(),
         });
         lock(&self.partitions).insert(tp.clone(), status.clone());
+        self.others_have_all.store(false, Ordering::Release);
         self.changed.send_replace(());
         status
     }
@@ -127,6 +162,7 @@ impl TriggerStatus {
     /// A partition went.
     pub fn remove(&self, tp: &TopicPartition) {
         lock(&self.partitions).remove(tp);
+        self.others_have_all.store(false, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -136,13 +172,55 @@ impl TriggerStatus {
         self.changed.send_replace(());
     }
 
+    /// Says whether the group's other members have all partitions, of a trigger that has none here.
+    pub fn set_others_have_all(&self, all: bool) {
+        if self.others_have_all.swap(all, Ordering::AcqRel) != all {
+            self.changed.send_replace(());
+        }
+    }
+
+    /// True where the group has assigned, this host got nothing, and others are not known to have it all.
+    pub fn is_left_out(&self) -> bool {
+        self.joined.load(Ordering::Acquire)
+            && lock(&self.partitions).is_empty()
+            && !self.others_have_all.load(Ordering::Acquire)
+    }
+
+    /// Tells of every change of any trigger.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What was done on each partition that this host has or had.
+    pub fn counts(&self) -> Vec<(TopicPartition, Arc<Counts>)> {
+        lock(&self.counts).iter().map(|(tp, counts)| (tp.clone(), counts.clone())).collect()
+    }
+
     /// The partitions, sorted.
     pub fn partitions(&self) -> Vec<Arc<PartitionStatus>> {
         lock(&self.partitions).values().cloned().collect()
     }
 
-    fn is_ready(&self) -> bool {
-        self.joined.load(Ordering::Acquire) && self.partitions().iter().all(|p| p.state() == State::Owned)
+    /// What it waits for, for people; empty where every partition that it is given is owned.
+    fn waits_for(&self) -> Vec<String> {
+        let Self { id, group, .. } = self;
+        if !self.joined.load(Ordering::Acquire) {
+            return vec![format!("trigger {id}: group {group} has not assigned partitions yet")];
+        }
+        let partitions = self.partitions();
+        if self.is_left_out() {
+            return vec![format!(
+                "trigger {id}: group {group} gave this host no partition, and not all to others"
+            )];
+        }
+        let waiting = partitions.iter().filter_map(|partition| match partition.state() {
+            State::Owned => None,
+            State::TakingOver => Some(format!("trigger {id}: taking over {}", partition.tp)),
+            State::BackingOff { reason } | State::Stopped { reason } => {
+                Some(format!("trigger {id}: {}: {reason}", partition.tp))
+            }
+        });
+        waiting.collect()
     }
 }
 
@@ -166,8 +244,11 @@ impl Registry {
             id: id.to_string(),
             component: component.to_string(),
             group: group.to_string(),
+            metrics: DispatchMetrics::new(id),
             joined: AtomicBool::new(false),
+            others_have_all: AtomicBool::new(false),
             partitions: Mutex::default(),
+            counts: Mutex::default(),
             changed: self.changed.clone(),
         });
         lock(&self.triggers).push(trigger.clone());
@@ -190,33 +271,13 @@ impl Registry {
 
     /// What is not ready yet, for people; empty where every assigned partition is owned.
     pub fn not_ready(&self) -> Vec<String> {
-        let mut waiting = Vec::new();
-        for trigger in self.triggers() {
-            if !trigger.joined.load(Ordering::Acquire) {
-                waiting.push(format!(
-                    "trigger {}: group {} has not assigned partitions yet",
-                    trigger.id, trigger.group
-                ));
-            }
-            for partition in trigger.partitions() {
-                match partition.state() {
-                    State::Owned => {}
-                    State::TakingOver => {
-                        waiting.push(format!("trigger {}: taking over {}", trigger.id, partition.tp))
-                    }
-                    State::BackingOff { reason } | State::Stopped { reason } => {
-                        waiting.push(format!("trigger {}: {}: {reason}", trigger.id, partition.tp));
-                    }
-                }
-            }
-        }
-        waiting
+        self.triggers().iter().flat_map(|trigger| trigger.waits_for()).collect()
     }
 
     /// Waits until every trigger's assigned partitions are owned.
     pub async fn ready(&self) {
         let mut changed = self.changed.subscribe();
-        while !self.triggers().iter().all(|t| t.is_ready()) {
+        while !self.not_ready().is_empty() {
             if changed.changed().await.is_err() {
                 return;
             }

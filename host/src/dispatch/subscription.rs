@@ -1,7 +1,9 @@
 //! A trigger's membership in its group, and the workers of the partitions it is given.
 
+use super::backlog::now_ms;
 use super::status::{PartitionStatus, TriggerStatus};
 use super::{Handler, Limits, worker};
+use crate::causes::chain;
 use crate::db::session::{RolePool, Transaction};
 use crate::db::{self, OwnerPool};
 use crate::kafka::access::Access;
@@ -15,13 +17,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// How long workers may take to finish the batch in hand when their partitions go. The fence makes it safe to stop them earlier; waiting
 /// saves the next owner the work.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a member without partitions asks whether the others have them all.
+const NONE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a trigger needs to run.
 pub struct Subscription {
@@ -125,6 +130,8 @@ pub struct Running {
     subscription: Arc<Subscription>,
     consumer: Mutex<GroupConsumer>,
     fenced: CancellationToken,
+    /// Ends with this value.
+    _rest: JoinSet<()>,
 }
 
 impl Running {
@@ -140,6 +147,8 @@ impl Running {
             instance: subscription.instance.clone(),
             topics: subscription.topics.clone(),
         };
+        let mut rest = JoinSet::new();
+        rest.spawn(watch_rest(subscription.clone()));
         let fenced = CancellationToken::new();
         let workers = Workers {
             subscription: subscription.clone(),
@@ -148,7 +157,7 @@ impl Running {
             fenced: fenced.clone(),
         };
         let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
-        Ok(Self { subscription, consumer: Mutex::new(consumer), fenced })
+        Ok(Self { subscription, consumer: Mutex::new(consumer), fenced, _rest: rest })
     }
 
     /// Waits until another process that runs under the name of this one has taken its place in the group, which is final.
@@ -161,6 +170,29 @@ impl Running {
     /// Finishes the batches in hand and leaves the group. Blocks.
     pub fn stop(&self) {
         self.consumer.lock().unwrap_or_else(PoisonError::into_inner).leave();
+    }
+}
+
+/// Whenever this host has none of a trigger's partitions, finds out whether others have them all, or whether the group is still on
+/// its way: a member that joins is given none at first, and so is the first one where topics have just been made.
+async fn watch_rest(subscription: Arc<Subscription>) {
+    let status = &subscription.status;
+    let mut changed = status.changes();
+    loop {
+        while status.is_left_out() {
+            match subscription.cluster.group_has_all(&subscription.group, &subscription.topics).await {
+                Ok(all) => status.set_others_have_all(all),
+                Err(error) => tracing::debug!(
+                    trigger = subscription.id,
+                    error = chain(&error),
+                    "the group's members are not known"
+                ),
+            }
+            tokio::time::sleep(NONE_CHECK_INTERVAL).await;
+        }
+        if changed.changed().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -252,5 +284,14 @@ impl Assignments for Workers {
             .map(|(tp, worker)| (tp.clone(), worker.status.position.load(Ordering::Relaxed)))
             .filter(|(_, position)| *position >= 0)
             .collect()
+    }
+
+    fn log_ends(&self, ends: &[(TopicPartition, i64)]) {
+        let (running, now) = (self.running(), now_ms());
+        for (tp, end) in ends {
+            if let Some(Worker { status, .. }) = running.get(tp) {
+                status.backlog.log_end(*end, status.position.load(Ordering::Relaxed), now);
+            }
+        }
     }
 }

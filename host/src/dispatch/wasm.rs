@@ -5,6 +5,7 @@ use crate::capabilities::postgres::{Access, CallPostgres};
 use crate::db::session::{RolePool, SharedTransaction};
 use crate::engine::LoadedComponent;
 use crate::engine::kafka::Batch;
+use crate::metrics::DispatchMetrics;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -12,18 +13,28 @@ use futures::future::BoxFuture;
 pub struct WasmHandler {
     component: LoadedComponent,
     own: RolePool,
+    metrics: Option<DispatchMetrics>,
 }
 
 impl WasmHandler {
     /// A handler that lends the guest transactions of `own`.
     pub fn new(component: LoadedComponent, own: RolePool) -> Self {
-        Self { component, own }
+        Self { component, own, metrics: None }
+    }
+
+    /// The handler, measuring its parts of a dispatch there.
+    #[must_use]
+    pub fn measured(self, metrics: DispatchMetrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     async fn handle(&self, batch: Batch, transaction: SharedTransaction) -> Result<Called, CallFailure> {
         let postgres = CallPostgres::new(Access::Transaction { transaction, own: self.own.clone() });
         let state = self.component.call_state_with(postgres.clone());
         let (outcome, report) = self.component.call_kafka(state, batch).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.called(report.phases());
+        }
         // From here on the transaction is the host's: a statement that still runs fails the call.
         postgres.close();
         let function =

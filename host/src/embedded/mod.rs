@@ -69,6 +69,14 @@ impl Options {
     }
 }
 
+/// Where the programs of a private Postgres are, for people.
+///
+/// # Errors
+/// They are missing or do not fit the cluster of the data directory; the message names the cure.
+pub fn find_postgres(data_dir: &std::path::Path) -> Result<String, Error> {
+    Ok(postgres::Installation::find(data_dir)?.to_string())
+}
+
 /// The installed Java and the folder of Kafka's jars, for a Kafka that is run in another way than [`start`] does.
 ///
 /// # Errors
@@ -196,7 +204,7 @@ struct Launched {
 async fn launch(options: &Options) -> Result<Launched, Error> {
     let directory = DataDir::open(&options.data_dir)?;
     // Both are looked for before either is started, so that one message names everything that is missing.
-    let postgres = options.postgres.then(|| postgres::Installation::find(&directory));
+    let postgres = options.postgres.then(|| postgres::Installation::find(directory.path()));
     let kafka = options.kafka.then(kafka::Installation::find);
     let (postgres, kafka) = match (postgres.transpose(), kafka.transpose()) {
         (Err(postgres), Err(kafka)) => return Err(Error::several(postgres, kafka)),

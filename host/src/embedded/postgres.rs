@@ -70,8 +70,8 @@ pub(super) struct Installation {
 
 impl Installation {
     /// Looks for the server programs: of the cluster's own major version where there is one, else the newest.
-    pub(super) fn find(directory: &DataDir) -> Result<Self, Error> {
-        let home = directory.path().join("postgres");
+    pub(super) fn find(directory: &Path) -> Result<Self, Error> {
+        let home = directory.join("postgres");
         let cluster = fs::read_to_string(home.join("data/PG_VERSION")).ok();
         let cluster: Option<u32> = cluster.and_then(|text| text.trim().parse().ok());
         let given = std::env::var_os("FNHOST_POSTGRES_BIN").map(PathBuf::from);
@@ -87,6 +87,12 @@ impl Installation {
         let owner = fs::metadata(&home).ok().as_ref().and_then(Account::owner);
         let account = Account::unprivileged()?.map(|account| owner.unwrap_or(account));
         Ok(Self { programs, account })
+    }
+}
+
+impl std::fmt::Display for Installation {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.programs.display())
     }
 }
 

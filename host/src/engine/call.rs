@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::LoadedComponent;
@@ -15,6 +15,7 @@ use super::limiter::MemoryLimiter;
 use super::load::Shared;
 use super::output::Output;
 use super::printed::{Printed, Stream};
+use crate::capabilities::key_value::{CallKeyValue, KeyValueCtx};
 use crate::capabilities::outbound_http::OutboundHttp;
 use crate::capabilities::postgres::{Access, CallPostgres, PostgresCtx, PostgresView};
 use crate::capabilities::variables::Variables;
@@ -31,6 +32,7 @@ pub struct CallState {
     http: WasiHttpCtx,
     outbound_http: OutboundHttp,
     postgres: CallPostgres,
+    key_value: CallKeyValue,
     limiter: MemoryLimiter,
     stdout: Output,
     stderr: Output,
@@ -42,8 +44,12 @@ pub struct CallState {
 pub struct CallReport {
     /// The state that the call was given.
     pub state: CallState,
-    /// From the instantiation to the end, without waiting for a place in the pool.
+    /// Waiting for a place in the pool.
+    pub waited: Duration,
+    /// From the instantiation to the end.
     pub took: Duration,
+    /// The part of it that the instantiation took.
+    pub instantiated: Duration,
     /// The most memory that the call held at a time, in bytes over all its memories and tables.
     pub memory_peak_bytes: usize,
     /// What it printed, where it is part of a transaction; empty otherwise, since it is written already.
@@ -75,17 +81,24 @@ impl LoadedComponent {
         let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(component.id.clone(), call))));
         let stdout = Output::new(Stream::Stdout, component.id.clone(), call, printed.clone());
         let stderr = Output::new(Stream::Stderr, component.id.clone(), call, printed.clone());
-        let wasi = WasiCtx::builder()
-            .stdout(stdout.clone())
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(stdout.clone())
             .stderr(stderr.clone())
             .envs(&component.environment)
             // Connections go through the interfaces that hold them to `allowed_outbound_hosts`.
             .allow_tcp(false)
-            .allow_udp(false)
-            .build();
+            .allow_udp(false);
+        if let Some(files) = &component.files
+            && let Err(error) = wasi.preopened_dir(files, "/", FsPerms::ReadOnly)
+        {
+            // The component finds no files then, and says so in its own way.
+            tracing::error!(component = &*component.id, files = %files.display(), "cannot open the files: {error:#}");
+        }
+        let stores = self.engine.shared.key_value.clone();
         CallState {
             call,
-            wasi,
+            wasi: wasi.build(),
+            key_value: CallKeyValue::new(stores, component.key_value_stores.clone()),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
             outbound_http: OutboundHttp::new(component.allowed_hosts.clone()),
@@ -124,6 +137,11 @@ impl CallState {
         &self.component.variables
     }
 
+    /// What `spin:key-value` works on.
+    pub fn key_value(&mut self) -> KeyValueCtx<'_> {
+        KeyValueCtx { call: &self.key_value, table: &mut self.table }
+    }
+
     pub(super) fn deadline_exceeded(&self) -> CallError {
         CallError::DeadlineExceeded { deadline_ms: self.component.limits.deadline.as_millis() as u64 }
     }
@@ -139,7 +157,7 @@ impl CallState {
     }
 
     /// Ends the call.
-    pub(super) fn into_report(self, took: Duration) -> CallReport {
+    pub(super) fn into_report(self, waited: Duration, took: Duration, instantiated: Duration) -> CallReport {
         self.stdout.flush_line();
         self.stderr.flush_line();
         let printed = self
@@ -148,10 +166,21 @@ impl CallState {
             .map(|kept| std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner)));
         CallReport {
             memory_peak_bytes: self.limiter.peak_bytes(),
+            waited,
             took,
+            instantiated,
             printed: printed.unwrap_or_default(),
             state: self,
         }
+    }
+}
+
+impl CallReport {
+    /// Time in the parts of the call: waiting for a place, instantiation, the guest outside of SQL, SQL.
+    pub fn phases(&self) -> [Duration; 4] {
+        let sql = self.state.postgres.busy();
+        let guest = self.took.saturating_sub(self.instantiated).saturating_sub(sql);
+        [self.waited, self.instantiated, guest, sql]
     }
 }
 

@@ -35,15 +35,21 @@ pub enum LoadError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The file is no component.
-    #[error("component \"{component}\": {} is {what}; build it for wasm32-wasip2", path.display())]
-    NotAComponent {
+    /// The file is something else.
+    #[error("component \"{component}\": {} is no WebAssembly file; build it for wasm32-wasip2", path.display())]
+    NoWebAssembly {
         /// The component's id.
         component: String,
         /// Its file.
         path: PathBuf,
-        /// What it is.
-        what: &'static str,
+    },
+    /// The component's files cannot be given to it.
+    #[error("component \"{component}\": files: {reason}")]
+    Files {
+        /// The component's id.
+        component: String,
+        /// What is wrong and what to do.
+        reason: String,
     },
     /// The component does not compile.
     #[error("component \"{component}\" does not compile: {reason}")]
@@ -68,8 +74,8 @@ pub enum LoadError {
     },
     /// The component exports neither handler.
     #[error(
-        "component \"{component}\" exports neither wasi:http/handler@0.3.0 nor fnhost:kafka/handler@0.1.0 \
-         (its exports: {exports}); export one with spin_sdk::http_service or the kit's Kafka handler"
+        "component \"{component}\" exports neither wasi:http/handler@0.3.0 (or wasi:http/incoming-handler@0.2) nor \
+         fnhost:kafka/handler@0.1.0 (its exports: {exports}); export one with spin_sdk::http_service or the kit's Kafka handler"
     )]
     NoHandler {
         /// The component's id.

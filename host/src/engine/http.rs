@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,15 +17,17 @@ use wasmtime_wasi_http::p3::bindings::Service;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::call::CallState;
-use super::{CallError, LoadedComponent};
+use super::load::HttpHandler;
+use super::{CallError, LoadedComponent, http_p2};
+use crate::metrics::{Ending, with_cpu};
 
-type Head = Result<http::Response<ResponseBody>, CallError>;
+pub(super) type Head = Result<http::Response<ResponseBody>, CallError>;
 
 /// The body of a response, while the guest writes it.
 pub struct ResponseBody {
-    inner: WasiBody,
+    pub(super) inner: WasiBody,
     /// Set before the instance goes away where the call failed after its response had begun.
-    failed: Arc<AtomicBool>,
+    pub(super) failed: Arc<AtomicBool>,
 }
 
 /// The call failed in the middle of its response's body.
@@ -76,15 +78,19 @@ impl LoadedComponent {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        let asked = Instant::now();
+        let waiting = self.shared.metrics.http().waits();
         let own_place = match &self.http_places {
             Some(places) => places.clone().acquire_owned().await.ok(),
             None => None,
         };
         let place = self.engine.place().await;
+        drop(waiting);
+        let waited = asked.elapsed();
         let (head, response) = oneshot::channel();
         let component = self.clone();
         let call = async move {
-            component.run_http(state, request, head).await;
+            component.run_http(state, waited, request, head).await;
             drop((place, own_place));
         };
         tokio::spawn(call.in_current_span());
@@ -92,12 +98,20 @@ impl LoadedComponent {
         response.await.unwrap_or_else(|_| Err(CallError::NoResponse("the call was dropped".to_owned())))
     }
 
-    async fn run_http<B>(&self, state: CallState, request: http::Request<B>, head: oneshot::Sender<Head>)
-    where
+    async fn run_http<B>(
+        &self,
+        state: CallState,
+        waited: Duration,
+        request: http::Request<B>,
+        head: oneshot::Sender<Head>,
+    ) where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        let metrics = self.shared.metrics.http();
+        let _running = metrics.runs();
         let started = Instant::now();
+        let mut instantiated = Duration::ZERO;
         let failed = Arc::new(AtomicBool::new(false));
         let mut head = Some(head);
         let mut store = self.store(state);
@@ -105,17 +119,25 @@ impl LoadedComponent {
             let Some(pre) = &self.http else {
                 return Err(CallError::Instantiate("it does not export the HTTP handler".to_owned()));
             };
-            let service = pre
-                .instantiate_async(&mut store)
-                .await
-                .map_err(|error| store.data().instantiation_failure(&error))?;
-            respond(&mut store, &service, request, &mut head, &failed).await
+            match pre {
+                HttpHandler::P3(pre) => {
+                    let service = pre
+                        .instantiate_async(&mut store)
+                        .await
+                        .map_err(|error| store.data().instantiation_failure(&error))?;
+                    instantiated = started.elapsed();
+                    respond(&mut store, &service, request, &mut head, &failed).await
+                }
+                HttpHandler::P2(pre) => http_p2::respond(&mut store, pre, request, &mut head, &failed).await,
+            }
         };
-        let error = match tokio::time::timeout(self.shared.limits.deadline, call).await {
+        let (ended, cpu) = with_cpu(tokio::time::timeout(self.shared.limits.deadline, call)).await;
+        let error = match ended {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
             Err(_) => Some(store.data().deadline_exceeded()),
         };
+        let outcome = error.as_ref().map_or(Ending::Ok, Ending::of);
         if let Some(error) = error {
             failed.store(true, Ordering::Release);
             match head.take() {
@@ -124,7 +146,9 @@ impl LoadedComponent {
                 None => tracing::warn!(component = self.id(), "{error}, after its response had begun"),
             }
         }
-        store.into_data().into_report(started.elapsed());
+        let report = store.into_data().into_report(waited, started.elapsed(), instantiated);
+        metrics.ended(outcome, cpu, report.memory_peak_bytes);
+        metrics.phases(report.phases());
     }
 }
 

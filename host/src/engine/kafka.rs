@@ -1,9 +1,10 @@
 //! Calls of the Kafka handler: `wit/kafka` is the contract, these are its types in the host.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::call::{CallReport, CallState};
 use super::{CallError, LoadedComponent};
+use crate::metrics::{Ending, with_cpu};
 
 #[allow(missing_docs)]
 mod bindings {
@@ -28,8 +29,14 @@ impl LoadedComponent {
         state: CallState,
         batch: Batch,
     ) -> (Result<Result<Reply, HandlerError>, CallError>, CallReport) {
+        let metrics = self.shared.metrics.kafka();
+        let asked = Instant::now();
+        let waiting = metrics.waits();
         let _place = self.engine.place().await;
+        drop(waiting);
+        let _running = metrics.runs();
         let started = Instant::now();
+        let mut instantiated = Duration::ZERO;
         let mut store = self.store(state);
         let call = async {
             let Some(pre) = &self.kafka else {
@@ -39,6 +46,7 @@ impl LoadedComponent {
                 .instantiate_async(&mut store)
                 .await
                 .map_err(|error| store.data().instantiation_failure(&error))?;
+            instantiated = started.elapsed();
             let handler = instance.fnhost_kafka_handler();
             store
                 .run_concurrent(async |accessor| handler.call_handle(accessor, batch).await)
@@ -46,10 +54,15 @@ impl LoadedComponent {
                 .and_then(|reply| reply)
                 .map_err(|error| store.data().failure(&error))
         };
-        let outcome = match tokio::time::timeout(self.shared.limits.deadline, call).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(store.data().deadline_exceeded()),
+        let (outcome, cpu) = with_cpu(tokio::time::timeout(self.shared.limits.deadline, call)).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(store.data().deadline_exceeded()));
+        let report = store.into_data().into_report(started - asked, started.elapsed(), instantiated);
+        let ended = match &outcome {
+            Ok(Ok(_)) => Ending::Ok,
+            Ok(Err(_)) => Ending::Error,
+            Err(error) => Ending::of(error),
         };
-        (outcome, store.into_data().into_report(started.elapsed()))
+        metrics.ended(ended, cpu, report.memory_peak_bytes);
+        (outcome, report)
     }
 }

@@ -1,30 +1,37 @@
 //! Loading a component: compile it, see what it exports, and refuse what could not serve its triggers.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::call::CallState;
+use super::componentize::componentize;
 use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
+use crate::capabilities::files::Files;
 use crate::capabilities::postgres::AddressPools;
 use crate::capabilities::variables::Variables;
 use crate::db::session::RolePool;
 use crate::manifest::hosts::AllowedHosts;
 use crate::manifest::{Limits, Manifest, Values};
+use crate::metrics::ComponentMetrics;
 
 const HTTP_HANDLER: &str = "wasi:http/handler@0.3.0";
+/// What components of Spin 2 and 3 export in its place; the last number does not matter.
+const HTTP_HANDLER_P2: &str = "wasi:http/incoming-handler@0.2.";
 const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
 /// What every WebAssembly file begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
-/// What follows the magic in a core module: version 1 of layer 0.
-const CORE_MODULE_VERSION: &[u8] = &[1, 0, 0, 0];
+/// What a core module begins with: the magic, version 1, layer 0.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// What an [`Engine`] needs to load and call a component.
 #[derive(Debug, Clone)]
@@ -41,6 +48,10 @@ pub struct ComponentSpec {
     pub variables: Variables,
     /// Where it may connect to.
     pub allowed_hosts: AllowedHosts,
+    /// What it sees of the file system.
+    pub files: Files,
+    /// Key-value stores that it may open.
+    pub key_value_stores: BTreeSet<String>,
     /// Whether an HTTP trigger calls it.
     pub http: bool,
     /// Whether a Kafka trigger calls it.
@@ -64,6 +75,8 @@ impl ComponentSpec {
                 environment: component.environment.clone(),
                 variables: resolved.variables.clone(),
                 allowed_hosts: resolved.allowed_hosts.clone(),
+                files: component.files.clone(),
+                key_value_stores: component.key_value_stores.clone(),
                 http,
                 kafka,
             });
@@ -77,12 +90,21 @@ impl ComponentSpec {
 pub struct LoadedComponent {
     pub(super) engine: Engine,
     pub(super) shared: Arc<Shared>,
-    pub(super) http: Option<ServicePre<CallState>>,
+    pub(super) http: Option<HttpHandler>,
     pub(super) kafka: Option<KafkaFunctionPre<CallState>>,
     /// HTTP calls at a time, where the manifest bounds them.
     pub(super) http_places: Option<Arc<Semaphore>>,
     /// The component's own database, as its role.
     pub(super) database: Option<RolePool>,
+}
+
+/// The HTTP handler that a component exports.
+#[derive(Clone)]
+pub(super) enum HttpHandler {
+    /// `wasi:http/handler@0.3.0`, preferred where there are both.
+    P3(ServicePre<CallState>),
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(ProxyPre<CallState>),
 }
 
 /// What all calls of a component share.
@@ -94,6 +116,11 @@ pub(super) struct Shared {
     pub variables: Variables,
     pub allowed_hosts: Arc<AllowedHosts>,
     pub address_pools: Arc<AddressPools>,
+    pub metrics: ComponentMetrics,
+    pub uses_postgres: bool,
+    /// Copies of its files.
+    pub files: Option<PathBuf>,
+    pub key_value_stores: Arc<BTreeSet<String>>,
 }
 
 impl LoadedComponent {
@@ -127,6 +154,11 @@ impl LoadedComponent {
     pub fn handles_kafka(&self) -> bool {
         self.kafka.is_some()
     }
+
+    /// Whether it imports Postgres, in any version.
+    pub fn uses_postgres(&self) -> bool {
+        self.shared.uses_postgres
+    }
 }
 
 impl Engine {
@@ -138,22 +170,31 @@ impl Engine {
             path: spec.source.clone(),
             source,
         })?;
-        if let Some(what) = not_a_component(&bytes) {
-            return Err(LoadError::NotAComponent { component: id, path: spec.source.clone(), what });
+        if !bytes.starts_with(WASM_MAGIC) {
+            return Err(LoadError::NoWebAssembly { component: id, path: spec.source.clone() });
         }
         let digest = cache::hex(&Sha256::digest(&bytes));
         let component = self.compile(&id, &digest, &bytes)?;
         let (http, kafka) = self.handlers(spec, &component)?;
+        let ty = component.component_type();
+        let uses_postgres = ty.imports(&self.shared.wasm).any(|(name, _)| name.contains("postgres"));
         let pre = self.link(&id, &component)?;
+        let files = self.stage(spec)?;
         let wrong = |export: &'static str, error: wasmtime::Error| LoadError::WrongHandler {
             component: id.clone(),
             export,
             reason: format!("{error:#}"),
         };
-        let http = if http {
-            Some(ServicePre::new(pre.clone()).map_err(|error| wrong(HTTP_HANDLER, error))?)
-        } else {
-            None
+        let http = match http {
+            Some(Http::P3) => {
+                let pre = ServicePre::new(pre.clone()).map_err(|error| wrong(HTTP_HANDLER, error))?;
+                Some(HttpHandler::P3(pre))
+            }
+            Some(Http::P2) => {
+                let pre = ProxyPre::new(pre.clone()).map_err(|error| wrong(HTTP_HANDLER_P2, error))?;
+                Some(HttpHandler::P2(pre))
+            }
+            None => None,
         };
         let kafka = if kafka {
             Some(KafkaFunctionPre::new(pre).map_err(|error| wrong(KAFKA_HANDLER, error))?)
@@ -174,6 +215,10 @@ impl Engine {
                 variables: spec.variables.clone(),
                 allowed_hosts: Arc::new(spec.allowed_hosts.clone()),
                 address_pools: Arc::new(AddressPools::new(spec.limits.deadline)),
+                metrics: ComponentMetrics::new(&spec.id, spec.http, spec.kafka),
+                uses_postgres,
+                files,
+                key_value_stores: Arc::new(spec.key_value_stores.clone()),
             }),
         })
     }
@@ -183,26 +228,52 @@ impl Engine {
         if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.shared.wasm, bytes)
-            .map_err(|error| LoadError::Compile { component: id.to_owned(), reason: format!("{error:#}") })?;
+        let fault = |reason| LoadError::Compile { component: id.to_owned(), reason };
+        let bytes = match bytes.starts_with(CORE_MODULE) {
+            true => Cow::Owned(componentize(bytes).map_err(fault)?),
+            false => Cow::Borrowed(bytes),
+        };
+        let component =
+            Component::from_binary(&self.shared.wasm, &bytes).map_err(|error| fault(format!("{error:#}")))?;
         if let Some(cache) = cache {
             cache.store(digest, &component);
         }
         Ok(component)
     }
 
-    /// Which of the two handlers a component exports; it must have those that its triggers need.
-    fn handlers(&self, spec: &ComponentSpec, component: &Component) -> Result<(bool, bool), LoadError> {
+    /// Copies the files that the component is to see.
+    fn stage(&self, spec: &ComponentSpec) -> Result<Option<PathBuf>, LoadError> {
+        if spec.files.mounts.is_empty() {
+            return Ok(None);
+        }
+        let fault = |reason| LoadError::Files { component: spec.id.clone(), reason };
+        let into = self.shared.files.as_ref();
+        let into = into.ok_or_else(|| fault("this engine has no folder for files".to_owned()))?;
+        spec.files.stage(into).map_err(|error| fault(crate::causes::chain(&error)))
+    }
+
+    /// Which handlers a component exports; it must have those that its triggers need.
+    fn handlers(
+        &self,
+        spec: &ComponentSpec,
+        component: &Component,
+    ) -> Result<(Option<Http>, bool), LoadError> {
         let ty = component.component_type();
         let exports: Vec<&str> = ty.exports(&self.shared.wasm).map(|(name, _)| name).collect();
-        let (http, kafka) = (exports.contains(&HTTP_HANDLER), exports.contains(&KAFKA_HANDLER));
-        if !http && !kafka {
+        let http = if exports.contains(&HTTP_HANDLER) {
+            Some(Http::P3)
+        } else {
+            exports.iter().any(|name| name.starts_with(HTTP_HANDLER_P2)).then_some(Http::P2)
+        };
+        let kafka = exports.contains(&KAFKA_HANDLER);
+        if http.is_none() && !kafka {
             let exports = if exports.is_empty() { "none".to_owned() } else { exports.join(", ") };
             return Err(LoadError::NoHandler { component: spec.id.clone(), exports });
         }
-        for (needed, offered, trigger, export) in
-            [(spec.http, http, "an HTTP", HTTP_HANDLER), (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER)]
-        {
+        for (needed, offered, trigger, export) in [
+            (spec.http, http.is_some(), "an HTTP", HTTP_HANDLER),
+            (spec.kafka, kafka, "a Kafka", KAFKA_HANDLER),
+        ] {
             if needed && !offered {
                 return Err(LoadError::MissingHandler { component: spec.id.clone(), trigger, export });
             }
@@ -221,10 +292,9 @@ impl Engine {
     }
 }
 
-fn not_a_component(bytes: &[u8]) -> Option<&'static str> {
-    match bytes.strip_prefix(WASM_MAGIC) {
-        None => Some("no WebAssembly file"),
-        Some(rest) if rest.starts_with(CORE_MODULE_VERSION) => Some("a core module, not a component"),
-        Some(_) => None,
-    }
+/// Which HTTP handler a component exports.
+#[derive(Clone, Copy)]
+enum Http {
+    P3,
+    P2,
 }

@@ -6,8 +6,10 @@
 
 mod cache;
 mod call;
+mod componentize;
 mod error;
 mod http;
+mod http_p2;
 pub mod kafka;
 mod limiter;
 mod load;
@@ -27,6 +29,7 @@ pub use error::{CallError, LoadError};
 pub use http::{BodyError, ResponseBody};
 pub use load::{ComponentSpec, LoadedComponent};
 
+use crate::capabilities::key_value::{MemoryStores, Stores};
 use crate::manifest::MAX_MEMORY_LIMIT_MB;
 use cache::Cache;
 use ticker::Ticker;
@@ -52,10 +55,14 @@ const MAX_UNUSED_WARM_SLOTS: u32 = 16;
 /// Frames of a guest's backtrace in an error.
 const MAX_BACKTRACE_FRAMES: usize = 32;
 
+/// Folder beside the precompiled images that holds copies of the components' files.
+const FILES_FOLDER: &str = "files";
+
 /// How an [`Engine`] is set up.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Directory of precompiled images, created where missing; `None` compiles at every start.
+    /// Directory of precompiled images and of the components' files, created where missing; `None` compiles at every
+    /// start, and refuses a component with files.
     pub cache_dir: Option<PathBuf>,
     /// Calls at a time over all components.
     pub max_calls: u32,
@@ -77,6 +84,10 @@ struct Shared {
     wasm: wasmtime::Engine,
     linker: Linker<CallState>,
     cache: Option<Cache>,
+    /// Folder of the components' files.
+    files: Option<PathBuf>,
+    /// The key-value stores that components share.
+    key_value: Arc<dyn Stores>,
     /// One permit for each call that the pool has room for.
     places: Arc<Semaphore>,
     max_calls: u32,
@@ -89,11 +100,14 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config(options.max_calls)).map_err(LoadError::Engine)?;
         let mut linker = Linker::new(&wasm);
         crate::capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
+        let files = options.cache_dir.as_ref().map(|directory| directory.join(FILES_FOLDER));
         let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let max_calls = options.max_calls;
-        Ok(Self { shared: Arc::new(Shared { wasm, linker, cache, places, max_calls, _ticker: ticker }) })
+        let key_value = Arc::new(MemoryStores::default());
+        let shared = Shared { wasm, linker, cache, files, key_value, places, max_calls, _ticker: ticker };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Waits until no call is running, as when everything that makes calls has stopped.
@@ -106,6 +120,11 @@ impl Engine {
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed, so there always is one.
         self.shared.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Calls at a time over all components.
+    pub fn max_calls(&self) -> usize {
+        self.shared.max_calls as usize
     }
 
     /// Calls that could start now without waiting.

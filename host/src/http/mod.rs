@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{CallError, LoadedComponent, ResponseBody};
 use crate::manifest::Manifest;
 use crate::manifest::route::Route;
+use crate::metrics::{HttpMetrics, RouteMetrics, Timer};
 use body::LimitedBody;
 use problem::problem;
 pub use push::Source;
@@ -50,8 +51,6 @@ pub const MAX_REQUEST_HEADERS: usize = 100;
 pub const MAX_CONNECTIONS: usize = 4096;
 /// Time in which a request's head must arrive; a kept connection without a request ends after it too.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time that requests have to end once the server is told to stop.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which accepting is tried again where the system has no more file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -62,8 +61,15 @@ type ServerBody = Either<Either<ResponseBody, PushBody>, Full<Bytes>>;
 
 /// Serves the public HTTP triggers of an application.
 pub struct Server {
-    router: Router<LoadedComponent>,
+    router: Router<Target>,
+    metrics: HttpMetrics,
     push: PushRoutes,
+}
+
+/// Where a route leads.
+struct Target {
+    component: LoadedComponent,
+    metrics: RouteMetrics,
 }
 
 impl Server {
@@ -80,13 +86,15 @@ impl Server {
             if let (Route::Public(pattern), Some(component)) =
                 (&trigger.route, components.get(&trigger.component))
             {
-                router.add(pattern.clone(), component.clone());
+                let metrics = RouteMetrics::new(component.id(), pattern.raw());
+                router.add(pattern.clone(), Target { component: component.clone(), metrics });
             }
         }
-        Self { router, push: PushRoutes::new(manifest, source, stop) }
+        let push = PushRoutes::new(manifest, source, stop);
+        Self { router, metrics: HttpMetrics::default(), push }
     }
 
-    /// Serves until `shutdown`, then lets running requests end, for [`DRAIN_TIMEOUT`] at most.
+    /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
@@ -104,7 +112,9 @@ impl Server {
                     Ok((stream, client, place)) => {
                         let peers = Peers { local, client };
                         let connection = self.clone().connection(stream, peers, shutdown.clone());
+                        let open = self.metrics.connection();
                         connections.spawn(async move {
+                            let _open = open;
                             connection.await;
                             drop(place);
                         });
@@ -117,14 +127,7 @@ impl Server {
             }
         }
         drop(listener);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                "requests did not end in time; closing their connections"
-            );
-            connections.shutdown().await;
-        }
+        while connections.join_next().await.is_some() {}
         Ok(())
     }
 
@@ -158,7 +161,23 @@ impl Server {
         }
     }
 
+    /// Answers a request, and counts it.
     async fn answer(&self, request: Request<Incoming>, peers: Peers) -> Response<ServerBody> {
+        let _in_flight = self.metrics.in_flight();
+        let (began, method) = (Timer::start(), request.method().clone());
+        let mut route = &self.metrics.unrouted;
+        let response = self.reply(request, peers, &mut route).await;
+        route.answered(&method, response.status(), began);
+        response
+    }
+
+    /// Answers a request, and says by `route` whose it is.
+    async fn reply<'s>(
+        &'s self,
+        request: Request<Incoming>,
+        peers: Peers,
+        route: &mut &'s RouteMetrics,
+    ) -> Response<ServerBody> {
         let path = request.uri().path();
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return match name {
@@ -166,30 +185,36 @@ impl Server {
                 _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
             };
         }
-        if let Some(response) = self.push(&request, peers).await {
+        if let Some(response) = self.push(&request, peers, route).await {
             return response;
         }
         if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
             discard(request.into_body()).await;
             return too_large();
         }
-        self.call(request, peers).await
+        self.call(request, peers, route).await
     }
 
     /// Hands a request to the component of its route.
-    async fn call<B>(&self, request: Request<B>, peers: Peers) -> Response<ServerBody>
+    async fn call<'s, B>(
+        &'s self,
+        request: Request<B>,
+        peers: Peers,
+        route: &mut &'s RouteMetrics,
+    ) -> Response<ServerBody>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        let Some((pattern, component, captures)) = self.router.route(request.uri().path()) else {
+        let Some((pattern, target, captures)) = self.router.route(request.uri().path()) else {
             return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
         };
+        *route = &target.metrics;
         let spin_headers = match headers::spin(&request, pattern, &captures, peers) {
             Ok(headers) => headers,
             Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
         };
-        let component = component.clone();
+        let component = &target.component;
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);

@@ -18,6 +18,7 @@ use crate::kafka::Record;
 use crate::kafka::cluster::Cluster;
 use crate::manifest::route::{Captures, Pattern};
 use crate::manifest::{self, Manifest};
+use crate::metrics::RouteMetrics;
 use crate::push::{Hub, Pushed, Subscription};
 use bytes::Bytes;
 use futures::Stream;
@@ -51,6 +52,8 @@ const NOT_PASSED_ON: [header::HeaderName; 8] = [
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
+/// Stands for the host in the metrics of routes, where others have a component.
+const METRICS_COMPONENT: &str = "fnhost";
 const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) type PushBody = UnsyncBoxBody<Bytes, BodyError>;
@@ -78,6 +81,7 @@ struct Target {
     /// Places in the hub's topics.
     topics: Vec<usize>,
     fields: Option<Arc<[String]>>,
+    metrics: RouteMetrics,
 }
 
 impl PushRoutes {
@@ -88,6 +92,7 @@ impl PushRoutes {
             key: push.key.clone(),
             snapshot: push.snapshot.clone(),
             fields: push.fields.as_deref().map(Arc::from),
+            metrics: RouteMetrics::new(METRICS_COMPONENT, push.route.raw()),
             topics: source
                 .iter()
                 .flat_map(|source| push.topics.iter().filter_map(|topic| source.hub.topic(topic)))
@@ -103,8 +108,14 @@ impl PushRoutes {
 
 impl Server {
     /// Answers a request on a push route; none where the path is on none.
-    pub(super) async fn push<B>(&self, request: &Request<B>, peers: Peers) -> Option<Response<ServerBody>> {
+    pub(super) async fn push<'s, B>(
+        &'s self,
+        request: &Request<B>,
+        peers: Peers,
+        route: &mut &'s RouteMetrics,
+    ) -> Option<Response<ServerBody>> {
         let (target, captures) = self.push.target(request.uri().path())?;
+        *route = &target.metrics;
         if request.method() != Method::GET {
             let mut response =
                 problem(StatusCode::METHOD_NOT_ALLOWED, "live updates are read with GET", None);
@@ -181,7 +192,9 @@ impl Server {
             request.headers_mut().remove(name);
         }
         request.headers_mut().remove(LAST_EVENT_ID);
-        let response = self.call(request, peers).await;
+        // Counted as the push route's, not as a request of its own.
+        let mut route = &target.metrics;
+        let response = self.call(request, peers, &mut route).await;
         if response.status() != StatusCode::OK {
             return Err(response);
         }

@@ -1,7 +1,7 @@
 //! Topics, their partitions, limits and offsets.
 
 use super::access::Access;
-use super::{Error, TopicPartition, murmur2};
+use super::{Error, TopicPartition, murmur2, reports};
 use crate::causes::chain;
 use crate::manifest::Start;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -282,6 +282,41 @@ impl Cluster {
     /// Handles what librdkafka has to say besides its answers: it keeps that until somebody asks.
     fn take_events(&self) {
         (0..EVENTS_MAX).take_while(|_| self.scout.poll(EVENTS_TIMEOUT).is_some()).for_each(drop);
+    }
+
+    /// Asks whether a broker answers, by the metadata of one known topic.
+    ///
+    /// # Errors
+    /// None answered within `timeout`.
+    pub async fn probe(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
+        let topic =
+            self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).keys().next().cloned();
+        let asked = self.clone().ask(move |c| c.scout.fetch_metadata(topic.as_deref(), timeout).map(drop));
+        asked.await?.map_err(Error::new("no Kafka broker answers"))
+    }
+
+    /// True where the group has settled and its members have all partitions of these topics.
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub async fn group_has_all(self: &Arc<Self>, group: &str, topics: &[String]) -> Result<bool, Error> {
+        let partitions = self.topic_partitions().await?;
+        let expected: i32 =
+            topics.iter().map(|topic| partitions.get(topic).copied().unwrap_or_default()).sum();
+        let name = group.to_string();
+        let assigned = self.clone().ask(move |c| c.assigned(&name)).await?;
+        let assigned = assigned.map_err(Error::new(format!("cannot describe group {group}")))?;
+        let assigned = assigned.iter().filter(|tp| topics.contains(&tp.topic)).count();
+        Ok(expected > 0 && assigned == expected as usize)
+    }
+
+    /// What the members of a group have; nothing while it is not settled. Blocks.
+    fn assigned(&self, group: &str) -> Result<BTreeSet<TopicPartition>, KafkaError> {
+        let groups = self.scout.fetch_group_list(Some(group), ANSWER_TIMEOUT)?;
+        let settled = groups.groups().iter().filter(|group| group.state() == "Stable");
+        let members = settled.flat_map(|group| group.members());
+        let assignments = members.filter_map(|m| reports::assignment(m.assignment().unwrap_or_default()));
+        Ok(assignments.flatten().collect())
     }
 
     async fn ask<R: Send + 'static>(

@@ -5,13 +5,14 @@
 //! back-pressure. Offsets in Postgres are the truth: partitions are assigned at the stored position, never at the group's.
 
 use super::access::Access;
-use super::{Error, Record, TopicPartition};
-use crate::engine::kafka::Header;
+use super::record::owned;
+use super::{Error, Record, TopicPartition, reports};
+use crate::metrics::{self, KafkaClient};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +24,13 @@ use tokio::sync::Notify;
 pub const SESSION_TIMEOUT_MS: u32 = 6_000;
 /// Interval of the group's offset commits: for lag tools, and as a proof of membership.
 pub const GROUP_COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// A member that is fenced a second time in so long has a rival of its name. Once, it may have been fenced by itself: a commit that
+/// was on its way when it was away for longer than [`SESSION_TIMEOUT_MS`] and joined anew.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
 /// Bytes that one trigger's consumer may hold fetched and not yet processed, KiB.
 const QUEUED_MAX_KIB: u32 = 8_192;
+/// Interval of librdkafka's reports of the logs' ends.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest time the group thread sleeps in one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// Longest wait for a seek or for the group's stored offset.
@@ -48,6 +54,8 @@ pub trait Assignments: Send + Sync + 'static {
     fn fenced(&self);
     /// Positions to commit to the group, for lag tools.
     fn positions_to_commit(&self) -> Vec<(TopicPartition, i64)>;
+    /// The ends of logs, as librdkafka knows them; also of partitions that are not assigned.
+    fn log_ends(&self, ends: &[(TopicPartition, i64)]);
 }
 
 /// Names of a membership.
@@ -77,7 +85,12 @@ struct Context {
 }
 
 impl ClientContext for Context {
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.assignments.log_ends(&reports::log_ends(statistics));
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
+        metrics::kafka_error(KafkaClient::Consumer);
         tracing::warn!(%error, reason, "Kafka consumer");
     }
 }
@@ -148,15 +161,23 @@ impl GroupConsumer {
             .name(format!("group-{}", membership.group))
             .spawn(move || {
                 let mut consumer = Some(first);
+                let mut fenced = None;
                 let mut pause = Duration::from_millis(200);
                 while !stopping.load(Ordering::Acquire) {
                     match consumer.take().map_or_else(|| connect(&membership, assignments.clone()), Ok) {
                         Ok(consumer) => {
                             let began = Instant::now();
                             if poll_until_broken(consumer, &*assignments, &stopping) == End::Fenced {
-                                // A new consumer of this name would fence the other one, and so on for ever.
-                                assignments.fenced();
-                                return;
+                                if fenced.is_some_and(|at: Instant| at.elapsed() < FENCED_AGAIN) {
+                                    // Going on, both would fence each other for ever.
+                                    assignments.fenced();
+                                    return;
+                                }
+                                fenced = Some(Instant::now());
+                                tracing::warn!(
+                                    group = membership.group,
+                                    "the group gave this member's name to another, perhaps to its own return; joining again"
+                                );
                             }
                             if began.elapsed() > Duration::from_secs(60) {
                                 pause = Duration::from_millis(200);
@@ -202,7 +223,8 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.wait.max.ms", "500")
         .set("topic.metadata.refresh.interval.ms", "30000")
-        .set("isolation.level", "read_committed");
+        .set("isolation.level", "read_committed")
+        .set("statistics.interval.ms", REPORT_INTERVAL.as_millis().to_string());
     let consumer: Inner = membership
         .access
         .over(&mut config)
@@ -237,6 +259,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
             Some(Err(error)) => {
+                metrics::kafka_error(KafkaClient::Consumer);
                 let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 tracing::warn!(%error, fatal, "Kafka consumer");
                 if fatal {
@@ -384,20 +407,4 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
-}
-
-pub(super) fn owned(message: &BorrowedMessage<'_>) -> Record {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|h| Header { name: h.key.to_string(), value: h.value.unwrap_or_default().to_vec() })
-            .collect()
-    });
-    Record {
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
-    }
 }

@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod consumer;
 pub mod murmur2;
 pub mod producer;
+mod record;
+mod reports;
 pub mod tail;
 
 use crate::engine::kafka::Header;

@@ -7,6 +7,7 @@
 use super::access::Access;
 use super::{Error, SEQ_HEADER, STREAM_HEADER};
 use crate::dispatch::outbox::{self, Numbered, Unreadable};
+use crate::metrics::{self, KafkaClient, Timer};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -137,6 +138,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        metrics::kafka_error(KafkaClient::Producer);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(reason.to_string());
         } else {
@@ -154,6 +156,7 @@ impl ProducerContext for Deliveries {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
                     && let Some(acks) = batch.acks.upgrade()
                 {
+                    metrics::acknowledged(batch.sent);
                     acks.changed.notify_one();
                 }
             }
@@ -168,6 +171,7 @@ impl ProducerContext for Deliveries {
 /// The acknowledgements a batch still waits for.
 pub struct BatchAck {
     last_seq: i64,
+    sent: Timer,
     outstanding: AtomicU32,
     acks: std::sync::Weak<Acks>,
 }
@@ -199,6 +203,7 @@ impl StreamSender {
         }
         let ack = Arc::new(BatchAck {
             last_seq: batch.last_seq(),
+            sent: Timer::start(),
             outstanding: AtomicU32::new(batch.messages.len() as u32),
             acks: Arc::downgrade(&self.acks),
         });

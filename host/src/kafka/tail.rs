@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::cluster::Cluster;
-use super::consumer::owned;
+use super::record::owned;
 use super::{Error, TopicPartition};
 use crate::causes::chain;
 use crate::push::Hub;

@@ -6,6 +6,7 @@
 mod build;
 mod error;
 pub mod hosts;
+mod locked;
 pub mod route;
 mod schema;
 pub mod start;
@@ -13,7 +14,7 @@ pub mod start;
 mod tests;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use error::{Error, Place};
 pub use start::Start;
 pub use variables::{ResolvedComponent, Secret, Template, Values, VariableSources};
 
+use crate::capabilities::files::Files;
 use route::{Pattern, Route};
 
 /// Memory one call may use where the component names no limit, in MiB.
@@ -127,6 +129,10 @@ pub struct Component {
     pub variables: BTreeMap<String, Template>,
     /// Environment variables of its WASI environment.
     pub environment: BTreeMap<String, String>,
+    /// What it sees of the file system.
+    pub files: Files,
+    /// Key-value stores that it may open.
+    pub key_value_stores: BTreeSet<String>,
     /// How it is built.
     pub build: Option<Build>,
     /// What one call may use.

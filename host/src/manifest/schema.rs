@@ -117,10 +117,13 @@ pub struct Component {
     pub build: Option<Build>,
     #[serde(default)]
     pub tool: Tool<ComponentTool>,
-    pub files: SpinOnly,
-    pub exclude_files: SpinOnly,
+    #[serde(default)]
+    pub files: Vec<Spanned<TextOr<FilePlacement>>>,
+    #[serde(default)]
+    pub exclude_files: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub key_value_stores: Vec<Spanned<String>>,
     pub allowed_http_hosts: SpinOnly,
-    pub key_value_stores: SpinOnly,
     pub sqlite_databases: SpinOnly,
     pub ai_models: SpinOnly,
     pub dependencies: SpinOnly,
@@ -131,6 +134,13 @@ pub struct Component {
     pub _dependencies_inherit_configuration: bool,
     #[serde(default, rename = "profile")]
     pub _profile: IgnoredAny,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilePlacement {
+    pub source: String,
+    pub destination: String,
 }
 
 #[derive(Deserialize)]

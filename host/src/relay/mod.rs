@@ -19,6 +19,7 @@ use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use crate::metrics::{RelayMetrics, Timer};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, Postgres};
@@ -99,6 +100,7 @@ impl Relay {
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.
     async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let metrics = RelayMetrics::new(&self.stream);
         if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
             return Ok(false);
         }
@@ -106,6 +108,7 @@ impl Relay {
         let sender = self.producer.open(&self.stream)?;
         sender.resend(&unsent).await?;
         tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
+        let _leads = metrics.leads();
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {
@@ -116,6 +119,7 @@ impl Relay {
             acknowledged: None,
             renewed: Instant::now(),
             notified: false,
+            metrics: metrics.clone(),
         };
         let mut busy_rounds = 0;
         let mut last_events = Instant::now();
@@ -190,6 +194,7 @@ struct Leader<'a> {
     renewed: Instant,
     /// Whether inserts notify. A pending NOTIFY serialises commits, so not under load.
     notified: bool,
+    metrics: RelayMetrics,
 }
 
 impl Leader<'_> {
@@ -199,6 +204,7 @@ impl Leader<'_> {
             self.acknowledged = Some(seq);
         }
         let relay = self.relay;
+        let began = Timer::start();
         let mut transaction = self.connection.begin().await?;
         let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
@@ -241,7 +247,11 @@ impl Leader<'_> {
         self.ownership = after;
         self.acknowledged = None;
         flow::committed(&relay.stream, &messages);
+        let emitted = messages.len();
         self.sender.send(&Numbered { first_seq, messages }).await?;
+        if taken > 0 {
+            self.metrics.relayed(began, taken, emitted);
+        }
         Ok(taken)
     }
 

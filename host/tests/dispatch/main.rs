@@ -8,5 +8,6 @@ mod world;
 mod changes;
 mod failures;
 mod printed;
+mod readiness;
 mod takeover;
 mod walls;

@@ -132,7 +132,8 @@ pub struct World {
 /// A host's side of the group.
 pub struct Host {
     running: Arc<Running>,
-    registry: Registry,
+    /// What it says of its partitions.
+    pub registry: Registry,
     _watching: DropGuard,
 }
 

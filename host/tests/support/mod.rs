@@ -61,6 +61,8 @@ pub fn spec() -> ComponentSpec {
         environment: BTreeMap::from([("COLOUR".to_owned(), "green".to_owned())]),
         variables: BTreeMap::from([("greeting".to_owned(), Secret::new("hello"))]),
         allowed_hosts: AllowedHosts::default(),
+        files: Default::default(),
+        key_value_stores: Default::default(),
         http: true,
         kafka: true,
     }

@@ -2,8 +2,8 @@
 
 use crate::http::{BODY_LIMIT_BYTES, Body, Request, Response};
 use spin_sdk::wasip3::{wit_future, wit_stream};
-use spin_sdk::wit_bindgen::StreamResult;
 use spin_sdk::wit_bindgen::rt::async_support;
+use spin_sdk::wit_bindgen::{StreamReader, StreamResult};
 
 pub use spin_sdk::wasip3::http::types;
 
@@ -69,16 +69,21 @@ async fn body(request: types::Request) -> Body {
     }
     let (result_writer, result) = wit_future::new(|| Ok(()));
     drop(result_writer);
-    let (mut stream, _trailers) = types::Request::consume_body(request, result);
-    let mut body = Vec::new();
+    let (stream, _trailers) = types::Request::consume_body(request, result);
+    read_to_end(stream, BODY_LIMIT_BYTES).await.map_or(Body::TooLarge, Body::Read)
+}
+
+/// What a stream carries, where that is not more than so many bytes.
+pub(super) async fn read_to_end(mut stream: StreamReader<u8>, limit_bytes: usize) -> Option<Vec<u8>> {
+    let mut read = Vec::new();
     loop {
         let (status, chunk) = stream.read(Vec::with_capacity(READ_BYTES)).await;
-        body.extend_from_slice(&chunk);
-        if body.len() > BODY_LIMIT_BYTES {
-            return Body::TooLarge;
+        read.extend_from_slice(&chunk);
+        if read.len() > limit_bytes {
+            return None;
         }
         if !matches!(status, StreamResult::Complete(_)) {
-            return Body::Read(body);
+            return Some(read);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Batches and replies between [`crate::kafka`] and the component's `fnhost:kafka/handler` export.
 
-use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Reply};
+use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Payload, Reply};
 
 /// What `wit/kafka` generates.
 #[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
@@ -19,7 +19,7 @@ use bindings::fnhost::kafka::types;
 
 /// The batch as the function sees it.
 #[must_use]
-pub fn read(batch: handler::Batch) -> Batch {
+pub fn read<P: Payload>(batch: handler::Batch) -> Batch<P> {
     Batch::decode(batch.messages.into_iter().map(message).collect())
 }
 
@@ -59,5 +59,5 @@ fn emit(emit: Emit) -> types::Emit {
     let headers =
         emit.headers.into_iter().map(|Header { name, value }| types::Header { name, value }).collect();
     let Emit { cause, topic, key, value, .. } = emit;
-    types::Emit { cause, topic: topic.to_owned(), key: Some(key), value: Some(value), headers }
+    types::Emit { cause, topic: topic.into_owned(), key: Some(key), value: Some(value), headers }
 }

@@ -2,16 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::address::Address;
+use super::busy::Busy;
 use super::error::{Error, SqlFailure};
 use super::foreign::AddressPools;
 use super::guard::is_row_statement;
 use super::statement::{self, Answer, RowBudget, Wanted};
 use super::wit::ParameterValue;
 use crate::db::session::{RolePool, Session, SharedTransaction};
+use crate::metrics;
 
 /// How many connections and builders one call may hold open.
 const HANDLES_MAX: usize = 64;
@@ -50,26 +53,10 @@ struct CallState {
     access: Access,
     closed: AtomicBool,
     /// Statements that run or wait for a connection.
-    in_flight: AtomicUsize,
+    statements: Busy,
     handles: Arc<AtomicUsize>,
     rows: RowBudget,
     failure: Mutex<Option<SqlFailure>>,
-}
-
-/// Counts something for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::AcqRel);
-        Self(counter)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 /// A guest's right to one open connection or builder, given back when dropped.
@@ -124,7 +111,7 @@ impl CallPostgres {
             state: Arc::new(CallState {
                 access,
                 closed: AtomicBool::new(false),
-                in_flight: AtomicUsize::new(0),
+                statements: Busy::default(),
                 handles: Arc::default(),
                 rows: RowBudget::default(),
                 failure: Mutex::new(None),
@@ -139,7 +126,12 @@ impl CallPostgres {
 
     /// True while a statement runs or waits for a connection.
     pub fn in_flight(&self) -> bool {
-        self.state.in_flight.load(Ordering::Acquire) > 0
+        self.state.statements.is_busy()
+    }
+
+    /// Time during which a statement of the call ran or waited for a connection.
+    pub fn busy(&self) -> Duration {
+        self.state.statements.total()
     }
 
     /// The first thing that went wrong, also where the guest made nothing of it.
@@ -206,7 +198,7 @@ impl CallPostgres {
         parameters: &[ParameterValue],
         wanted: Wanted,
     ) -> Result<Answer, Error> {
-        let _running = Counted::new(&self.state.in_flight);
+        let _running = self.state.statements.begin();
         let result = match &connection.inner.target {
             Target::Transaction(transaction) => self.run_in(transaction, sql, parameters, wanted).await,
             Target::Pool(pool) => self.run_alone(connection, pool, sql, parameters, wanted).await,
@@ -296,7 +288,9 @@ impl CallPostgres {
     }
 
     fn record(&self, error: &Error) {
-        self.recorded().get_or_insert_with(|| error.failure());
+        let failure = error.failure();
+        metrics::database_error(failure.class());
+        self.recorded().get_or_insert(failure);
     }
 
     fn recorded(&self) -> MutexGuard<'_, Option<SqlFailure>> {

@@ -43,7 +43,7 @@ pub fn add_to_linker<T: PostgresView + 'static>(linker: &mut Linker<T>) -> wasmt
 }
 
 /// Stands for the interface where the component model's bindings ask which part of the store's data serves it.
-struct Postgres;
+pub(super) struct Postgres;
 
 impl HasData for Postgres {
     type Data<'a> = PostgresCtx<'a>;
@@ -60,7 +60,7 @@ type Opened = wasmtime::Result<Result<Resource<GuestConnection>, wit::Error>>;
 type Streamed = (Vec<Column>, StreamReader<Row>, FutureReader<Result<(), wit::Error>>);
 
 impl PostgresCtx<'_> {
-    fn open(&mut self, address: &str, ca_root: Option<Arc<str>>) -> Opened {
+    pub(super) fn open(&mut self, address: &str, ca_root: Option<Arc<str>>) -> Opened {
         Ok(match self.call.open(address, ca_root) {
             Ok(connection) => Ok(self.table.push(connection)?),
             Err(error) => Err(error.into_wit()),
@@ -71,6 +71,19 @@ impl PostgresCtx<'_> {
         let ConnectionBuilder { address, ca_root, .. } = self.table.get(builder)?;
         let (address, ca_root) = (address.clone(), ca_root.clone());
         self.open(&address, ca_root)
+    }
+
+    /// Runs a statement for an interface that has no streams.
+    pub(super) async fn run(
+        &mut self,
+        connection: &Resource<GuestConnection>,
+        statement: &str,
+        params: &[ParameterValue],
+        wanted: Wanted,
+    ) -> wasmtime::Result<Result<Answer, wit::Error>> {
+        let (call, connection) = self.connection(connection)?;
+        let answer = call.run_blocking(&connection, statement, params, wanted).await.and_then(complete);
+        Ok(answer.map_err(Error::into_wit))
     }
 
     /// What a statement needs, out of the store, so that the store is free while the statement runs.

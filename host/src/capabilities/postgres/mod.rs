@@ -9,8 +9,10 @@
 //! declared by the client, because connections cache prepared statements by their text alone.
 
 mod address;
+mod busy;
 mod call;
 mod codec;
+mod earlier;
 mod error;
 mod foreign;
 mod guard;
@@ -23,7 +25,18 @@ pub use address::Address;
 pub use call::{Access, AllowedHost, CallPostgres};
 pub use error::{FailureClass, SqlFailure};
 pub use foreign::AddressPools;
-pub use host::{PostgresCtx, PostgresView, add_to_linker};
+pub use host::{PostgresCtx, PostgresView};
+
+/// Adds every version of the interface that is offered to a linker.
+///
+/// # Errors
+/// Where the linker has one already.
+pub fn add_to_linker<T: PostgresView + 'static>(
+    linker: &mut wasmtime::component::Linker<T>,
+) -> wasmtime::Result<()> {
+    host::add_to_linker(linker)?;
+    earlier::add_to_linker(linker)
+}
 
 /// The interface's own types, generated from its WIT.
 #[allow(missing_docs, reason = "generated from the WIT, which documents them")]

@@ -1,4 +1,4 @@
-//! `spin:variables@3.0.0`: the values that the manifest gives a component.
+//! `spin:variables@3.0.0` and, for components of Spin 2 and 3, `fermyon:spin/variables@2.0.0`: the values that the manifest gives a component.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,16 @@ mod bindings {
     });
 }
 
+mod earlier {
+    wasmtime::component::bindgen!({
+        world: "fnhost:earlier/variables2",
+        path: "wit-earlier",
+        imports: { default: async | trappable },
+    });
+}
+
 use bindings::spin::variables::variables::{self as interface, Error};
+use earlier::fermyon::spin::variables as interface2;
 
 /// The variables of one component by name.
 pub type Variables = BTreeMap<String, Secret>;
@@ -46,17 +55,28 @@ impl interface::Host for CallState {}
 
 impl<T: Send + 'static> interface::HostWithStore<T> for Binding {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, Error>> {
-        Ok(accessor.with(|mut access| match access.get().variables().get(&name) {
-            Some(value) => Ok(value.expose().to_owned()),
-            None => Err(Error::Undefined(format!(
-                "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
-                access.get().component()
-            ))),
-        }))
+        Ok(accessor.with(|mut access| value(access.get(), &name).map_err(Error::Undefined)))
     }
 }
 
-/// Links the interface.
+impl interface2::Host for CallState {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, interface2::Error>> {
+        Ok(value(self, &name).map_err(interface2::Error::Undefined))
+    }
+}
+
+fn value(state: &CallState, name: &str) -> Result<String, String> {
+    match state.variables().get(name) {
+        Some(value) => Ok(value.expose().to_owned()),
+        None => Err(format!(
+            "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
+            state.component()
+        )),
+    }
+}
+
+/// Links both versions.
 pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<CallState, Binding>(linker, |state| state)
+    interface::add_to_linker::<CallState, Binding>(linker, |state| state)?;
+    interface2::add_to_linker::<CallState, Binding>(linker, |state| state)
 }

@@ -3,6 +3,7 @@
 //! Not sqlx's own pool, because that one sends a ping at every release, a round trip per call, and returns a
 //! connection by default, whereas here the default must be to close it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +43,9 @@ pub struct RolePool {
 
 struct Inner {
     options: PgConnectOptions,
+    limit: usize,
     permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
     /// The most recently used last, so that the few connections a quiet function needs stay warm.
     idle: Mutex<Vec<Idle>>,
 }
@@ -70,7 +73,9 @@ impl RolePool {
         Self {
             inner: Arc::new(Inner {
                 options,
+                limit: limits.max_connections,
                 permits: Arc::new(Semaphore::new(limits.max_connections)),
+                waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
             }),
         }
@@ -113,9 +118,23 @@ impl RolePool {
         drop(idle);
     }
 
+    /// How its connections are used at the moment.
+    pub fn usage(&self) -> Usage {
+        let Inner { limit, permits, waiting, .. } = &*self.inner;
+        Usage {
+            limit: *limit,
+            used: limit.saturating_sub(permits.available_permits()),
+            idle: self.inner.idle().len(),
+            waiting: waiting.load(Ordering::Relaxed),
+        }
+    }
+
     async fn permit(&self) -> OwnedSemaphorePermit {
         let permits = Arc::clone(&self.inner.permits);
-        permits.acquire_owned().await.expect("the semaphore of a pool is never closed")
+        let waiting = Waiting::new(&self.inner.waiting);
+        let permit = permits.acquire_owned().await.expect("the semaphore of a pool is never closed");
+        drop(waiting);
+        permit
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Session, SessionError> {
@@ -136,6 +155,35 @@ impl Inner {
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         // Nothing panics while it is held; a poisoned list would still be a list of connections.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How the connections of a pool are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections that may be open.
+    pub limit: usize,
+    /// Connections in use.
+    pub used: usize,
+    /// Open connections that nobody uses.
+    pub idle: usize,
+    /// Callers that wait for one.
+    pub waiting: usize,
+}
+
+/// A caller that waits, also where it gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

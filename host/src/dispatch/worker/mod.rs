@@ -10,7 +10,7 @@ mod work;
 
 use super::parking::Parking;
 use super::plan::Item;
-use super::status::{PartitionStatus, State};
+use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX};
 use crate::causes::chain;
@@ -204,6 +204,7 @@ impl<'a> Worker<'a> {
             if records.is_empty() {
                 return Ok(None);
             }
+            self.status.backlog.in_hand(&records);
             // Until the queue is empty: only what arrives at an empty queue wakes the worker.
             if let Some(work) = self.filter(records) {
                 return Ok(Some(work));
@@ -242,7 +243,7 @@ impl<'a> Worker<'a> {
             work.items.push(Item { record, attempts: 0, age: Duration::ZERO });
         }
         if duplicates > 0 {
-            PartitionStatus::add(&self.status.duplicates, duplicates);
+            Counts::add(&self.status.counts.duplicates, duplicates);
             tracing::info!(partition = %self.assigned.tp, duplicates, "refused records that were accepted before");
         }
         Some(work)

@@ -10,11 +10,12 @@ use crate::db::session::{CommitError, SharedTransaction, Transaction};
 use crate::db::store::{self, Bury, Changes, Park};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
-use crate::dispatch::status::PartitionStatus;
+use crate::dispatch::status::Counts;
 use crate::dispatch::subscription::dead_letter_topic;
 use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, flow};
 use crate::engine::kafka::{Batch, Emit};
 use crate::engine::printed::Printed;
+use crate::metrics::{DispatchPhase, Timer};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -43,8 +44,10 @@ impl Worker<'_> {
             if care != Care::None && !work.items.is_empty() && self.announce(&work).await? {
                 continue;
             }
-            if let Settled::Split(failure) = self.settle(&work).await? {
-                parts.extend(work.divide(&|len| plan::split(len, &failure)));
+            let began = Timer::start();
+            match self.settle(&work).await? {
+                Settled::Yes => self.subscription.status.metrics.settled(began, work.items.len()),
+                Settled::Split(failure) => parts.extend(work.divide(&|len| plan::split(len, &failure))),
             }
         }
         Ok(())
@@ -220,15 +223,21 @@ impl Worker<'_> {
                 changes.unpark.push(record.offset);
             }
         }
+        let began = Timer::start();
         let after = match self.commit(transaction, &changes).await? {
             Ok(after) => after,
             Err(failure) => return Ok(Err(failure)),
         };
+        self.subscription.status.metrics.phase(DispatchPhase::Commit, began);
         printed.committed();
         self.stored(after);
         self.remember(work, verdicts, &delays);
         flow::committed(&self.subscription.id, &messages);
+        let metrics = &self.subscription.status.metrics;
+        metrics.emitted(messages.len());
+        let began = Timer::start();
         self.sender.send(&Numbered { first_seq, messages }).await?;
+        metrics.phase(DispatchPhase::Produce, began);
         Ok(Ok(()))
     }
 
@@ -311,11 +320,11 @@ impl Worker<'_> {
                 Verdict::Done => {}
             }
         }
-        PartitionStatus::add(&self.status.records, work.items.len());
-        PartitionStatus::add(&self.status.batches, 1);
-        PartitionStatus::add(&self.status.dead, dead);
-        PartitionStatus::add(&self.status.failed_attempts, failed);
-        self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);
+        Counts::add(&self.status.counts.records, work.items.len());
+        Counts::add(&self.status.counts.batches, 1);
+        Counts::add(&self.status.counts.dead, dead);
+        Counts::add(&self.status.counts.failed_attempts, failed);
+        self.status.set_parked(&self.parking);
     }
 
     fn outgoing<'e>(&self, emit: &'e Emit, seq: i64) -> Outgoing<'e> {

@@ -98,7 +98,7 @@ impl<'a> Worker<'a> {
             *care = Care::Batch;
         }
         status.position.store(loaded.ownership.position, Ordering::Relaxed);
-        status.parked.store(parking.len() as u64, Ordering::Relaxed);
+        status.set_parked(&parking);
         Self {
             subscription,
             assigned,

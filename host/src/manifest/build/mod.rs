@@ -1,6 +1,7 @@
 //! Turns what is written into what can run, checking every rule that needs no server.
 
 mod check;
+mod files;
 mod http;
 mod kafka;
 mod push;
@@ -153,10 +154,7 @@ impl Builder<'_> {
             );
         }
         for (key, value) in [
-            ("files", &written.files),
-            ("exclude_files", &written.exclude_files),
             ("allowed_http_hosts", &written.allowed_http_hosts),
-            ("key_value_stores", &written.key_value_stores),
             ("sqlite_databases", &written.sqlite_databases),
             ("ai_models", &written.ai_models),
             ("dependencies", &written.dependencies),
@@ -185,6 +183,8 @@ impl Builder<'_> {
             allowed_outbound_hosts: self.hosts(written.allowed_outbound_hosts)?,
             variables: self.component_variables(written.variables)?,
             environment: written.environment,
+            files: self.files(written.files, written.exclude_files)?,
+            key_value_stores: self.key_value_stores(written.key_value_stores)?,
             build: written.build.map(build),
             limits: Limits {
                 memory_bytes: self.number(

@@ -3,12 +3,13 @@
 mod refused;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use super::route::Route;
 use super::*;
+use crate::capabilities::files::Mount;
 
 /// A manifest with every key that fnhost reads.
 const GOOD: &str = r#"
@@ -59,8 +60,9 @@ topics = ["order-events"]
 source = "target/functions/order.wasm"
 description = "Takes orders"
 allowed_outbound_hosts = ["postgres://{{ database_host }}", "https://example.com"]
-files = []
-key_value_stores = []
+files = ["img/*", { source = "site", destination = "/" }]
+exclude_files = []
+key_value_stores = ["default"]
 environment = { LOG = "info" }
 
 [component.order.variables]
@@ -109,6 +111,10 @@ fn everything_that_is_written_is_read() {
     let order = &manifest.components["order"];
     assert_eq!(order.source, Path::new("app/target/functions/order.wasm"), "relative to the manifest");
     assert_eq!(order.environment["LOG"], "info");
+    let site = Mount::Placement { source: "site".to_owned(), destination: "/".to_owned() };
+    assert_eq!(order.files.mounts, [Mount::Pattern("img/*".to_owned()), site]);
+    assert_eq!(order.files.root, Path::new("app"));
+    assert_eq!(order.key_value_stores, BTreeSet::from(["default".to_owned()]));
     let build = order.build.as_ref().unwrap();
     assert_eq!((build.commands.as_slice(), build.watch.len()), (&["./dev build order".to_owned()][..], 1));
     let limits =

@@ -28,12 +28,10 @@ const UNKNOWN_KEYS: &[Case] = &[
 
 #[rustfmt::skip]
 const SPIN_ONLY: &[Case] = &[
-    ("files = []", "files = [\"a/*\"]", "files", "fnhost does not support \"files\"; Spin does"),
-    ("key_value_stores = []", "key_value_stores = [\"default\"]", "key_value", "\"key_value_stores\""),
-    ("files = []", "sqlite_databases = [\"default\"]", "sqlite", "\"sqlite_databases\""),
-    ("files = []", "ai_models = [\"llama2-chat\"]", "ai_models", "\"ai_models\""),
-    ("files = []", "dependencies = { \"a:b\" = \">= 1\" }", "dependencies", "\"dependencies\""),
-    ("files = []", "allowed_http_hosts = [\"a.com\"]", "allowed_http", "\"allowed_http_hosts\""),
+    ("exclude_files = []", "sqlite_databases = [\"default\"]", "sqlite", "fnhost does not support \"sqlite_databases\"; Spin does"),
+    ("exclude_files = []", "ai_models = [\"llama2-chat\"]", "ai_models", "\"ai_models\""),
+    ("exclude_files = []", "dependencies = { \"a:b\" = \">= 1\" }", "dependencies", "\"dependencies\""),
+    ("exclude_files = []", "allowed_http_hosts = [\"a.com\"]", "allowed_http", "\"allowed_http_hosts\""),
     ("[[trigger.kafka]]", "[[trigger.redis]]", "trigger.redis", "type \"redis\"; it runs http and kafka"),
     ("{ type = \"spin\" }", "{ type = \"wagi\" }", "wagi", "the executor \"wagi\""),
     ("source = \"target/functions/order.wasm\"", 
@@ -59,6 +57,9 @@ const CONTRADICTIONS: &[Case] = &[
     ("schema = \"orders\"", "schema = \"Orders; drop\"", "Orders;", "lower-case letters"),
     ("events = \"outgoing_event\"\n", "", "event_topics", "needs events"),
     ("event_topics = [\"order-events\"]\n", "", "events = \"outgoing", "needs event_topics"),
+    ("files = [\"img/*\"", "files = [\"[x\"", "[x", "\"[x\" is no pattern"),
+    ("exclude_files = []", "exclude_files = [\"a**\"]", "a**", "is no pattern"),
+    ("key_value_stores = [\"default\"]", "key_value_stores = [\"\"]", "key_value", "is empty"),
     ("default = \"127.0.0.1:5432\"", "required = false", "database_host = {", "needs a default or required"),
     ("required = true, secret = true", "required = true, default = \"\"", "default = \"\"", "keep one"),
     ("token_public_keys =", "Token =", "Token", "no name for a variable"),

@@ -4,13 +4,13 @@ use super::Function;
 use fnhost::db::session::{SharedTransaction, Transaction};
 use fnhost::dispatch::plan::{self, Item};
 use fnhost::dispatch::{CallFailure, Handler as _};
-use fnhost::engine::kafka::{Batch, Emit, Header, Message};
+use fnhost::engine::kafka::{Batch, Header, Message, Reply};
 use fnhost::kafka::Record;
 use kit::event::Event;
 use std::time::Duration;
 use uuid::Uuid;
 
-pub use fnhost::engine::kafka::Outcome;
+pub use fnhost::engine::kafka::{Emit, Outcome};
 
 /// A message that no topic would refuse here; the broker's own limit is for the host's tests.
 const MESSAGE_MAX_BYTES: usize = 1 << 20;
@@ -38,6 +38,17 @@ impl Sent {
             value: Some(event.to_json()),
             key: Some(event.order_id().to_string().into_bytes()),
             headers: headers.map(|(name, value)| (name.to_owned(), value.into_bytes())).to_vec(),
+            attempt: 1,
+            last_attempt: false,
+        }
+    }
+
+    /// A record that follows no convention.
+    pub fn plain(key: &str, value: &str) -> Self {
+        Self {
+            value: Some(value.into()),
+            key: Some(key.into()),
+            headers: Vec::new(),
             attempt: 1,
             last_attempt: false,
         }
@@ -72,12 +83,7 @@ pub struct Delivery {
 impl Delivery {
     /// The outcomes as one line: `done retry(why) reject(why)`.
     pub fn told(&self) -> String {
-        let word = |outcome: &Outcome| match outcome {
-            Outcome::Done => "done".to_owned(),
-            Outcome::Retry(reason) => format!("retry({reason})"),
-            Outcome::Reject(reason) => format!("reject({reason})"),
-        };
-        self.outcomes.iter().map(word).collect::<Vec<_>>().join(" ")
+        told(&self.outcomes)
     }
 
     /// The types of what was emitted, as one line.
@@ -86,14 +92,34 @@ impl Delivery {
     }
 }
 
+/// Outcomes as one line: `done retry(why) reject(why)`.
+pub fn told(outcomes: &[Outcome]) -> String {
+    let word = |outcome: &Outcome| match outcome {
+        Outcome::Done => "done".to_owned(),
+        Outcome::Retry(reason) => format!("retry({reason})"),
+        Outcome::Reject(reason) => format!("reject({reason})"),
+    };
+    outcomes.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 impl Function {
+    /// As [`Function::deliver`], for a function whose messages are not those of the order system.
+    ///
+    /// # Panics
+    /// As [`Function::deliver`].
+    pub async fn deliver_plain(&self, records: &[Sent]) -> (Vec<Outcome>, Vec<Emit>) {
+        let (reply, transaction) = self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        transaction.commit().await.expect("committed");
+        (reply.outcomes, reply.emits)
+    }
+
     /// Delivers a batch and commits it: the reply keeps the contract, or this panics.
     ///
     /// # Panics
     /// Where the call fails, the reply breaks the contract or COMMIT fails.
     pub async fn deliver(&self, records: &[Sent]) -> Delivery {
-        let (delivery, transaction) =
-            self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (reply, transaction) = self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let delivery = delivery(reply);
         transaction.commit().await.expect("committed");
         delivery
     }
@@ -103,28 +129,30 @@ impl Function {
     /// # Panics
     /// Where the call fails or the reply breaks the contract.
     pub async fn deliver_in_vain(&self, records: &[Sent]) -> Delivery {
-        let (delivery, transaction) =
-            self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (reply, transaction) = self.call(records).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+        let delivery = delivery(reply);
         transaction.rollback().await;
         delivery
     }
 
-    async fn call(&self, records: &[Sent]) -> Result<(Delivery, Transaction), CallFailure> {
+    async fn call(&self, records: &[Sent]) -> Result<(Reply, Transaction), CallFailure> {
         let limits = self.limits();
         let messages: Vec<Message> = (0..).zip(records).map(|(offset, sent)| message(offset, sent)).collect();
         let items: Vec<Item> = messages.iter().map(item).collect();
         let items: Vec<&Item> = items.iter().collect();
         let topic = self.trigger().topics[0].clone();
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
-        let called = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?;
-        let reply = called.reply;
+        let reply = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?.reply;
         let emits = &self.trigger().emits;
         let limit = |topic: &str| emits.iter().any(|listed| listed == topic).then_some(MESSAGE_MAX_BYTES);
         plan::judge(&items, &reply, &limits, &limit).expect("a reply that keeps the contract");
-        let emitted = reply.emits.iter().map(event).collect();
         let transaction = shared.take().expect("no statement is left running");
-        Ok((Delivery { outcomes: reply.outcomes, emitted }, transaction))
+        Ok((reply, transaction))
     }
+}
+
+fn delivery(reply: Reply) -> Delivery {
+    Delivery { emitted: reply.emits.iter().map(event).collect(), outcomes: reply.outcomes }
 }
 
 fn message(offset: i64, sent: &Sent) -> Message {

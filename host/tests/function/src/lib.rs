@@ -7,7 +7,7 @@
 mod batch;
 mod http;
 
-pub use batch::{Delivery, Outcome, Sent};
+pub use batch::{Delivery, Emit, Outcome, Sent, told};
 pub use http::{Answer, Call, bearer};
 
 use fnhost::db::OwnerPool;
@@ -51,7 +51,15 @@ impl Function {
     /// # Panics
     /// As [`Function::start`].
     pub async fn start_with(name: &str, change: impl FnOnce(&mut ComponentSpec)) -> Self {
-        let manifest = manifest();
+        Self::start_in("", name, change).await
+    }
+
+    /// As [`Function::start_with`], with the manifest of a folder of the checkout.
+    ///
+    /// # Panics
+    /// As [`Function::start`].
+    pub async fn start_in(folder: &str, name: &str, change: impl FnOnce(&mut ComponentSpec)) -> Self {
+        let manifest = manifest(folder);
         let postgres = TestPostgres::shared();
         let (place, _) = postgres.new_database().await;
         let spec = spec(&manifest, name, &postgres, &place, change);
@@ -137,8 +145,8 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..").canonicalize().expect("the checkout")
 }
 
-fn manifest() -> Manifest {
-    let path = workspace().join("spin.toml");
+fn manifest(folder: &str) -> Manifest {
+    let path = workspace().join(folder).join("spin.toml");
     let text = std::fs::read_to_string(&path).expect("the manifest");
     // Not `load`, which asks for the components of the other functions too.
     Manifest::parse(&path, &text).unwrap_or_else(|error| panic!("{error}"))
@@ -167,11 +175,12 @@ fn spec(
 ) -> ComponentSpec {
     let url = format!("postgres://{place}:unused@127.0.0.1:{}/{place}", postgres.port());
     let mut sources = VariableSources::default();
-    for variable in manifest.variables.keys() {
+    for (variable, written) in &manifest.variables {
         let value = match variable.as_str() {
             "database_host" => format!("127.0.0.1:{}", postgres.port()),
             "token_public_keys" => http::PUBLIC_KEYS.to_owned(),
             "token_private_key" => http::PRIVATE_KEY.to_owned(),
+            _ if written.default.is_some() => continue,
             _ => url.clone(),
         };
         sources.host.insert(variable.clone(), Secret::new(value));

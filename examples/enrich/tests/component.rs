@@ -1,0 +1,84 @@
+//! The built component with a real service, a socket that answers as customers are known.
+
+use fnhost::manifest::Secret;
+use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_test_function::{Function, Sent, told};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Knows customer 7; has no answer for 9 and fails for 10.
+async fn service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer(stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+async fn answer(mut stream: TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = stream.read_u8().await else { return };
+        request.push(byte);
+    }
+    let request = String::from_utf8_lossy(&request);
+    let (status, body) = match request.split(' ').nth(1).unwrap_or_default() {
+        "/customers/7" => ("200 OK", "{\"name\":\"Ada\"}"),
+        // Until the function gives up.
+        "/customers/9" => return drop(stream.read_u8().await),
+        "/customers/10" => ("500 Oops", ""),
+        _ => ("404 Not Found", ""),
+    };
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    // Whoever asked may have gone.
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+fn purchase(customer: u64) -> Sent {
+    Sent::plain(&customer.to_string(), &json!({"customer": customer, "amount": 5}).to_string())
+}
+
+#[tokio::test]
+async fn a_customer_is_asked_once_and_what_is_not_known_waits_alone() {
+    let url = service().await;
+    let function = Function::start_in("examples/enrich", "enrich", |spec| {
+        spec.allowed_hosts = AllowedHosts::parse("enrich", [&url]).expect("a host");
+        spec.variables.insert("customers_url".to_owned(), Secret::new(url.clone()));
+    })
+    .await;
+    let batch = [7, 8, 9, 10, 7].map(purchase);
+    let (outcomes, emits) = function.deliver_plain(&batch).await;
+    let [seven, eight, nine, ten, again] = &outcomes[..] else { panic!("{outcomes:?}") };
+    for (outcome, expected) in [
+        (seven, "done".to_owned()),
+        (eight, "reject(there is no customer 8)".to_owned()),
+        (ten, format!("retry({url}/customers/10: status 500)")),
+        (again, "done".to_owned()),
+    ] {
+        assert_eq!(told(std::slice::from_ref(outcome)), expected);
+    }
+    let nine = told(std::slice::from_ref(nine));
+    assert!(nine.starts_with("retry(") && nine.contains("Timeout"), "{nine}");
+    assert_eq!(emits.len(), 2);
+    let value: Value = serde_json::from_slice(emits[0].value.as_deref().expect("a value")).expect("JSON");
+    assert_eq!(value, json!({"amount": 5, "customer": {"name": "Ada"}}));
+    assert_eq!((emits[0].topic.as_str(), emits[0].key.as_deref()), ("purchases-enriched", Some(&b"7"[..])));
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_allowed_is_not_reached() {
+    let url = service().await;
+    let function = Function::start_in("examples/enrich", "enrich", |spec| {
+        spec.variables.insert("customers_url".to_owned(), Secret::new(url.clone()));
+    })
+    .await;
+    let (outcomes, emits) = function.deliver_plain(&[purchase(7)]).await;
+    let told = told(&outcomes);
+    assert!(told.starts_with("retry(") && told.contains("Denied"), "{told}");
+    assert!(emits.is_empty());
+}

@@ -1,0 +1,30 @@
+//! Counts the words of sentences: one statement for a batch, exact through crashes, with no table of what was seen.
+
+use kit::Sql;
+use kit::kafka::{Batch, Failure, Reply, Text};
+use std::collections::BTreeMap;
+
+/// In the words' order, so that two partitions with the same words wait for each other in one direction only.
+const COUNT: &str = "
+    INSERT INTO word AS w (word, count)
+    SELECT word, count FROM unnest($1::text[], $2::int8[]) AS new (word, count) ORDER BY word
+    ON CONFLICT (word) DO UPDATE SET count = w.count + excluded.count";
+
+/// Handles a batch.
+///
+/// # Errors
+/// What the database refused; nothing of the batch is kept then.
+pub async fn handle<S: Sql>(db: &S, batch: Batch<Text>) -> Result<Reply, Failure> {
+    let Batch { records, reply } = batch;
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for record in &records {
+        for word in record.event.value.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+            *counts.entry(word.to_lowercase()).or_default() += 1;
+        }
+    }
+    let (words, counts): (Vec<String>, Vec<i64>) = counts.into_iter().unzip();
+    db.execute(COUNT, vec![words.into_iter().collect(), counts.into_iter().collect()]).await?;
+    Ok(reply)
+}
+
+kit::export_kafka!(crate::handle);

@@ -1,0 +1,146 @@
+//! How far a partition is behind: its lag in records, and the age of its oldest record that is not settled.
+//!
+//! The worker notes each batch that it takes and what is parked; the group's thread notes the log's end as librdkafka reports it.
+//! Nothing here asks Kafka or Postgres, and nobody waits for anybody: these are numbers for people.
+
+use crate::kafka::Record;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Stands for what is not known, or is not there.
+const NONE: i64 = -1;
+
+/// What is known of the records of one partition that are not settled. Times are milliseconds since 1970.
+#[derive(Debug)]
+pub struct Backlog {
+    /// Offset after the last log's end that was reported.
+    log_end: AtomicI64,
+    /// A log's end that was reported once, and when: while the position is below it, something waits since then at the latest.
+    mark: AtomicI64,
+    marked_ms: AtomicI64,
+    /// End of the batch in hand, and when its first record was made.
+    in_hand_end: AtomicI64,
+    in_hand_ms: AtomicI64,
+    /// When the oldest parked record was made.
+    parked_ms: AtomicI64,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        let none = || AtomicI64::new(NONE);
+        Self {
+            log_end: none(),
+            mark: none(),
+            marked_ms: none(),
+            in_hand_end: none(),
+            in_hand_ms: none(),
+            parked_ms: none(),
+        }
+    }
+}
+
+impl Backlog {
+    /// The worker has taken these records, in offset order.
+    pub fn in_hand(&self, records: &[Record]) {
+        if let (Some(first), Some(last)) = (records.first(), records.last()) {
+            self.in_hand_ms.store(first.timestamp_ms, Ordering::Relaxed);
+            self.in_hand_end.store(last.offset + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The oldest parked record was made then.
+    pub fn parked(&self, oldest_ms: Option<i64>) {
+        self.parked_ms.store(oldest_ms.unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    /// The broker reported the log's end; the partition's position is this, below 0 where it is not known.
+    pub fn log_end(&self, end: i64, position: i64, now_ms: i64) {
+        self.log_end.store(end, Ordering::Relaxed);
+        if position >= self.mark.load(Ordering::Relaxed) {
+            self.marked_ms.store(now_ms, Ordering::Relaxed);
+            self.mark.store(end, Ordering::Relaxed);
+        }
+    }
+
+    /// The log's end as last reported; none before the first report.
+    pub fn known_log_end(&self) -> Option<i64> {
+        Some(self.log_end.load(Ordering::Relaxed)).filter(|end| *end != NONE)
+    }
+
+    /// Records between `position` and the log's end; none where either is not known.
+    pub fn lag(&self, position: i64) -> Option<i64> {
+        (position >= 0).then(|| self.known_log_end().map(|end| (end - position).max(0))).flatten()
+    }
+
+    /// Age in milliseconds of the oldest record that is not settled where the position is `position`: by the record's own time where
+    /// the worker has it, otherwise at least the time that it is known to wait. 0 where there is none.
+    pub fn oldest_age_ms(&self, position: i64, now_ms: i64) -> i64 {
+        let read = |value: &AtomicI64| value.load(Ordering::Relaxed);
+        let in_hand = (position < read(&self.in_hand_end)).then(|| read(&self.in_hand_ms));
+        let waiting = (position < read(&self.mark)).then(|| read(&self.marked_ms));
+        let oldest = [in_hand, waiting, Some(read(&self.parked_ms))];
+        oldest
+            .into_iter()
+            .flatten()
+            .filter(|made| *made >= 0)
+            .map(|made| now_ms - made)
+            .max()
+            .unwrap_or(0)
+            .max(0)
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(offsets: std::ops::Range<i64>, timestamp_ms: i64) -> Vec<Record> {
+        let record = |offset| Record { offset, timestamp_ms, key: None, value: None, headers: vec![] };
+        offsets.map(record).collect()
+    }
+
+    #[test]
+    fn a_batch_in_hand_ages_until_it_is_settled() {
+        let backlog = Backlog::default();
+        assert_eq!((backlog.lag(3), backlog.oldest_age_ms(3, 9_000)), (None, 0), "nothing is known");
+        backlog.in_hand(&records(3..5, 2_000));
+        assert_eq!(backlog.oldest_age_ms(3, 9_000), 7_000);
+        assert_eq!(backlog.oldest_age_ms(4, 9_000), 7_000, "half of it is not all of it");
+        assert_eq!(backlog.oldest_age_ms(5, 9_000), 0);
+        backlog.in_hand(&records(5..6, -1));
+        assert_eq!(backlog.oldest_age_ms(5, 9_000), 0, "a record without a time has no age");
+        backlog.in_hand(&records(5..6, 10_000));
+        assert_eq!(backlog.oldest_age_ms(5, 9_000), 0, "a producer's clock may be ahead");
+    }
+
+    #[test]
+    fn what_nobody_takes_ages_from_when_it_was_seen() {
+        let backlog = Backlog::default();
+        backlog.log_end(10, 4, 1_000);
+        assert_eq!((backlog.lag(4), backlog.lag(-1)), (Some(6), None));
+        assert_eq!(backlog.oldest_age_ms(4, 8_000), 7_000);
+        // More arrives: what was seen first still waits.
+        backlog.log_end(12, 4, 6_000);
+        assert_eq!((backlog.lag(4), backlog.oldest_age_ms(4, 8_000)), (Some(8), 7_000));
+        // It is settled, and what came later is younger, though there always is something.
+        assert_eq!(backlog.oldest_age_ms(10, 8_000), 0);
+        backlog.log_end(20, 11, 9_000);
+        assert_eq!(backlog.oldest_age_ms(11, 9_500), 500);
+        assert_eq!((backlog.lag(20), backlog.oldest_age_ms(20, 9_500)), (Some(0), 0));
+        assert_eq!(backlog.lag(21), Some(0), "the report is older than the position");
+    }
+
+    #[test]
+    fn parked_records_age_behind_the_position() {
+        let backlog = Backlog::default();
+        backlog.parked(Some(1_000));
+        assert_eq!(backlog.oldest_age_ms(50, 4_000), 3_000);
+        backlog.parked(None);
+        assert_eq!(backlog.oldest_age_ms(50, 4_000), 0);
+    }
+}

@@ -1,0 +1,188 @@
+//! Every metric that fnhost shows: its name, what kind it is, its unit, its labels and its help. `docs/metrics.md` says the same
+//! for people; a test holds this table, that page and what is scraped from a running system together.
+//!
+//! Labels are bounded by the manifest and the cluster: components, triggers, topics, partitions, route patterns, and the closed
+//! sets of the values below. No path, key, message or reason is ever a label.
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Only rises, from the start of the process.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Observations counted by the upper bounds of their sizes.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Debug)]
+pub struct Name {
+    /// Its name, with the unit as Prometheus has it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What is counted or measured.
+    pub unit: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// Bounds of durations in seconds: from what a call of a small function takes to what a full pool makes it wait.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0,
+];
+/// Bounds of the records of a batch.
+const RECORDS_OF_BATCH: &[f64] = &[1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 10_000.0];
+/// Bounds of a call's memory, bytes: 1 MiB to the largest limit.
+const MEMORY_BYTES: &[f64] = &[
+    1_048_576.0,
+    2_097_152.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
+    33_554_432.0,
+    67_108_864.0,
+    134_217_728.0,
+    268_435_456.0,
+    1_073_741_824.0,
+];
+
+use Kind::{Counter, Gauge, Histogram};
+
+/// Defines the names, and [`ALL`] of them.
+macro_rules! names {
+    ($($id:ident = $kind:expr, $name:literal, $unit:literal, [$($label:literal),*], $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Name =
+                Name { name: $name, kind: $kind, unit: $unit, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them.
+        pub const ALL: &[&Name] = &[$(&$id),*];
+    };
+}
+
+names! {
+    // Records, by partition.
+    RECORDS = Counter, "fnhost_records_total", "records", ["trigger", "topic", "partition"],
+        "Records settled: done, parked or dead. One that is tried again counts again.";
+    BATCHES = Counter, "fnhost_batches_total", "batches", ["trigger", "topic", "partition"],
+        "Batches committed.";
+    DUPLICATES = Counter, "fnhost_duplicates_refused_total", "records", ["trigger", "topic", "partition"],
+        "Records refused because their number was accepted before. Normal after a crash.";
+    FAILED_ATTEMPTS = Counter, "fnhost_failed_attempts_total", "attempts", ["trigger", "topic", "partition"],
+        "Attempts of a record that failed, the last one included.";
+    DEAD_LETTERS = Counter, "fnhost_dead_letters_total", "records", ["trigger", "topic", "partition"],
+        "Records that became dead letters.";
+    POSITION = Gauge, "fnhost_partition_position", "offset", ["trigger", "topic", "partition"],
+        "Next offset to settle, of a partition of this host.";
+    LOG_END = Gauge, "fnhost_partition_log_end", "offset", ["trigger", "topic", "partition"],
+        "Offset of the next record that is appended, as last heard from the broker.";
+    LAG = Gauge, "fnhost_partition_lag_records", "records", ["trigger", "topic", "partition"],
+        "Records between the position and the log's end.";
+    OLDEST_AGE = Gauge, "fnhost_partition_oldest_record_age_seconds", "seconds", ["trigger", "topic", "partition"],
+        "Age of the oldest record that is not settled, parked ones included; 0 where there is none.";
+    PARKED = Gauge, "fnhost_partition_parked_records", "records", ["trigger", "topic", "partition"],
+        "Records that wait for another attempt, or behind one of their key that does.";
+    STATE = Gauge, "fnhost_partition_state", "boolean", ["trigger", "topic", "partition", "state"],
+        "1 for the state that a partition of this host is in: taking-over, owned, backing-off, stopped.";
+
+    // Dispatches, by trigger.
+    DISPATCH = Histogram(SECONDS), "fnhost_dispatch_duration_seconds", "seconds", ["trigger"],
+        "Time from a batch in hand until it is settled, its reruns included.";
+    DISPATCH_PHASE = Histogram(SECONDS), "fnhost_dispatch_phase_duration_seconds", "seconds", ["trigger", "phase"],
+        "Parts of a dispatch: wait (for an instance), instantiate, guest (outside of SQL), sql, commit (store and COMMIT), produce (until the producer has it).";
+    BATCH_RECORDS = Histogram(RECORDS_OF_BATCH), "fnhost_dispatch_batch_records", "records", ["trigger"],
+        "Records of a settled batch.";
+    EMITTED = Counter, "fnhost_emitted_messages_total", "messages", ["trigger"],
+        "Messages committed to the outbox, by triggers and relays; dead letters' copies included.";
+    ACKNOWLEDGEMENT = Histogram(SECONDS), "fnhost_produce_acknowledgement_duration_seconds", "seconds", [],
+        "Time from a batch's messages in the producer until Kafka has acknowledged them all.";
+
+    // Relays and outbox.
+    RELAY_BATCHES = Counter, "fnhost_relay_batches_total", "batches", ["trigger"],
+        "Outbox rows that a relay made of a function's events.";
+    RELAY_EVENTS = Counter, "fnhost_relay_events_total", "events", ["trigger"],
+        "Events that a relay took from a function's table.";
+    RELAY_BATCH = Histogram(SECONDS), "fnhost_relay_batch_duration_seconds", "seconds", ["trigger"],
+        "Time of a relay's batch: read, store, COMMIT, hand over to the producer.";
+    RELAY_LEADER = Gauge, "fnhost_relay_leader", "boolean", ["trigger"],
+        "1 where this host leads the relay.";
+    OUTBOX_ROWS = Gauge, "fnhost_outbox_rows", "rows", ["trigger"],
+        "Outbox rows of the whole deployment that are not cleared yet, as every host sees them.";
+    OUTBOX_AGE = Gauge, "fnhost_outbox_oldest_age_seconds", "seconds", ["trigger"],
+        "Age of the oldest of them; one that keeps rising means that Kafka does not acknowledge.";
+
+    // Calls of components.
+    CALLS = Counter, "fnhost_calls_total", "calls", ["component", "handler", "outcome"],
+        "Calls ended, by handler (http, kafka) and outcome (ok, error, trap, deadline, memory, instantiate).";
+    CALLS_RUNNING = Gauge, "fnhost_calls_running", "calls", ["component", "handler"],
+        "Calls that have an instance.";
+    CALLS_WAITING = Gauge, "fnhost_calls_waiting", "calls", ["component", "handler"],
+        "Calls that wait for a place: the pool is full, or max_concurrency is reached.";
+    CALL_CPU = Counter, "fnhost_call_cpu_seconds_total", "seconds", ["component", "handler"],
+        "CPU time of the host's threads while they ran calls: the guest, its instantiation and its imports.";
+    CALL_MEMORY = Histogram(MEMORY_BYTES), "fnhost_call_memory_peak_bytes", "bytes", ["component", "handler"],
+        "The most that a call's memories and tables held at a time.";
+    INSTANCES_LIMIT = Gauge, "fnhost_instances_limit", "instances", [],
+        "Instances at a time over all components.";
+    INSTANCES_USED = Gauge, "fnhost_instances_used", "instances", [],
+        "Instances in use.";
+    SWAPS = Counter, "fnhost_component_swaps_total", "swaps", ["component", "outcome"],
+        "New versions of a component, by outcome (switched, rolled-back, refused).";
+
+    // HTTP.
+    HTTP_REQUESTS = Counter, "fnhost_http_requests_total", "requests", ["component", "route", "method", "status"],
+        "Requests answered, by the pattern of their route; component and route are empty where none matched.";
+    HTTP_DURATION = Histogram(SECONDS), "fnhost_http_request_duration_seconds", "seconds",
+        ["component", "route", "method", "status"],
+        "Time from a request's head to its response's head, by status class (2xx).";
+    HTTP_PHASE = Histogram(SECONDS), "fnhost_http_phase_duration_seconds", "seconds", ["component", "phase"],
+        "Parts of an HTTP call to its very end: wait (for an instance), instantiate, guest (outside of SQL), sql.";
+    HTTP_IN_FLIGHT = Gauge, "fnhost_http_requests_in_flight", "requests", [],
+        "Requests without the head of a response.";
+    HTTP_CONNECTIONS = Gauge, "fnhost_http_connections", "connections", [],
+        "Open connections of clients.";
+
+    // Database.
+    CONNECTIONS_LIMIT = Gauge, "fnhost_database_connections_limit", "connections", ["pool"],
+        "Connections that a pool may open: one pool for each component with a database, host:owner for the host itself.";
+    CONNECTIONS_USED = Gauge, "fnhost_database_connections_used", "connections", ["pool"],
+        "Connections in use.";
+    CONNECTIONS_IDLE = Gauge, "fnhost_database_connections_idle", "connections", ["pool"],
+        "Open connections that nobody uses.";
+    CONNECTIONS_WAITING = Gauge, "fnhost_database_connections_waiting", "calls", ["pool"],
+        "Calls that wait for a connection of a component's pool; not known of host:owner, where it is 0.";
+    DATABASE_ERRORS = Counter, "fnhost_database_errors_total", "errors", ["class"],
+        "Statements and connections that failed, by class (function: its own fault, conflict: rerun, infrastructure: the database cannot serve).";
+
+    // The rest of the world.
+    KAFKA_ERRORS = Counter, "fnhost_kafka_errors_total", "errors", ["client"],
+        "Errors that the Kafka library reported, by client (consumer, producer); those that pass by themselves included.";
+    EMBEDDED_RESTARTS = Counter, "fnhost_embedded_restarts_total", "restarts", ["server"],
+        "Times that a private server (postgres, kafka) ended by itself and was started again.";
+    CHECK = Gauge, "fnhost_health_check", "boolean", ["check"],
+        "1 where a check of /readyz passes.";
+    BUILD = Gauge, "fnhost_build_info", "boolean", ["version"],
+        "1, with the version that runs.";
+    SCRAPE = Gauge, "fnhost_scrape_duration_seconds", "seconds", [],
+        "Time that the scrape before this one took.";
+
+    // The process, as Prometheus's own libraries name it.
+    PROCESS_CPU = Counter, "process_cpu_seconds_total", "seconds", [],
+        "CPU time of fnhost, user and system; private servers not included.";
+    PROCESS_MEMORY = Gauge, "process_resident_memory_bytes", "bytes", [],
+        "Resident memory of fnhost.";
+    PROCESS_FDS = Gauge, "process_open_fds", "descriptors", [],
+        "Open file descriptors.";
+    PROCESS_FDS_MAX = Gauge, "process_max_fds", "descriptors", [],
+        "Limit of open file descriptors.";
+    PROCESS_THREADS = Gauge, "process_threads", "threads", [],
+        "Threads.";
+    PROCESS_START = Gauge, "process_start_time_seconds", "seconds", [],
+        "When fnhost was started, seconds since 1970.";
+}

@@ -1,0 +1,43 @@
+//! Counts the visits of each page. A starting point: replace the record, the statement and the table by your own.
+
+use kit::Sql;
+use kit::kafka::{Batch, Failure, Json, Reply};
+use serde::Deserialize;
+
+/// A record's value: `{"page":"/start","seconds":3}`. One that is something else becomes a dead letter by itself.
+#[derive(Deserialize)]
+pub struct Visit {
+    page: String,
+    seconds: i64,
+}
+
+/// In key order, so that two partitions with the same pages wait for each other in one direction only.
+const COUNT: &str = "
+    INSERT INTO visit AS v (page, visits, seconds)
+    SELECT page, count(*), sum(seconds)::int8 FROM unnest($1::text[], $2::int8[]) AS new (page, seconds)
+    GROUP BY page ORDER BY page
+    ON CONFLICT (page) DO UPDATE SET visits = v.visits + excluded.visits, seconds = v.seconds + excluded.seconds";
+
+/// Handles a batch in one statement, however many records it has. What it writes, the messages it sends with
+/// `reply.send` and the position in the topic are committed together or not at all, so it can count with `+`.
+///
+/// # Errors
+/// What the database refused; nothing of the batch is kept then.
+pub async fn handle<S: Sql>(db: &S, batch: Batch<Json<Visit>>) -> Result<Reply, Failure> {
+    let Batch { records, mut reply } = batch;
+    let (mut pages, mut seconds) = (Vec::new(), Vec::new());
+    for record in &records {
+        let Visit { page, seconds: stayed } = &record.event.value;
+        if *stayed < 0 {
+            reply.reject(record, format!("a visit of {stayed} seconds"));
+            continue;
+        }
+        println!("{page} was visited for {stayed} seconds");
+        pages.push(page.clone());
+        seconds.push(*stayed);
+    }
+    db.execute(COUNT, vec![pages.into_iter().collect(), seconds.into_iter().collect()]).await?;
+    Ok(reply)
+}
+
+kit::export_kafka!(crate::handle);

@@ -1,0 +1,6 @@
+//! What whoever runs the system sees of it: metrics, health, and how it ends.
+
+mod deploy;
+mod drain;
+mod health;
+mod metrics;
