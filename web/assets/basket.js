@@ -66,6 +66,7 @@ async function order(onOrdered) {
   const body = { items: [...lines].map(([sku, count]) => ({ sku, quantity: count })), payment_token: payment };
   const made = await call("POST", "/orders", { body, headers: { "idempotency-key": key } });
   lines = new Map();
+  payment = PAYMENTS[0][0];
   changed();
   announce("Order sent.");
   onOrdered(made);

@@ -44,6 +44,21 @@ test("a reload in the middle shows each step once", async () => {
   assert.deepEqual((await steps(page)).sort(), STORY);
 });
 
+test("an order is watched while it happens", async () => {
+  front.events = {};
+  await page.goto("/#/");
+  await page.getByRole("button", { name: "Add: Kettle" }).click();
+  await page.getByLabel("Pay with").selectOption({ label: "Bank that answers slowly" });
+  await page.getByRole("button", { name: "Place order" }).click();
+  await step(page, "inventory.reserved");
+  await status(page, "PENDING");
+  // The bank takes two seconds; nothing but its lane is open meanwhile.
+  assert.deepEqual(await page.locator(".lanes dd").allTextContents(), ["received", "reserved", "waiting"]);
+  await judge(page, "desktop-light", "11-under-way");
+  await step(page, "payment.authorized");
+  await status(page, "CONFIRMED");
+});
+
 test("a stream stays open and shows what happens later", async () => {
   front.events = {};
   await orderFromShop(page, "Kettle");
