@@ -2,12 +2,13 @@
 //! order system, the database behind it, and the one judge of whether an outcome is consistent.
 //!
 //! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
-//! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults;
-//! [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with a deadline, by
-//! [`wait::until`].
+//! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults; [`browser`]
+//! drives the pages; [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with
+//! a deadline, by [`wait::until`].
 //!
 //! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
 
+pub mod browser;
 pub mod client;
 pub mod consistency;
 pub mod customer;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use tests::browser::Browser;
 use tests::client::Client;
 use tests::customer::{Customer, NewOrder, Status};
 use tests::outcome::Outcome;
@@ -51,5 +52,11 @@ async fn spin_serves_http_beside_the_daemon_for_topics() -> Outcome {
     ada.wait_notifications(order.order_id, &["CONFIRMED"]).await?;
     let order = ada.order_to_end(&NewOrder::of(&[("OUT-OF-STOCK", 1)])).await?;
     assert_eq!(order.status, Status::Rejected);
+
+    // The same pages, without live push: they ask.
+    match Browser::find() {
+        Ok(browser) => browser.run(client.address(), &["journey.test.mjs"]).await?,
+        Err(missing) => println!("SKIPPED in a browser: {missing}"),
+    }
     Ok(())
 }

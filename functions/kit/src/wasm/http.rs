@@ -23,10 +23,13 @@ pub async fn read(request: types::Request) -> Request {
 #[must_use]
 pub fn write(response: Response) -> types::Response {
     let Response { status, headers, body } = response;
+    // These have no body by definition, and a length would speak of the one that is not sent.
+    let length = (!matches!(status, 204 | 304))
+        .then(|| ("content-length".to_owned(), body.len().to_string().into_bytes()));
     let headers: Vec<_> = headers
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.into_bytes()))
-        .chain([("content-length".to_owned(), body.len().to_string().into_bytes())])
+        .chain(length)
         .collect();
     // The names are constants of ours; a value that is no header value would lose the headers, not the answer.
     let headers = types::Fields::from_list(&headers).unwrap_or_else(|_| types::Fields::new());

@@ -1,0 +1,17 @@
+//! The files that `build.rs` put in.
+
+/// A file as it is sent.
+pub(crate) struct File {
+    /// Its name in `web/assets/`.
+    pub name: &'static str,
+    /// For the header of this name.
+    pub content_type: &'static str,
+    /// Hexadecimal digits that change with its content.
+    pub hash: &'static str,
+    /// Its content.
+    pub plain: &'static [u8],
+    /// Its content compressed, where that is worth it.
+    pub gzip: Option<&'static [u8]>,
+}
+
+include!(concat!(env!("OUT_DIR"), "/files.rs"));

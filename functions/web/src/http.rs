@@ -1,0 +1,94 @@
+//! `/` and `/assets/VERSION/NAME`: conditional, compressed where the caller takes it, and with the headers that keep a page to
+//! its own origin.
+
+use crate::files::{ASSETS, File, PAGE, VERSION};
+use kit::Host;
+use kit::http::{Request, Response};
+use kit::problem::Problem;
+
+/// The page is asked for anew each time, and answered with 304 while it is the same.
+const REVALIDATED: &str = "no-cache";
+/// An address with its version never changes its content.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+/// What a page may do: load from its own origin, and run no code but the modules served here. No string becomes markup.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; \
+     img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// Sent with every answer.
+const SECURITY_HEADERS: [(&str, &str); 5] = [
+    ("content-security-policy", CONTENT_SECURITY_POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// Answers a request for the page or for one of its files.
+#[allow(clippy::unused_async, reason = "the shape of every function's handler")]
+pub async fn handle<H: Host>(_: &H, request: Request) -> Response {
+    let response = route(&request).into();
+    SECURITY_HEADERS
+        .into_iter()
+        .fold(response, |response: Response, (name, value)| response.with_header(name, value))
+}
+
+fn route(request: &Request) -> Result<Response, Problem> {
+    let (file, cache_control) = match request.segments()[..] {
+        [""] => (&PAGE, REVALIDATED),
+        // Another version is asked for while hosts are replaced one by one: what is here serves it, for this once.
+        ["assets", version, name] => {
+            let file = ASSETS.iter().find(|file| file.name == name);
+            let file = file.ok_or_else(|| Problem::not_found("there is no such file"))?;
+            (file, if version == VERSION { IMMUTABLE } else { REVALIDATED })
+        }
+        _ => return Err(Problem::not_found("there is no such address")),
+    };
+    if !matches!(request.method.as_str(), "GET" | "HEAD") {
+        return Err(Problem::method_not_allowed("GET, HEAD"));
+    }
+    let accepted = request.header("accept-encoding")?.unwrap_or_default();
+    let (content, encoding) = variant(file, accepted);
+    // Of the variant: what is sent under it is the same to the last byte.
+    let etag = format!("\"{}{}\"", file.hash, encoding.map_or("", |_| "-gzip"));
+    let known = request.header("if-none-match")?.is_some_and(|tags| names(tags, &etag));
+    let response = if known {
+        Response::empty(304)
+    } else {
+        // To HEAD as well: the server takes the length from it and sends no body.
+        Response::empty(200).with_body(content.to_vec()).with_header("content-type", file.content_type)
+    };
+    let response = match encoding {
+        Some(encoding) if !known => response.with_header("content-encoding", encoding),
+        _ => response,
+    };
+    let response = response.with_header("etag", etag).with_header("cache-control", cache_control);
+    Ok(response.with_header("vary", "accept-encoding"))
+}
+
+/// The content that suits the caller, with its encoding.
+fn variant(file: &File, accepted: &str) -> (&'static [u8], Option<&'static str>) {
+    match file.gzip {
+        Some(gzip) if accepts(accepted, "gzip") => (gzip, Some("gzip")),
+        _ => (file.plain, None),
+    }
+}
+
+/// Whether `Accept-Encoding` has this coding with a weight above zero.
+fn accepts(header: &str, coding: &str) -> bool {
+    header.split(',').any(|entry| {
+        let (name, weight) = entry.split_once(';').unwrap_or((entry, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case(coding) && weight.is_some_and(|weight| weight > 0.0)
+    })
+}
+
+/// Whether `If-None-Match` has this tag. Compared weakly, as the standard asks for.
+fn names(header: &str, etag: &str) -> bool {
+    header.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
