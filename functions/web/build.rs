@@ -78,7 +78,6 @@ fn content_type(name: &str) -> io::Result<&'static str> {
         Some("css") => Ok("text/css; charset=utf-8"),
         Some("js") => Ok("text/javascript; charset=utf-8"),
         Some("svg") => Ok("image/svg+xml"),
-        Some("woff2") => Ok("font/woff2"),
         Some("txt") => Ok("text/plain; charset=utf-8"),
         _ => Err(io::Error::other(format!("web/assets/{name}: its content type is not known to build.rs"))),
     }
