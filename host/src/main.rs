@@ -2,9 +2,8 @@
 
 use clap::Parser as _;
 use fnhost::cli::{Cli, exit_code, trigger};
-use std::io::IsTerminal as _;
+use fnhost::log::{self, LogFormat};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// A batch is thousands of small strings on its way through the host. With the allocator of glibc, giving them out and
 /// taking them back was a third of the host's CPU time.
@@ -27,31 +26,23 @@ fn main() -> ExitCode {
 
 async fn run() -> ExitCode {
     if trigger::is_plugin(std::env::args_os().next().as_deref()) {
-        log_to_stderr("info,sqlx=warn");
-        return exit(trigger::Trigger::parse().run().await);
+        let trigger = trigger::Trigger::parse();
+        log::init(trigger.log_format(), "info,sqlx=warn");
+        return exit(trigger.run().await);
     }
     let cli = Cli::parse();
-    log_to_stderr(cli.default_log());
+    log::init(cli.log_format(), cli.default_log());
     exit(cli.run().await)
-}
-
-/// Results go to stdout, what happens meanwhile to stderr.
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_env("FNHOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .compact()
-        .init();
 }
 
 fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fnhost: {error:#}");
+            match log::format() {
+                LogFormat::Human => eprintln!("fnhost: {error:#}"),
+                LogFormat::Json => tracing::error!("fnhost: {error:#}"),
+            }
             exit_code(&error).into()
         }
     }

@@ -111,6 +111,19 @@ impl Fnhost {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Runs a command beside this one, on its manifest and data directory; answers all that it printed and how it ended.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub async fn beside(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
+        let mut command = tokio::process::Command::new(program()?);
+        command.args(arguments).arg("-f").arg(self.manifest_path()).arg("--data-dir").arg(self.data_dir());
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        Ok(command.stdin(Stdio::null()).output().await?)
+    }
+
     /// How a host is run that works on the servers of this one.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod explain;
 mod ground;
 mod migrate;
 mod new;
@@ -15,6 +16,7 @@ mod triggers;
 mod up;
 
 use crate::kafka::access::{Properties, VARIABLE_PREFIX};
+use crate::log::LogFormat;
 use crate::manifest::{self, Manifest};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -34,13 +36,17 @@ use std::path::PathBuf;
   fnhost new page-visits                  a new function
   fnhost test records.jsonl               runs a function on the records of a file
   fnhost doctor                           what is missing, and how to get it
+  fnhost explain order-events/1/42        what became of a record
 
 Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
-found wrong (test: a record is not done; doctor: a check failed)."
+found wrong (test: a record is not done; doctor: a check failed; explain: no such record, or a dead letter)."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// What log lines look like
+    #[arg(long, global = true, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
+    log_format: LogFormat,
 }
 
 #[derive(Subcommand, Debug)]
@@ -53,6 +59,8 @@ enum Command {
     Env(migrate::EnvArgs),
     /// Show or move where a trigger goes on in a partition
     Position(position::PositionArgs),
+    /// Show what became of a record, or of all records of a key
+    Explain(explain::ExplainArgs),
     /// Bring a version of a component in while everything runs
     Swap(swap::SwapArgs),
     /// Go back to the version of a component before
@@ -173,9 +181,15 @@ impl Cli {
             // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
             // went wrong.
             Command::Test(_) => "warn,fnhost::guest=debug",
-            Command::Doctor(_) | Command::Completions(_) => "error",
+            Command::Doctor(_) | Command::Explain(_) | Command::Completions(_) => "error",
             _ => "info,sqlx=warn",
         }
+    }
+
+    /// What log lines look like.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
     }
 
     /// Runs the command.
@@ -188,6 +202,7 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
             Command::Swap(args) => swap::run(args).await,
             Command::Rollback(args) => swap::roll_back(args).await,
             Command::Versions(args) => swap::versions(args).await,

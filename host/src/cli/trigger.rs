@@ -6,6 +6,7 @@
 
 use super::up::{self, Only, UpArgs};
 use super::{Application, KafkaArgs};
+use crate::log::LogFormat;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use serde::Serialize;
@@ -48,6 +49,9 @@ pub struct Trigger {
     /// Where fnhost's private servers, keys and caches live; without it .fnhost beside spin.toml
     #[arg(long, value_name = "DIR", env = "FNHOST_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// What fnhost's log lines look like
+    #[arg(long, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
+    log_format: LogFormat,
     #[arg(long, hide = true)]
     launch_metadata_only: bool,
     #[arg(long, hide = true)]
@@ -75,6 +79,12 @@ pub fn is_plugin(program: Option<&std::ffi::OsStr>) -> bool {
 }
 
 impl Trigger {
+    /// What log lines look like.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
     /// Answers what Spin asks, or runs until it is told to stop.
     ///
     /// # Errors

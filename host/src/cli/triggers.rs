@@ -14,7 +14,7 @@ use crate::kafka::access::Access;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::Producer;
 use crate::kafka::tail;
-use crate::manifest::KafkaTrigger;
+use crate::manifest::{KafkaTrigger, Manifest};
 use crate::push::Hub;
 use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
@@ -285,7 +285,19 @@ pub fn short_instance(identity: &str) -> &str {
 async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Result<()> {
     let manifest = &ground.manifest;
     let mut declared = manifest.application.topics.clone();
-    let mut used: BTreeSet<String> = declared.keys().cloned().collect();
+    let mut used = topics(manifest);
+    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
+        let partitions = declared.get(topic).copied().unwrap_or(1);
+        declared.insert(dead_letter_topic(topic), partitions);
+        used.insert(dead_letter_topic(topic));
+    }
+    let used: Vec<String> = used.into_iter().collect();
+    Ok(cluster.prepare_topics(&declared, &used).await?)
+}
+
+/// All topics that a manifest names; dead-letter topics are not among them.
+pub fn topics(manifest: &Manifest) -> BTreeSet<String> {
+    let mut used: BTreeSet<String> = manifest.application.topics.keys().cloned().collect();
     for trigger in &manifest.kafka {
         used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
     }
@@ -296,11 +308,5 @@ async fn prepare_topics(ground: &Ground, cluster: &Arc<Cluster>) -> anyhow::Resu
     for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
         used.extend(database.event_topics.iter().cloned());
     }
-    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
-        let partitions = declared.get(topic).copied().unwrap_or(1);
-        declared.insert(dead_letter_topic(topic), partitions);
-        used.insert(dead_letter_topic(topic));
-    }
-    let used: Vec<String> = used.into_iter().collect();
-    Ok(cluster.prepare_topics(&declared, &used).await?)
+    used
 }

@@ -13,6 +13,7 @@ use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::health::{Health, Stage};
 use crate::http;
 use crate::kafka::{self, access::Access};
+use crate::log::{self, LogFormat};
 use crate::manifest::route::Route;
 use crate::metrics::Scrape;
 use anyhow::Context as _;
@@ -138,9 +139,12 @@ async fn serve(
         health.set_stage(Stage::Serving);
         tracing::info!(
             seconds = format!("{:.1}", began.elapsed().as_secs_f64()),
+            admin = %args.admin,
             "ready: every partition is owned"
         );
-        println!("{greeting}");
+        if log::format() == LogFormat::Human {
+            println!("{greeting}");
+        }
         std::future::pending::<()>().await;
     };
     let lost: Option<anyhow::Error> = tokio::select! {

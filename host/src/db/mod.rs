@@ -3,10 +3,12 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows.
+//! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
+//! record.
 
 pub mod changes;
 pub mod deployment;
+pub mod fates;
 pub mod fitness;
 pub mod hosts;
 pub mod ownership;

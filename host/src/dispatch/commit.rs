@@ -52,7 +52,7 @@ pub async fn commit(
         Err(CommitError::Refused(error)) => Ended::Failed(failure_of(&error)),
         Err(CommitError::Unknown(error)) => {
             let judgement = ownership::judge_commit(owner, ownership).await?;
-            tracing::warn!(partition = %ownership.tp, ?judgement, %error, "a COMMIT got no answer");
+            tracing::warn!(topic = ownership.tp.topic, partition = ownership.tp.partition, ?judgement, %error, "a COMMIT got no answer");
             match judgement {
                 Judgement::Committed => Ended::Committed(after),
                 Judgement::NotCommitted => Ended::Failed(failure_of(&error)),

@@ -3,6 +3,8 @@
 //! For people who watch a system work: under load lines are left out, and how many is said once a second.
 
 use super::outbox::Outgoing;
+use crate::log::{self, LogFormat};
+use crate::trace;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,11 +28,7 @@ pub fn committed(from: &str, version: &str, messages: &[Outgoing<'_>]) {
         return;
     }
     if messages.len() <= LINES_PER_BATCH_MAX {
-        for message in messages {
-            let key = message.key.map_or_else(|| "-".into(), String::from_utf8_lossy);
-            let (kind, topic, partition) = (kind(message), message.topic, message.partition);
-            tracing::info!(version, "{kind:<22} {key}  {from} → {topic}/{partition}");
-        }
+        messages.iter().for_each(|message| one(from, version, message));
         return;
     }
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
@@ -38,14 +36,43 @@ pub fn committed(from: &str, version: &str, messages: &[Outgoing<'_>]) {
         *counts.entry((message.topic, kind(message))).or_default() += 1;
     }
     for ((topic, kind), count) in counts {
-        tracing::info!(version, "{kind:<22} {count} events  {from} → {topic}");
+        match log::format() {
+            LogFormat::Human => {
+                tracing::info!(version, "{kind:<22} {count} events  {from} → {topic}");
+            }
+            LogFormat::Json => {
+                tracing::info!(version, from, topic, r#type = kind, count, "committed");
+            }
+        }
+    }
+}
+
+fn one(from: &str, version: &str, message: &Outgoing<'_>) {
+    let key = message.key.map_or_else(|| "-".into(), String::from_utf8_lossy);
+    let (kind, topic, partition) = (kind(message), message.topic, message.partition);
+    match log::format() {
+        LogFormat::Human => {
+            tracing::info!(version, "{kind:<22} {key}  {from} → {topic}/{partition}");
+        }
+        LogFormat::Json => {
+            let trace_id = message.header(trace::TRACEPARENT).and_then(trace::trace_id);
+            tracing::info!(
+                version,
+                from,
+                topic,
+                partition,
+                key = &*key,
+                r#type = kind,
+                trace_id,
+                "committed"
+            );
+        }
     }
 }
 
 /// The CloudEvents type, where the message has one.
 fn kind<'m>(message: &Outgoing<'m>) -> &'m str {
-    let header = message.headers.iter().find(|h| h.name == "ce_type");
-    header.and_then(|h| std::str::from_utf8(h.value).ok()).unwrap_or("message")
+    message.header("ce_type").and_then(|value| std::str::from_utf8(value).ok()).unwrap_or("message")
 }
 
 fn may_write() -> bool {

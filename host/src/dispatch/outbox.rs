@@ -45,6 +45,13 @@ pub struct Outgoing<'a> {
     pub headers: Vec<HeaderRef<'a>>,
 }
 
+impl<'a> Outgoing<'a> {
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().find(|header| header.name == name).map(|header| header.value)
+    }
+}
+
 /// A borrowed header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeaderRef<'a> {

@@ -91,11 +91,23 @@ impl PartitionStatus {
             return;
         }
         match &state {
-            State::Stopped { reason } => tracing::error!(partition = %self.tp, reason, "partition stopped"),
+            State::Stopped { reason } => tracing::error!(
+                topic = self.tp.topic,
+                partition = self.tp.partition,
+                reason,
+                "partition stopped"
+            ),
             State::BackingOff { reason } => {
-                tracing::warn!(partition = %self.tp, reason, "partition backs off")
+                tracing::warn!(
+                    topic = self.tp.topic,
+                    partition = self.tp.partition,
+                    reason,
+                    "partition backs off"
+                )
             }
-            State::TakingOver | State::Owned => tracing::debug!(partition = %self.tp, ?state, "partition"),
+            State::TakingOver | State::Owned => {
+                tracing::debug!(topic = self.tp.topic, partition = self.tp.partition, ?state, "partition")
+            }
         }
         *current = state;
         drop(current);

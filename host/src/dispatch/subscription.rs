@@ -222,7 +222,11 @@ impl Workers {
             let deadline = tokio::time::Instant::now() + timeout;
             for (tp, mut worker) in workers {
                 if tokio::time::timeout_at(deadline, &mut worker.task).await.is_err() {
-                    tracing::warn!(partition = %tp, "the batch in hand did not finish in time; the next owner runs it again");
+                    tracing::warn!(
+                        topic = tp.topic,
+                        partition = tp.partition,
+                        "the batch in hand did not finish in time; the next owner runs it again"
+                    );
                     worker.task.abort();
                     let _ = worker.task.await;
                 }

@@ -1,7 +1,7 @@
 //! One call: its state, its store and its report.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use wasmtime::Store;
@@ -13,6 +13,7 @@ use super::LoadedComponent;
 use super::error::CallError;
 use super::limiter::MemoryLimiter;
 use super::load::Shared;
+use super::origin::{Cause, Origin};
 use super::output::Output;
 use super::printed::{Printed, Stream};
 use crate::capabilities::key_value::{CallKeyValue, KeyValueCtx};
@@ -26,7 +27,7 @@ const YIELD_TICKS: u64 = 1;
 /// What a call's instance holds in the host: everything its imports work on.
 pub struct CallState {
     component: Arc<Shared>,
-    call: u64,
+    origin: Arc<Origin>,
     wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
@@ -78,10 +79,14 @@ impl LoadedComponent {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
-        let (id, version) = (&component.id, &component.version);
-        let printed =
-            keep_printed.then(|| Arc::new(Mutex::new(Printed::of(id.clone(), version.clone(), call))));
-        let output = |stream| Output::new(stream, id.clone(), version.clone(), call, printed.clone());
+        let origin = Arc::new(Origin {
+            component: component.id.clone(),
+            version: component.version.clone(),
+            call,
+            cause: OnceLock::new(),
+        });
+        let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(origin.clone()))));
+        let output = |stream| Output::new(stream, origin.clone(), printed.clone());
         let (stdout, stderr) = (output(Stream::Stdout), output(Stream::Stderr));
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout.clone())
@@ -98,7 +103,7 @@ impl LoadedComponent {
         }
         let stores = self.engine.shared.key_value.clone();
         CallState {
-            call,
+            origin,
             wasi: wasi.build(),
             key_value: CallKeyValue::new(stores, component.key_value_stores.clone()),
             table: ResourceTable::new(),
@@ -131,7 +136,12 @@ impl CallState {
 
     /// The call's number, unique in this process: log events of the guest carry it.
     pub fn call(&self) -> u64 {
-        self.call
+        self.origin.call
+    }
+
+    /// Says what causes the call: its log lines carry it. The first one that is said counts.
+    pub fn caused_by(&self, cause: impl FnOnce() -> Cause) {
+        self.origin.cause.get_or_init(cause);
     }
 
     /// What `spin:variables` answers.

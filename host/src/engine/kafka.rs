@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::call::{CallReport, CallState};
+use super::origin::Cause;
 use super::{CallError, LoadedComponent};
 use crate::metrics::{Ending, with_cpu};
 
@@ -29,6 +30,7 @@ impl LoadedComponent {
         state: CallState,
         batch: Batch,
     ) -> (Result<Result<Reply, HandlerError>, CallError>, CallReport) {
+        state.caused_by(|| Cause::batch(&batch));
         let metrics = self.shared.metrics.kafka();
         let asked = Instant::now();
         let waiting = metrics.waits();

@@ -13,6 +13,7 @@ mod http_p2;
 pub mod kafka;
 mod limiter;
 mod load;
+mod origin;
 mod output;
 pub mod printed;
 mod ticker;
@@ -29,6 +30,7 @@ pub use call::{CallReport, CallState};
 pub use error::{CallError, LoadError};
 pub use http::{BodyError, ResponseBody};
 pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
+pub use origin::Cause;
 
 use crate::capabilities::key_value::{MemoryStores, Stores};
 use crate::manifest::MAX_MEMORY_LIMIT_MB;

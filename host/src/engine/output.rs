@@ -11,6 +11,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::origin::Origin;
 use super::printed::{Printed, Stream};
 
 /// Bytes of a line after which it is cut into several events.
@@ -24,9 +25,7 @@ const WRITE_PERMIT_BYTES: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Output {
     stream: Stream,
-    component: Arc<str>,
-    version: Arc<str>,
-    call: u64,
+    origin: Arc<Origin>,
     buffer: Arc<Mutex<Buffer>>,
     /// Where lines are kept, if they are not written at once; shared by both streams, for their order.
     kept: Option<Arc<Mutex<Printed>>>,
@@ -41,14 +40,8 @@ struct Buffer {
 }
 
 impl Output {
-    pub fn new(
-        stream: Stream,
-        component: Arc<str>,
-        version: Arc<str>,
-        call: u64,
-        kept: Option<Arc<Mutex<Printed>>>,
-    ) -> Self {
-        Self { stream, component, version, call, buffer: Arc::default(), kept }
+    pub fn new(stream: Stream, origin: Arc<Origin>, kept: Option<Arc<Mutex<Printed>>>) -> Self {
+        Self { stream, origin, buffer: Arc::default(), kept }
     }
 
     /// The end of what was printed, an unfinished line included.
@@ -88,7 +81,7 @@ impl Output {
         let text = text.trim_end();
         match &self.kept {
             Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).keep(self.stream, text),
-            None => self.stream.write(&self.component, &self.version, self.call, text),
+            None => self.stream.write(&self.origin, text),
         }
         if self.stream == Stream::Stderr {
             buffer.tail.push_str(text);
@@ -158,7 +151,9 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_end_of_stderr() {
-        let output = Output::new(Stream::Stderr, "x".into(), "0".into(), 1, None);
+        let origin =
+            Origin { component: "x".into(), version: "0".into(), call: 1, cause: std::sync::OnceLock::new() };
+        let output = Output::new(Stream::Stderr, Arc::new(origin), None);
         output.print(b"first\nsec");
         output.print("ond \u{fc}\nthird".as_bytes());
         assert_eq!(output.tail(), "first\nsecond \u{fc}\nthird");

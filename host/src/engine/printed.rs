@@ -1,7 +1,9 @@
 //! What a call that is part of a transaction has printed: written once it is known to be committed, so that a log line stands for an
 //! effect and a batch that is run again does not say it twice.
 
+use super::origin::{Origin, guest_event};
 use std::sync::Arc;
+use tracing::Level;
 
 /// Bytes of lines that are kept of one call; further lines are counted and left out.
 pub const PRINTED_MAX_BYTES: usize = 64 << 10;
@@ -15,10 +17,10 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Writes a line that counts.
-    pub(super) fn write(self, component: &str, version: &str, call: u64, text: &str) {
+    pub(super) fn write(self, origin: &Origin, text: &str) {
         match self {
-            Self::Stdout => tracing::info!(target: "fnhost::guest", component, version, call, "{text}"),
-            Self::Stderr => tracing::warn!(target: "fnhost::guest", component, version, call, "{text}"),
+            Self::Stdout => guest_event!(Level::INFO, origin, "{text}"),
+            Self::Stderr => guest_event!(Level::WARN, origin, "{text}"),
         }
     }
 }
@@ -27,17 +29,16 @@ impl Stream {
 /// rolled back: what they tell of is not known to have happened.
 #[derive(Debug, Default)]
 pub struct Printed {
-    component: Arc<str>,
-    version: Arc<str>,
-    call: u64,
+    /// Absent where nothing was called.
+    origin: Option<Arc<Origin>>,
     lines: Vec<(Stream, String)>,
     bytes: usize,
     left_out: usize,
 }
 
 impl Printed {
-    pub(super) fn of(component: Arc<str>, version: Arc<str>, call: u64) -> Self {
-        Self { component, version, call, lines: Vec::new(), bytes: 0, left_out: 0 }
+    pub(super) fn of(origin: Arc<Origin>) -> Self {
+        Self { origin: Some(origin), lines: Vec::new(), bytes: 0, left_out: 0 }
     }
 
     pub(super) fn keep(&mut self, stream: Stream, line: &str) {
@@ -51,22 +52,27 @@ impl Printed {
 
     /// Writes the lines: the call's transaction is committed.
     pub fn committed(mut self) {
-        for (stream, text) in std::mem::take(&mut self.lines) {
-            stream.write(&self.component, &self.version, self.call, &text);
+        let lines = std::mem::take(&mut self.lines);
+        let Some(origin) = &self.origin else { return };
+        for (stream, text) in lines {
+            stream.write(origin, &text);
         }
-        if self.left_out > 0 {
-            let (component, version, call) = (&*self.component, &*self.version, self.call);
-            let lines = self.left_out;
-            tracing::warn!(target: "fnhost::guest", component, version, call, "… and {lines} lines more: a call's first {PRINTED_MAX_BYTES} bytes are kept");
+        let left_out = self.left_out;
+        if left_out > 0 {
+            guest_event!(
+                Level::WARN,
+                origin,
+                "… and {left_out} lines more: a call's first {PRINTED_MAX_BYTES} bytes are kept"
+            );
         }
     }
 }
 
 impl Drop for Printed {
     fn drop(&mut self) {
-        let (component, version, call) = (&*self.component, &*self.version, self.call);
+        let Some(origin) = &self.origin else { return };
         for (_, text) in &self.lines {
-            tracing::debug!(target: "fnhost::guest", component, version, call, rolled_back = true, "{text}");
+            guest_event!(Level::DEBUG, origin, rolled_back = true, "{text}");
         }
     }
 }

@@ -4,7 +4,9 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 
 use super::Peers;
+use crate::engine::Cause;
 use crate::manifest::route::{Captures, Pattern};
+use crate::trace;
 
 /// What the host's headers begin with; a client's headers of such names are dropped.
 const PREFIX: &str = "spin-";
@@ -57,6 +59,36 @@ pub(super) fn spin<B>(
         add(name, value)?;
     }
     Ok(Added { uri, headers })
+}
+
+/// What the log lines of a request's call carry.
+pub(super) fn cause(head: &request::Parts, pattern: &Pattern) -> Cause {
+    const REQUEST_ID: &str = "x-request-id";
+    const REQUEST_ID_MAX_CHARS: usize = 128;
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    Cause {
+        method: Some(head.method.to_string()),
+        route: Some(pattern.raw().to_owned()),
+        request_id: header(REQUEST_ID).map(|id| id.chars().take(REQUEST_ID_MAX_CHARS).collect()),
+        trace_id: header(trace::TRACEPARENT)
+            .and_then(|value| trace::trace_id(value.as_bytes()))
+            .map(str::to_owned),
+        ..Cause::default()
+    }
+}
+
+/// Has the call go on with the client's trace, or begin one: either way with a span of its own.
+pub(super) fn continue_trace(headers: &mut HeaderMap) {
+    let given = headers.get(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes()));
+    if given.is_none() {
+        // It says more of a trace that this request does not belong to.
+        headers.remove("tracestate");
+    }
+    let context = given.map_or_else(trace::Context::begin, |given| given.next());
+    // Hexadecimal digits and dashes.
+    if let Ok(value) = HeaderValue::from_str(context.as_str()) {
+        headers.insert(HeaderName::from_static(trace::TRACEPARENT), value);
+    }
 }
 
 /// Puts the additions into the request's head in place of what the client may have sent under these names.

@@ -219,8 +219,10 @@ impl Server {
         let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
+        headers::continue_trace(&mut head.headers);
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
+        state.caused_by(|| headers::cause(&head, pattern));
         let call = state.call();
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;

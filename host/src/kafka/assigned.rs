@@ -44,7 +44,7 @@ impl Assigned {
                     if records.is_empty() {
                         return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
                     }
-                    tracing::warn!(%error, partition = %self.tp, "fetching; what came before is handled first");
+                    tracing::warn!(%error, topic = self.tp.topic, partition = self.tp.partition, "fetching; what came before is handled first");
                     break;
                 }
             }

@@ -298,7 +298,7 @@ fn commit_group(consumer: &Inner, positions: &[(TopicPartition, i64)]) {
     let mut list = TopicPartitionList::new();
     for (tp, position) in positions {
         if let Err(error) = list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*position)) {
-            tracing::warn!(%error, partition = %tp, "cannot name a group offset");
+            tracing::warn!(%error, topic = tp.topic, partition = tp.partition, "cannot name a group offset");
         }
     }
     if list.count() > 0

@@ -1,7 +1,7 @@
 //! Kafka: the only module that names rdkafka.
 //!
 //! [`consumer`] runs one group membership per trigger and hands out its partitions, [`producer`] sends numbered
-//! streams in order, [`cluster`] knows topics, their partitions and limits, [`access`] how all of them reach it.
+//! streams in order, [`scan`] reads a part of a partition once, [`cluster`] knows topics, their partitions and limits, [`access`] how all of them reach it.
 
 pub mod access;
 pub mod assigned;
@@ -11,9 +11,11 @@ pub mod murmur2;
 pub mod producer;
 mod record;
 mod reports;
+pub mod scan;
 pub mod tail;
 
 use crate::engine::kafka::Header;
+use crate::trace;
 
 /// Header with the name of the stream that numbered a message.
 pub const STREAM_HEADER: &str = "fnhost-stream";
@@ -71,6 +73,16 @@ impl Record {
     /// The first header of that name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|h| h.name == name).map(|h| h.value.as_slice())
+    }
+
+    /// The key, where it is text.
+    pub fn key_text(&self) -> Option<&str> {
+        std::str::from_utf8(self.key.as_deref()?).ok()
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> Option<&str> {
+        trace::trace_id(self.header(trace::TRACEPARENT)?)
     }
 
     /// Stream and number, where a dispatch or a relay emitted this record.

@@ -20,6 +20,7 @@ use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use crate::leader::{self, LEASE};
 use crate::metrics::{RelayMetrics, Timer};
+use crate::trace::{self, TRACEPARENT};
 use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
@@ -179,7 +180,15 @@ impl Leader<'_> {
         let relay = self.relay;
         let began = Timer::start();
         let mut transaction = self.connection.begin().await?;
-        let events = relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
+        let mut events =
+            relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
+        for (_, value) in
+            events.iter_mut().flat_map(|event| &mut event.headers).filter(|(n, _)| n == TRACEPARENT)
+        {
+            if let Some(context) = trace::Context::parse(value.as_bytes()) {
+                *value = context.next().as_str().to_owned();
+            }
+        }
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
             transaction.rollback().await?;
             return Ok(0);

@@ -47,7 +47,13 @@ impl Orphans {
                 Ok(orphans) => {
                     for orphan in orphans {
                         if let Err(error) = self.adopt(&orphan).await {
-                            tracing::warn!(trigger = orphan.id, partition = %orphan.tp, error = format!("{error:#}"), "orphaned messages were not sent");
+                            tracing::warn!(
+                                trigger = orphan.id,
+                                topic = orphan.tp.topic,
+                                partition = orphan.tp.partition,
+                                error = format!("{error:#}"),
+                                "orphaned messages were not sent"
+                            );
                         }
                     }
                 }

@@ -5,7 +5,7 @@
 //! transaction. The host that has the lease does that; the epoch refuses what a former leader still tries. Ticks that
 //! were missed collapse into the latest, and one that fails is tried again until a later one takes its place.
 
-mod time;
+pub(crate) mod time;
 
 use crate::causes::chain;
 use crate::db::ownership::{self, Ownership};

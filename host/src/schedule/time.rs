@@ -27,7 +27,7 @@ pub(super) fn due(position_ms: i64, now_ms: i64, every: Duration) -> Due {
 /// A time in RFC 3339 with milliseconds, in UTC.
 ///
 /// The calendar part is Howard Hinnant's `civil_from_days`.
-pub(super) fn rfc3339(ms: i64) -> String {
+pub(crate) fn rfc3339(ms: i64) -> String {
     const DAY_MS: i64 = 86_400_000;
     const ERA_DAYS: i64 = 146_097;
     // Days counted from 0000-03-01, so that the leap day is the last of its year.

@@ -2,5 +2,7 @@
 
 mod deploy;
 mod drain;
+mod explain;
 mod health;
+mod logs;
 mod metrics;

@@ -4,6 +4,7 @@
 //! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
 
 mod dead_letter;
+mod said;
 mod settle;
 mod take_over;
 mod work;
@@ -116,7 +117,13 @@ pub async fn run(
         let wait = match exit {
             Exit::Stop => return,
             Exit::TakeOver(reason) => {
-                tracing::warn!(partition = %assigned.tp, reason, "taking the partition over again");
+                tracing::warn!(
+                    trigger = subscription.id,
+                    topic = assigned.tp.topic,
+                    partition = assigned.tp.partition,
+                    reason,
+                    "taking the partition over again"
+                );
                 pause
             }
             Exit::BackOff(reason) => {
@@ -264,7 +271,13 @@ impl<'a> Worker<'a> {
         }
         if duplicates > 0 {
             Counts::add(&self.status.counts.duplicates, duplicates);
-            tracing::info!(partition = %self.assigned.tp, duplicates, "refused records that were accepted before");
+            tracing::info!(
+                trigger = self.subscription.id,
+                topic = self.assigned.tp.topic,
+                partition = self.assigned.tp.partition,
+                duplicates,
+                "refused records that were accepted before"
+            );
         }
         Some(work)
     }
@@ -325,7 +338,13 @@ impl<'a> Worker<'a> {
             return;
         }
         if let Err(error) = ownership::release(&self.subscription.owner, &self.ownership).await {
-            tracing::warn!(partition = %self.assigned.tp, error = chain(&error), "the partition was not released cleanly");
+            tracing::warn!(
+                trigger = self.subscription.id,
+                topic = self.assigned.tp.topic,
+                partition = self.assigned.tp.partition,
+                error = chain(&error),
+                "the partition was not released cleanly"
+            );
         }
     }
 }

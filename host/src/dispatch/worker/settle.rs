@@ -15,6 +15,7 @@ use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KI
 use crate::engine::kafka::{Batch, Emit};
 use crate::engine::printed::Printed;
 use crate::metrics::{DispatchPhase, Timer};
+use crate::trace;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -112,7 +113,7 @@ impl Worker<'_> {
                 },
                 (Err(CallEnd::OutOfOrder(early)), transaction) => {
                     roll_back(transaction).await;
-                    tracing::warn!(partition = %self.assigned.tp, records = early.len(), "the function finished records behind one of their key that it did not finish; they are parked and the rest is rerun");
+                    self.say_out_of_order(early.len());
                     behind.extend(early.into_iter().map(|i| calls[i]));
                     continue;
                 }
@@ -165,6 +166,7 @@ impl Worker<'_> {
             Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
         let Called { mut reply, printed } =
             work.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
+        reply.emits.iter_mut().for_each(|emit| trace::next_hop(&mut emit.headers));
         if work.handler.on_trial() {
             plan::spare(&mut reply);
         }
@@ -291,7 +293,7 @@ impl Worker<'_> {
             match verdict {
                 Verdict::Retry { attempts, reason } => {
                     failed += 1;
-                    tracing::info!(partition = %self.assigned.tp, offset = item.record.offset, version, attempts, reason, "record parked for another attempt");
+                    self.say_parked(&item.record, version, *attempts, reason);
                     let delay = delays.get(i).copied().unwrap_or_default();
                     self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
                 }
@@ -302,7 +304,7 @@ impl Worker<'_> {
                 Verdict::Dead { attempts, reason } => {
                     dead += 1;
                     failed += 1;
-                    tracing::error!(partition = %self.assigned.tp, offset = item.record.offset, version, attempts, reason, "record is a dead letter");
+                    self.say_dead(&item.record, version, *attempts, reason);
                     self.parking.finish(item);
                 }
                 Verdict::Done if work.source == Source::Parked => self.parking.finish(item),

@@ -136,7 +136,12 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         if let Some(rows) = parked::refund(&self.subscription.owner, &self.ownership).await? {
-            tracing::info!(partition = %self.assigned.tp, "a version was rolled back: its failed attempts do not count");
+            tracing::info!(
+                trigger = self.subscription.id,
+                topic = self.assigned.tp.topic,
+                partition = self.assigned.tp.partition,
+                "a version was rolled back: its failed attempts do not count"
+            );
             self.parking = parking(&rows);
             self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);
         }
