@@ -136,6 +136,34 @@ async fn a_request_reaches_the_function_with_spins_headers() {
 }
 
 #[tokio::test]
+async fn a_valid_trace_is_continued_and_anything_else_begins_one() {
+    const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let app = App::start(|_| {}).await;
+    let valid = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
+    for (given, continued) in [(Some(valid.as_str()), true), (Some("00-no-trace-01"), false), (None, false)] {
+        let mut request = Request::get("/request/42").header("host", "it").header("tracestate", "vendor=1");
+        if let Some(given) = given {
+            request = request.header("traceparent", given);
+        }
+        let response = app.send(request.body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+        let seen =
+            json(std::str::from_utf8(&response.into_body().collect().await.unwrap().to_bytes()).unwrap());
+        let headers: Vec<(String, String)> = serde_json::from_value(seen["headers"].clone()).unwrap();
+        let header = |name: &str| {
+            headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>()
+        };
+        let [traceparent] = header("traceparent")[..] else { panic!("{headers:?}") };
+        let parts: Vec<&str> = traceparent.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [2, 32, 16, 2], "{traceparent}");
+        assert_eq!((parts[1] == TRACE_ID, parts[3]), (continued, if continued { "01" } else { "00" }));
+        assert_ne!(parts[2], "00f067aa0ba902b7", "the call is a hop of its own");
+        // What vendors add belongs to the client's trace.
+        assert_eq!(header("tracestate").len(), usize::from(continued));
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn variables_and_environment_are_those_of_the_manifest() {
     let app = App::start(|_| {}).await;
     assert_eq!(app.get("/variable/greeting").await.1, "hello");

@@ -21,15 +21,23 @@ async fn explain(fnhost: &Fnhost, what: &str) -> anyhow::Result<(Value, i32)> {
     Ok((story.map_err(|error| anyhow::anyhow!("exit code {code}: {error}: {said}"))?, code))
 }
 
-/// The records of a story: where they are, their types and what each trigger made of them.
-fn lines(story: &Value) -> Vec<(String, String, Vec<(String, String)>)> {
+/// A record of a story.
+struct Line {
+    place: String,
+    kind: String,
+    /// What each trigger made of it.
+    fates: Vec<(String, String)>,
+}
+
+fn lines(story: &Value) -> Vec<Line> {
     let record = |record: &Value| {
-        let place =
-            format!("{}/{}/{}", record["topic"], record["partition"], record["offset"]).replace('"', "");
-        let kind = record["record"]["type"].as_str().unwrap_or("-").to_owned();
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
         let fates = record["fates"].as_object().into_iter().flatten();
-        let fates = fates.map(|(id, fate)| (id.clone(), fate["state"].as_str().unwrap_or("-").to_owned()));
-        (place, kind, fates.collect())
+        Line {
+            place: format!("{}/{}/{}", text(&record["topic"]), record["partition"], record["offset"]),
+            kind: text(&record["record"]["type"]),
+            fates: fates.map(|(id, fate)| (id.clone(), text(&fate["state"]))).collect(),
+        }
     };
     story["records"].as_array().into_iter().flatten().map(record).collect()
 }
@@ -88,8 +96,8 @@ async fn check_confirmed(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> 
     let (story, code) = until_told(fnhost, &id, |story| {
         let lines = lines(story);
         let handled = |(_, state): &(String, String)| state == "handled";
-        wanted.iter().all(|kind| lines.iter().any(|line| line.1 == *kind))
-            && lines.iter().all(|line| line.2.iter().all(handled))
+        wanted.iter().all(|kind| lines.iter().any(|line| line.kind == *kind))
+            && lines.iter().all(|line| line.fates.iter().all(handled))
             && story["unsent"].as_array().is_some_and(Vec::is_empty)
     })
     .await?;
@@ -100,19 +108,19 @@ async fn check_confirmed(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> 
         records.iter().filter_map(|record| record["record"]["trace_id"].as_str()).collect();
     assert_eq!((traces.len(), traces.first().map(|id| id.len())), (1, Some(32)), "{story:#}");
     let lines = lines(&story);
-    assert_eq!(lines[0].1, "order.created", "{story:#}");
+    assert_eq!(lines[0].kind, "order.created", "{story:#}");
     let triggers = |topic: &str| {
-        let line = lines.iter().find(|line| line.0.starts_with(topic));
-        line.map(|line| line.2.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>()).unwrap_or_default()
+        let line = lines.iter().find(|line| line.place.starts_with(topic));
+        line.map(|line| line.fates.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>()).unwrap_or_default()
     };
     assert_eq!(triggers("order-events/"), ["inventory", "payment"]);
     assert_eq!(triggers("notification-events/"), ["notify"]);
 
     // The record by itself: where it came from, in words.
-    let output = fnhost.beside(&["explain", &lines[0].0]).await?;
+    let output = fnhost.beside(&["explain", &lines[0].place]).await?;
     let text = String::from_utf8(output.stdout)?;
     for part in [
-        &lines[0].0,
+        &lines[0].place,
         &id,
         "order.created",
         "of orders/order:events",
@@ -145,8 +153,8 @@ async fn check_parked(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> {
     let (story, _) =
         until_told(fnhost, &id, |story| fate(story, "order.cancelled", "payment")["state"] == "parked")
             .await?;
-    let created = lines(&story).into_iter().find(|line| line.1 == "order.created");
-    let created = created.and_then(|line| line.0.rsplit_once('/')?.1.parse::<i64>().ok());
+    let created = lines(&story).into_iter().find(|line| line.kind == "order.created");
+    let created = created.and_then(|line| line.place.rsplit_once('/')?.1.parse::<i64>().ok());
     let behind = fate(&story, "order.cancelled", "payment");
     assert_eq!(behind["behind"].as_i64(), created, "{story:#}");
     assert_eq!(behind["attempts"], 0);
