@@ -28,7 +28,7 @@ pub const MAX_ATTEMPTS: u32 = 6;
 /// Ports that are tried: neither in Linux's ephemeral range nor where fnhost looks for those of its servers.
 const PORTS: std::ops::Range<u16> = 12_000..20_000;
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
     "FNHOST_KAFKA",
@@ -37,6 +37,7 @@ const VARIABLES: [&str; 8] = [
     "FNHOST_DATA_DIR",
     "FNHOST_MANIFEST",
     "FNHOST_ROLE_SECRET",
+    "FNHOST_LOG_FORMAT",
 ];
 
 /// How an fnhost is run, besides its addresses and its data directory.

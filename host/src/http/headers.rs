@@ -101,3 +101,23 @@ pub(super) fn apply(head: &mut request::Parts, added: Added) {
     head.headers.extend(added.headers);
     head.uri = added.uri;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_name_the_request() {
+        let pattern = Pattern::parse("/orders/:id").expect("a pattern");
+        let request = Request::post("/orders/7")
+            .header("x-request-id", "r".repeat(1_000))
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
+        let (mut head, ()) = request.body(()).expect("a request").into_parts();
+        continue_trace(&mut head.headers);
+        let found = cause(&head, &pattern);
+        assert_eq!((found.method.as_deref(), found.route.as_deref()), (Some("POST"), Some("/orders/:id")));
+        assert_eq!(found.request_id.map(|id| id.len()), Some(128), "a client's text is cut");
+        assert_eq!(found.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!((found.topic, found.key), (None, None));
+    }
+}

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deployment::Slot;
 use crate::deployment::tally::{Kind, Outcome};
-use crate::engine::{CallError, ResponseBody};
+use crate::engine::{CallError, Cause, ResponseBody};
 use crate::manifest::Manifest;
 use crate::manifest::route::Route;
 use crate::metrics::{HttpMetrics, RouteMetrics, Timer};
@@ -222,7 +222,8 @@ impl Server {
         headers::continue_trace(&mut head.headers);
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
-        state.caused_by(|| headers::cause(&head, pattern));
+        let cause = headers::cause(&head, pattern);
+        state.caused_by(|| cause.clone());
         let call = state.call();
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
@@ -235,7 +236,7 @@ impl Server {
         }
         match outcome {
             Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
-            Err(error) => failure(component.id(), component.version(), call, &error),
+            Err(error) => failure(component.id(), component.version(), call, &cause, &error),
         }
     }
 }
@@ -287,11 +288,19 @@ fn too_large() -> Response<ServerBody> {
 }
 
 /// Logs why a call failed and answers without the reason.
-fn failure(component: &str, version: &str, call: u64, error: &CallError) -> Response<ServerBody> {
-    match error {
-        CallError::Trap { backtrace, .. } => tracing::error!(component, version, call, backtrace, "{error}"),
-        _ => tracing::error!(component, version, call, "{error}"),
-    }
+fn failure(
+    component: &str,
+    version: &str,
+    call: u64,
+    cause: &Cause,
+    error: &CallError,
+) -> Response<ServerBody> {
+    let Cause { method, route, request_id, trace_id, .. } = cause;
+    let backtrace = match error {
+        CallError::Trap { backtrace, .. } => Some(backtrace),
+        _ => None,
+    };
+    tracing::error!(component, version, call, method, route, request_id, trace_id, backtrace, "{error}");
     match error {
         CallError::DeadlineExceeded { .. } => {
             problem(StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time", Some(call))
