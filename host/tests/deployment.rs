@@ -275,7 +275,7 @@ async fn what_cannot_run_is_refused_and_nothing_changes() {
     type Change = Box<dyn FnOnce(&mut Offer)>;
     let cases: Vec<(Change, &str)> = vec![
         (Box::new(|offer| offer.wasm = b"text".to_vec()), "no WebAssembly file"),
-        (Box::new(|offer| offer.wasm = b"\0asm\x01\0\0\0".to_vec()), "a core module"),
+        (Box::new(|offer| offer.wasm = b"\0asm\x01\0\0\0".to_vec()), "its exports: none"),
         (Box::new(|offer| offer.wasm = EMPTY_COMPONENT.to_vec()), "neither"),
         (Box::new(|offer| offer.wasm.truncate(10_000)), "compile"),
         (Box::new(|offer| offer.sha256 = Some("0".repeat(64))), "the code has SHA-256"),

@@ -1,3 +1,5 @@
+//! Viewers come, are cut off, and come back.
+
 use super::recent::RECORDS_MAX;
 use super::*;
 use crate::engine::kafka::Header;
