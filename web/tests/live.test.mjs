@@ -21,18 +21,29 @@ after(async () => {
   await front?.stop();
 });
 
+/** An order whose payment takes two seconds. */
+async function orderSlowly() {
+  await page.goto("/#/");
+  await page.getByRole("button", { name: "Add: Kettle" }).click();
+  await page.getByLabel("Pay with").selectOption({ label: "Bank that answers slowly" });
+  await page.getByRole("button", { name: "Place order" }).click();
+}
+
 const link = (mode) => page.locator(`.link[data-mode="${mode}"]`).waitFor();
 
 test("a stream that is cut again and again goes on behind the last one", async () => {
-  front.events = { cutAfter: 2 };
-  await orderFromShop(page, "Kettle");
+  front.events = { cutAfter: 1 };
+  // The bank takes two seconds: at least four events are still to come when the first stream is cut.
+  await orderSlowly();
   for (const event of STORY) await step(page, event);
   const story = await steps(page);
   assert.deepEqual([...story].sort(), STORY, "nothing twice, nothing left out");
   const [first, ...later] = front.asked;
   assert.equal(first, undefined);
-  assert.ok(later.length >= 2 && later.every(Boolean), "each further connection says what was read");
-  assert.equal(new Set(later).size, later.length, "and goes on behind it");
+  // A browser may drop what it holds of a broken stream: then it has read nothing, and says the same as before.
+  const said = later.filter(Boolean);
+  assert.deepEqual(said, later.slice(later.length - said.length), "who has read something says so from then on");
+  assert.ok(new Set(said).size >= 3, `each connection goes on behind the one before: ${later}`);
 });
 
 test("a reload in the middle shows each step once", async () => {
@@ -46,10 +57,7 @@ test("a reload in the middle shows each step once", async () => {
 
 test("an order is watched while it happens", async () => {
   front.events = {};
-  await page.goto("/#/");
-  await page.getByRole("button", { name: "Add: Kettle" }).click();
-  await page.getByLabel("Pay with").selectOption({ label: "Bank that answers slowly" });
-  await page.getByRole("button", { name: "Place order" }).click();
+  await orderSlowly();
   await step(page, "inventory.reserved");
   await status(page, "PENDING");
   // The bank takes two seconds; nothing but its lane is open meanwhile.
