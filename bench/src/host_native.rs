@@ -102,6 +102,7 @@ impl Host {
                 max_batch: trigger.max_batch,
                 max_attempts: trigger.max_attempts,
                 max_age: trigger.max_age,
+                max_back_off: trigger.max_back_off,
             },
             host: self.host,
             owner: self.owner.clone(),

@@ -68,6 +68,7 @@ pub fn load(workspace: &Path) -> anyhow::Result<LoadedComponent> {
         allowed_hosts: Default::default(),
         files: Default::default(),
         key_value_stores: Default::default(),
+        outbound: Default::default(),
         http: false,
         kafka: true,
     })?)

@@ -28,6 +28,7 @@ async fn main() -> anyhow::Result<()> {
         allowed_hosts: Default::default(),
         files: Default::default(),
         key_value_stores: Default::default(),
+        outbound: Default::default(),
         http: false,
         kafka: true,
     })?;

@@ -233,6 +233,7 @@ impl Triggers {
                 max_batch: trigger.max_batch,
                 max_attempts: trigger.max_attempts,
                 max_age: trigger.max_age,
+                max_back_off: trigger.max_back_off,
             },
             host: self.host,
             instance: format!("{}-{}-{identity}", ground.deployment(), trigger.id),

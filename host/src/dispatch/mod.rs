@@ -145,6 +145,8 @@ pub struct Limits {
     pub max_attempts: u32,
     /// Time from a record's first attempt until it is a dead letter.
     pub max_age: Duration,
+    /// Longest pause between two attempts of a record.
+    pub max_back_off: Duration,
 }
 
 impl Limits {

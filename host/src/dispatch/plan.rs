@@ -6,7 +6,7 @@ use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Pause before the second attempt of a record; doubles to [`RETRY_DELAY_MAX`].
+/// Pause before the second attempt of a record; doubles to its trigger's `max_back_off`, [`RETRY_DELAY_MAX`] where it names none.
 pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
 /// Longest pause between two attempts of a record.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
@@ -26,7 +26,8 @@ impl Item {
     /// True where failing the coming attempt makes the record a dead letter.
     pub fn is_last_attempt(&self, limits: &Limits) -> bool {
         let attempt = self.attempts + 1;
-        attempt >= limits.max_attempts || self.age + retry_delay(attempt) > limits.max_age
+        attempt >= limits.max_attempts
+            || self.age + retry_delay(attempt, limits.max_back_off) > limits.max_age
     }
 }
 
@@ -131,9 +132,9 @@ pub fn failed(item: &Item, reason: &str, limits: &Limits) -> Verdict {
     }
 }
 
-/// Pause after that many attempts, before jitter.
-pub fn retry_delay(attempts: u32) -> Duration {
-    RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(RETRY_DELAY_MAX)
+/// Pause after that many attempts, before jitter; never longer than `max`.
+pub fn retry_delay(attempts: u32, max: Duration) -> Duration {
+    RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(max)
 }
 
 /// Where to split a batch of `len` (at least 2) whose call failed: around the message that the failure names, else in half.
@@ -211,7 +212,12 @@ mod tests {
         Outcome::Retry("later".into())
     }
 
-    const LIMITS: Limits = Limits { max_batch: 10, max_attempts: 3, max_age: Duration::from_secs(3600) };
+    const LIMITS: Limits = Limits {
+        max_batch: 10,
+        max_attempts: 3,
+        max_age: Duration::from_secs(3600),
+        max_back_off: RETRY_DELAY_MAX,
+    };
 
     fn topics(name: &str) -> Option<usize> {
         (name == "out").then_some(1_000)
@@ -340,8 +346,9 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_their_limit() {
-        assert_eq!(retry_delay(1), RETRY_DELAY_FIRST);
-        assert_eq!(retry_delay(3), RETRY_DELAY_FIRST * 4);
-        assert_eq!(retry_delay(40), RETRY_DELAY_MAX);
+        assert_eq!(retry_delay(1, RETRY_DELAY_MAX), RETRY_DELAY_FIRST);
+        assert_eq!(retry_delay(3, RETRY_DELAY_MAX), RETRY_DELAY_FIRST * 4);
+        assert_eq!(retry_delay(40, RETRY_DELAY_MAX), RETRY_DELAY_MAX);
+        assert_eq!(retry_delay(40, RETRY_DELAY_FIRST * 3), RETRY_DELAY_FIRST * 3);
     }
 }

@@ -108,7 +108,7 @@ impl LoadedComponent {
             key_value: CallKeyValue::new(stores, component.key_value_stores.clone()),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            outbound_http: OutboundHttp::new(component.allowed_hosts.clone()),
+            outbound_http: OutboundHttp::new(self.outbound.clone()),
             postgres,
             limiter: MemoryLimiter::new(component.limits.memory_bytes),
             stdout,

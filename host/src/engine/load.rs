@@ -18,6 +18,8 @@ use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
 use crate::capabilities::files::Files;
+use crate::capabilities::outbound_http::Outbound;
+use crate::capabilities::outbound_http::settings::OutboundSettings;
 use crate::capabilities::postgres::AddressPools;
 use crate::capabilities::variables::Variables;
 use crate::db::session::RolePool;
@@ -55,6 +57,8 @@ pub struct ComponentSpec {
     pub files: Files,
     /// Key-value stores that it may open.
     pub key_value_stores: BTreeSet<String>,
+    /// How its requests to other hosts are sent.
+    pub outbound: OutboundSettings,
     /// Whether an HTTP trigger calls it.
     pub http: bool,
     /// Whether a Kafka trigger calls it.
@@ -80,6 +84,7 @@ impl ComponentSpec {
                 allowed_hosts: resolved.allowed_hosts.clone(),
                 files: component.files.clone(),
                 key_value_stores: component.key_value_stores.clone(),
+                outbound: component.outbound,
                 http,
                 kafka,
             });
@@ -97,6 +102,8 @@ pub struct LoadedComponent {
     pub(super) kafka: Option<KafkaFunctionPre<CallState>>,
     /// HTTP calls at a time, where the manifest bounds them.
     pub(super) http_places: Option<Arc<Semaphore>>,
+    /// The hosts that it sends requests to.
+    pub(super) outbound: Arc<Outbound>,
     /// The component's own database, as its role.
     pub(super) database: Option<RolePool>,
     /// Counts its code among what is in memory until the last clone is gone.
@@ -153,9 +160,11 @@ impl LoadedComponent {
         self
     }
 
-    /// The component where another version of it ran: what bounds its HTTP calls at a time counts for both.
+    /// The component where another version of it ran: what bounds its HTTP calls at a time, and what is known of the hosts it
+    /// sends to, counts for both.
     pub fn in_place_of(mut self, other: &Self) -> Self {
         self.http_places = other.http_places.clone();
+        self.outbound = other.outbound.clone();
         self
     }
 
@@ -263,6 +272,7 @@ impl Engine {
             database: None,
             _resident: Resident::new(&self.shared.resident),
             http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
+            outbound: Arc::new(Outbound::new(&spec.id, Arc::new(spec.allowed_hosts.clone()), spec.outbound)),
             shared: Arc::new(Shared {
                 id: id.into(),
                 version: short_digest(&digest).into(),

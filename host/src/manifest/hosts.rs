@@ -59,15 +59,21 @@ impl AllowedHosts {
         Ok(Self { component: component.to_owned(), entries })
     }
 
+    /// The entries, as they are written, that are for one of these schemes or for any.
+    pub fn entries(&self, schemes: &[&str]) -> impl Iterator<Item = &str> {
+        let fits = |entry: &&Entry| entry.scheme.as_deref().is_none_or(|own| schemes.contains(&own));
+        self.entries.iter().filter(fits).map(|entry| entry.text.as_str())
+    }
+
     /// Whether the component may connect to `host` (a name or an address, brackets optional) at `port`.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         self.entries.iter().any(|entry| entry.allows(scheme, host, port))
     }
 
-    /// Like [`Self::allows`], with the reason to show where it may not.
-    pub fn check(&self, scheme: &str, host: &str, port: u16) -> Result<(), Refused> {
-        if self.allows(scheme, host, port) {
-            return Ok(());
+    /// Like [`Self::allows`], with the first entry that allows it, or the reason to show where none does.
+    pub fn check(&self, scheme: &str, host: &str, port: u16) -> Result<&str, Refused> {
+        if let Some(entry) = self.entries.iter().find(|entry| entry.allows(scheme, host, port)) {
+            return Ok(&entry.text);
         }
         let address = format!("{scheme}://{host}:{port}");
         let mut list: Vec<String> = self.entries.iter().map(|entry| format!("\"{}\"", entry.text)).collect();
@@ -301,6 +307,6 @@ mod tests {
              spin.toml: [component.order] allowed_outbound_hosts = \
              [\"postgres://db:5432\", \"https://pay.example.com:443\"]"
         );
-        assert_eq!(hosts.check("postgres", "db", 5432), Ok(()));
+        assert_eq!(hosts.check("postgres", "db", 5432), Ok("postgres://db:5432"));
     }
 }

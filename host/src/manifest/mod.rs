@@ -25,6 +25,7 @@ pub use variables::{
 };
 
 use crate::capabilities::files::Files;
+use crate::capabilities::outbound_http::settings::OutboundSettings;
 use route::{Pattern, Route};
 
 /// Memory one call may use where the component names no limit, in MiB.
@@ -53,6 +54,8 @@ pub const MAX_MAX_ATTEMPTS: i64 = 1000;
 pub const DEFAULT_MAX_AGE_S: i64 = 24 * 60 * 60;
 /// The greatest such age, in seconds.
 pub const MAX_MAX_AGE_S: i64 = 30 * 24 * 60 * 60;
+/// Longest pause between two attempts of a record, in seconds, where the trigger names none; and the longest it can name.
+pub const DEFAULT_MAX_BACK_OFF_S: i64 = 60;
 /// The longest time between two ticks of a schedule, in seconds.
 pub const MAX_EVERY_S: i64 = 30 * 24 * 60 * 60;
 
@@ -141,6 +144,8 @@ pub struct Component {
     pub build: Option<Build>,
     /// What one call may use.
     pub limits: Limits,
+    /// How its requests to other hosts are sent.
+    pub outbound: OutboundSettings,
     /// Its schema, role and migrations.
     pub database: Option<Database>,
     /// When its Kafka handler is called without a record.
@@ -227,6 +232,8 @@ pub struct KafkaTrigger {
     pub max_attempts: u32,
     /// Age since its first attempt at which a record becomes a dead letter.
     pub max_age: Duration,
+    /// Longest pause between two attempts of a record.
+    pub max_back_off: Duration,
 }
 
 impl Manifest {

@@ -100,6 +100,7 @@ pub struct Subscription {
     pub max_batch: Option<Spanned<i64>>,
     pub max_attempts: Option<Spanned<i64>>,
     pub max_age_s: Option<Spanned<i64>>,
+    pub max_back_off_s: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -205,10 +206,27 @@ pub struct ComponentTool {
     pub deadline_ms: Option<Spanned<i64>>,
     pub max_concurrency: Option<Spanned<i64>>,
     pub database: Option<ComponentDatabase>,
+    pub outbound: Option<Outbound>,
     #[serde(default)]
     pub kafka: Vec<Subscription>,
     #[serde(default)]
     pub schedule: Vec<Schedule>,
+}
+
+/// `[component.ID.tool.fnhost.outbound]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbound {
+    pub connect_timeout_ms: Option<Spanned<i64>>,
+    pub first_byte_timeout_ms: Option<Spanned<i64>>,
+    pub total_timeout_ms: Option<Spanned<i64>>,
+    pub max_concurrent: Option<Spanned<i64>>,
+    pub max_queued: Option<Spanned<i64>>,
+    pub max_retries: Option<Spanned<i64>>,
+    pub retry_budget_percent: Option<Spanned<i64>>,
+    pub open_at_error_percent: Option<Spanned<i64>>,
+    pub open_at_calls: Option<Spanned<i64>>,
+    pub open_ms: Option<Spanned<i64>>,
 }
 
 /// `[[component.ID.tool.fnhost.schedule]]`.

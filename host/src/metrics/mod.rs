@@ -10,6 +10,7 @@ mod dispatch;
 mod family;
 mod http;
 pub mod names;
+mod outbound;
 mod process;
 mod scrape;
 mod time;
@@ -17,6 +18,7 @@ mod time;
 pub use calls::{CallMetrics, ComponentMetrics, Ending};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
 pub use http::{HttpMetrics, RouteMetrics};
+pub use outbound::{OutboundMetrics, OutboundOutcome};
 pub use scrape::{CONTENT_TYPE, Scrape};
 pub use time::{Timer, with_cpu};
 

@@ -141,6 +141,23 @@ names! {
     HTTP_DURATION = Histogram(SECONDS), "fnhost_http_request_duration_seconds", "seconds",
         ["component", "route", "method", "status"],
         "Time from a request's head to its response's head, by status class (2xx).";
+    OUTBOUND_REQUESTS = Counter, "fnhost_outbound_requests_total", "requests", ["component", "host", "outcome"],
+        "Requests that functions sent: success, client-error, server-error, connect, timeout, broken, request, circuit-open, full.";
+    OUTBOUND_DURATION = Histogram(SECONDS), "fnhost_outbound_request_duration_seconds", "seconds",
+        ["component", "host"],
+        "Time from a function's request to the head of its answer or its failure, all tries and waiting included.";
+    OUTBOUND_IN_FLIGHT = Gauge, "fnhost_outbound_requests_in_flight", "requests", ["component", "host"],
+        "Requests of functions that wait for the head of their answer.";
+    OUTBOUND_CONNECTIONS = Counter, "fnhost_outbound_connections_total", "connections", ["component", "host"],
+        "Connections opened; far fewer than requests where they are used again.";
+    OUTBOUND_RETRIES = Counter, "fnhost_outbound_retries_total", "tries", ["component", "host"],
+        "Requests sent again.";
+    OUTBOUND_RETRIES_DENIED = Counter, "fnhost_outbound_retries_denied_total", "tries", ["component", "host"],
+        "Requests not sent again because the budget of retries was used up.";
+    OUTBOUND_CIRCUITS_OPEN = Gauge, "fnhost_outbound_circuits_open", "circuits", ["component", "host"],
+        "Hosts under this entry whose circuit is open or half-open.";
+    OUTBOUND_CIRCUITS_OPENED = Counter, "fnhost_outbound_circuits_opened_total", "circuits", ["component", "host"],
+        "Times that a closed circuit opened.";
     HTTP_PHASE = Histogram(SECONDS), "fnhost_http_phase_duration_seconds", "seconds", ["component", "phase"],
         "Parts of an HTTP call to its very end: wait (for an instance), instantiate, guest (outside of SQL), sql.";
     HTTP_IN_FLIGHT = Gauge, "fnhost_http_requests_in_flight", "requests", [],

@@ -37,7 +37,12 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A tick is never given up for its age or its attempts: the next one takes its place.
-const LIMITS: Limits = Limits { max_batch: 1, max_attempts: u32::MAX, max_age: Duration::MAX };
+const LIMITS: Limits = Limits {
+    max_batch: 1,
+    max_attempts: u32::MAX,
+    max_age: Duration::MAX,
+    max_back_off: plan::RETRY_DELAY_MAX,
+};
 
 /// One schedule of a component.
 pub struct Schedule {
@@ -275,7 +280,7 @@ impl Leader<'_> {
     fn failed(&mut self, tick_ms: i64, failure: &CallFailure) -> anyhow::Result<Duration> {
         anyhow::ensure!(failure.class != FailureClass::Infrastructure, "{}", failure.reason);
         self.failures += 1;
-        let pause = plan::retry_delay(self.failures);
+        let pause = plan::retry_delay(self.failures, LIMITS.max_back_off);
         let (schedule, reason) = (&self.schedule.stream, &failure.reason);
         tracing::error!(schedule, tick_ms, reason, attempts = self.failures, ?pause, "a tick failed");
         Ok(pause)

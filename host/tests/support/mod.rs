@@ -63,6 +63,7 @@ pub fn spec() -> ComponentSpec {
         allowed_hosts: AllowedHosts::default(),
         files: Default::default(),
         key_value_stores: Default::default(),
+        outbound: Default::default(),
         http: true,
         kafka: true,
     }

@@ -1,44 +1,105 @@
-//! `wasi:http/client`: requests that a component sends, held to its `allowed_outbound_hosts`.
+//! `wasi:http/client`: requests that a component sends, held to its `allowed_outbound_hosts`, and sent so that a host in
+//! trouble harms nobody else.
+//!
+//! Each host that a component sends to is a [`target::Target`]: connections that are used again, time-outs, a circuit
+//! breaker, retries within a budget, and a bound on what is under way. `docs/outbound.md` says what each does.
 
-use std::sync::Arc;
+mod body;
+mod breaker;
+mod budget;
+mod pool;
+pub mod settings;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http_body_util::BodyExt as _;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::manifest::hosts::{AllowedHosts, default_port};
+use crate::metrics::OutboundMetrics;
+use pool::Address;
+use settings::OutboundSettings;
+use target::{Target, Times};
 
-/// Time a connection may take to be made where the function names none.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time until the first byte of the answer where the function names none.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time between two parts of the answer where the function names none.
 const BETWEEN_BYTES_TIMEOUT: Duration = Duration::from_secs(60);
+/// Hosts of one component that are remembered: a `*` in `allowed_outbound_hosts` stands for any number of them.
+const TARGETS_MAX: usize = 256;
 
 type SendResult = Result<(http::Response<WasiBody>, Transfer), Error>;
 type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
-/// Sends the requests of one component.
-pub struct OutboundHttp {
+/// What all calls of one component share: the hosts that it sends to.
+#[derive(Debug)]
+pub struct Outbound {
+    component: String,
     allowed: Arc<AllowedHosts>,
+    settings: OutboundSettings,
+    targets: Mutex<HashMap<Address, Arc<Target>>>,
 }
 
-impl OutboundHttp {
+impl Outbound {
     /// Lets requests to the allowed hosts through.
-    pub fn new(allowed: Arc<AllowedHosts>) -> Self {
-        Self { allowed }
+    pub fn new(component: &str, allowed: Arc<AllowedHosts>, settings: OutboundSettings) -> Self {
+        for entry in allowed.entries(&[Scheme::HTTP.as_str(), Scheme::HTTPS.as_str()]) {
+            // A rate needs the 0 it rises from.
+            OutboundMetrics::new(component, entry);
+        }
+        Self { component: component.to_owned(), allowed, settings, targets: Mutex::default() }
     }
 
-    fn check<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
+    /// The host that a request is for, where it is allowed.
+    fn target<B>(&self, request: &http::Request<B>) -> Result<Arc<Target>, Error> {
         let uri = request.uri();
-        let scheme = uri.scheme().unwrap_or(&Scheme::HTTPS).as_str();
+        let scheme = uri.scheme().unwrap_or(&Scheme::HTTPS);
         let host = uri.host().ok_or(Error::HttpRequestUriInvalid)?;
-        let port = uri.port_u16().or_else(|| default_port(scheme)).ok_or(Error::HttpRequestUriInvalid)?;
-        self.allowed.check(scheme, host, port).map_err(|refused| {
+        let port = uri.port_u16().or_else(|| default_port(scheme.as_str()));
+        let port = port.ok_or(Error::HttpRequestUriInvalid)?;
+        let entry = self.allowed.check(scheme.as_str(), host, port).map_err(|refused| {
             tracing::warn!("{refused}");
             Error::HttpRequestDenied
-        })
+        })?;
+        let address = Address { host: host.to_ascii_lowercase(), port, tls: *scheme == Scheme::HTTPS };
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = targets.get(&address) {
+            return Ok(target.clone());
+        }
+        if targets.len() >= TARGETS_MAX {
+            targets.retain(|_, target| !target.is_idle());
+        }
+        let metrics = OutboundMetrics::new(&self.component, entry);
+        let target = Arc::new(Target::new(address.clone(), self.settings, metrics));
+        targets.insert(address, target.clone());
+        Ok(target)
+    }
+
+    /// What the function asks for, within what the manifest allows. The times that a function names bound all tries
+    /// together: whoever waits for 300 ms does not wait for three times as long.
+    fn times(&self, options: RequestOptions) -> Times {
+        let settings = &self.settings;
+        let connect = options.connect_timeout.unwrap_or(Duration::MAX).min(settings.connect_timeout);
+        let first_byte = options.first_byte_timeout.unwrap_or(Duration::MAX).min(settings.first_byte_timeout);
+        let total = match options.first_byte_timeout {
+            Some(_) => settings.total_timeout.min(connect + first_byte),
+            None => settings.total_timeout,
+        };
+        let between_bytes = options.between_bytes_timeout.unwrap_or(BETWEEN_BYTES_TIMEOUT);
+        Times { connect, first_byte, between_bytes, total }
+    }
+}
+
+/// Sends the requests of one call.
+pub struct OutboundHttp(Arc<Outbound>);
+
+impl OutboundHttp {
+    /// Of a call of that component.
+    pub fn new(outbound: Arc<Outbound>) -> Self {
+        Self(outbound)
     }
 }
 
@@ -50,20 +111,12 @@ impl WasiHttpHooks for OutboundHttp {
         // Resolves to what became of the response's body; there is nothing to do with it here.
         _processed: Transfer,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
-        let options = with_timeouts(options.unwrap_or_default());
-        let allowed = self.check(&request);
+        let times = self.0.times(options.unwrap_or_default());
+        let target = self.0.target(&request);
         Box::new(async move {
-            allowed?;
-            let (response, transfer) = default_send_request(request, Some(options)).await?;
-            Ok((response.map(|body| body.boxed_unsync()), Box::new(transfer) as Transfer))
+            let response = target?.send(request, times).await?;
+            // The connection's own task carries the rest.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Transfer))
         })
-    }
-}
-
-fn with_timeouts(options: RequestOptions) -> RequestOptions {
-    RequestOptions {
-        connect_timeout: options.connect_timeout.or(Some(CONNECT_TIMEOUT)),
-        first_byte_timeout: options.first_byte_timeout.or(Some(FIRST_BYTE_TIMEOUT)),
-        between_bytes_timeout: options.between_bytes_timeout.or(Some(BETWEEN_BYTES_TIMEOUT)),
     }
 }

@@ -46,12 +46,12 @@ impl<'a> Trial<'a> {
         trigger: &'a KafkaTrigger,
         records: &'a [Record],
     ) -> Self {
-        let KafkaTrigger { max_batch, max_attempts, max_age, .. } = *trigger;
+        let KafkaTrigger { max_batch, max_attempts, max_age, max_back_off, .. } = *trigger;
         Self {
             handler: WasmHandlers::new(Slot::of(component), role.clone()).pick(0),
             role,
             trigger,
-            limits: Limits { max_batch, max_attempts, max_age },
+            limits: Limits { max_batch, max_attempts, max_age, max_back_off },
             records,
         }
     }

@@ -215,7 +215,7 @@ impl Worker<'_> {
             match verdict {
                 Verdict::Done => {}
                 Verdict::Retry { attempts, reason } => {
-                    let delay = jittered(plan::retry_delay(*attempts));
+                    let delay = jittered(plan::retry_delay(*attempts, self.subscription.limits.max_back_off));
                     delays.insert(*i, delay);
                     changes.park.push(Park {
                         record,

@@ -67,6 +67,12 @@ impl Builder<'_> {
                 DEFAULT_MAX_AGE_S,
                 MAX_MAX_AGE_S,
             )?),
+            max_back_off: Duration::from_secs(self.number(
+                "max_back_off_s",
+                written.max_back_off_s,
+                DEFAULT_MAX_BACK_OFF_S,
+                DEFAULT_MAX_BACK_OFF_S,
+            )?),
             id: written.id.into_inner(),
             group: written.group.into_inner(),
         };

@@ -4,6 +4,7 @@ mod check;
 mod files;
 mod http;
 mod kafka;
+mod outbound;
 mod push;
 mod schedule;
 
@@ -212,6 +213,7 @@ impl Builder<'_> {
                     None => None,
                 },
             },
+            outbound: self.outbound(tool.outbound)?,
             database: tool.database.map(|database| self.database(database)).transpose()?,
             schedules: self.schedules(id, tool.schedule, has_database)?,
         };

@@ -133,7 +133,8 @@ impl Function {
 
     fn limits(&self) -> Limits {
         let trigger = self.trigger();
-        Limits { max_batch: trigger.max_batch, max_attempts: trigger.max_attempts, max_age: trigger.max_age }
+        let KafkaTrigger { max_batch, max_attempts, max_age, max_back_off, .. } = *trigger;
+        Limits { max_batch, max_attempts, max_age, max_back_off }
     }
 
     fn trigger(&self) -> &KafkaTrigger {

@@ -1,0 +1,136 @@
+//! Connections to one host: kept after an answer has been read, and used again.
+
+use std::io;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use crate::metrics::OutboundMetrics;
+
+/// Time that an unused connection is kept: shorter than servers usually keep theirs, which is what closes them under a request.
+const IDLE_FOR: Duration = Duration::from_secs(15);
+
+/// Where connections go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// A name or an address, IPv6 in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether it is TLS.
+    pub tls: bool,
+}
+
+/// The connections of one host.
+#[derive(Debug)]
+pub struct Pool {
+    address: Address,
+    idle_max: usize,
+    idle: Mutex<Vec<Idle>>,
+    metrics: OutboundMetrics,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<WasiBody>,
+    since: Instant,
+}
+
+/// A connection in use. Dropped, it is closed; [`Connection::keep`] gives it back.
+#[derive(Debug)]
+pub struct Connection {
+    /// What takes requests.
+    pub sender: SendRequest<WasiBody>,
+    /// Whether it has carried a request before: the host may be about to close it.
+    pub kept: bool,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    /// No connection yet; `idle_max` are kept at most.
+    pub fn new(address: Address, idle_max: usize, metrics: OutboundMetrics) -> Self {
+        Self { address, idle_max, idle: Mutex::default(), metrics }
+    }
+
+    /// A connection that was kept, the latest first, so that those that are not needed grow old.
+    pub fn kept(self: &Arc<Self>) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(Idle { sender, since }) = idle.pop() {
+            if since.elapsed() > IDLE_FOR {
+                // All below it are older.
+                idle.clear();
+            } else if !sender.is_closed() {
+                return Some(Connection { sender, kept: true, pool: self.clone() });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// The host cannot be found or reached, or its certificate is not good.
+    pub async fn open(self: &Arc<Self>) -> Result<Connection, Error> {
+        let Address { host, port, tls } = &self.address;
+        let stream = TcpStream::connect(format!("{host}:{port}")).await.map_err(Error::Connect)?;
+        stream.set_nodelay(true).map_err(Error::Connect)?;
+        let sender =
+            if *tls { handshake(secure(host, stream).await?).await? } else { handshake(stream).await? };
+        self.metrics.connected();
+        Ok(Connection { sender, kept: false, pool: self.clone() })
+    }
+}
+
+impl Connection {
+    /// Gives it back: its answer has been read to the end.
+    pub fn keep(self) {
+        let Self { sender, pool, .. } = self;
+        if sender.is_closed() {
+            return;
+        }
+        let mut idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| idle.since.elapsed() <= IDLE_FOR);
+        if idle.len() < pool.idle_max {
+            idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+/// HTTP/1.1 on a stream; the connection ends when its sender is dropped.
+async fn handshake<S>(stream: S) -> Result<SendRequest<WasiBody>, Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an outbound connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+async fn secure(host: &str, stream: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+    // The authorities that browsers trust; the configuration is the same for every host.
+    static CONNECTOR: LazyLock<Result<TlsConnector, String>> = LazyLock::new(|| {
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
+        Ok(TlsConnector::from(Arc::new(config)))
+    });
+    let connector = CONNECTOR.as_ref().map_err(|error| Error::Tls(io::Error::other(error.as_str())))?;
+    // A name or an address; the latter without its brackets.
+    let name =
+        ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(Error::InvalidDnsNameError)?;
+    connector.connect(name, stream).await.map_err(Error::Tls)
+}

@@ -1,0 +1,83 @@
+//! How a component's requests to other hosts are sent.
+
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::super::schema;
+use super::super::*;
+use super::Builder;
+use crate::capabilities::outbound_http::settings::*;
+
+impl Builder<'_> {
+    pub(super) fn outbound(&self, written: Option<schema::Outbound>) -> Result<OutboundSettings, Error> {
+        let Some(written) = written else { return Ok(OutboundSettings::default()) };
+        let time = |key, number, default| {
+            Ok(Duration::from_millis(self.number(key, number, default, MAX_TIMEOUT_MS)?))
+        };
+        Ok(OutboundSettings {
+            connect_timeout: time(
+                "connect_timeout_ms",
+                written.connect_timeout_ms,
+                DEFAULT_CONNECT_TIMEOUT_MS,
+            )?,
+            first_byte_timeout: time(
+                "first_byte_timeout_ms",
+                written.first_byte_timeout_ms,
+                DEFAULT_FIRST_BYTE_TIMEOUT_MS,
+            )?,
+            total_timeout: time("total_timeout_ms", written.total_timeout_ms, DEFAULT_TOTAL_TIMEOUT_MS)?,
+            max_concurrent: self.number(
+                "max_concurrent",
+                written.max_concurrent,
+                DEFAULT_MAX_CONCURRENT,
+                MAX_MAX_CONCURRENT,
+            )? as usize,
+            max_queued: self.number_or_none(
+                "max_queued",
+                written.max_queued,
+                DEFAULT_MAX_QUEUED,
+                MAX_MAX_QUEUED,
+            )? as usize,
+            max_retries: self.number_or_none(
+                "max_retries",
+                written.max_retries,
+                DEFAULT_MAX_RETRIES,
+                MAX_MAX_RETRIES,
+            )? as u32,
+            retry_budget_percent: self.number_or_none(
+                "retry_budget_percent",
+                written.retry_budget_percent,
+                DEFAULT_RETRY_BUDGET_PERCENT,
+                100,
+            )? as u32,
+            open_at_error_percent: self.number(
+                "open_at_error_percent",
+                written.open_at_error_percent,
+                DEFAULT_OPEN_AT_ERROR_PERCENT,
+                100,
+            )? as u32,
+            open_at_calls: self.number(
+                "open_at_calls",
+                written.open_at_calls,
+                DEFAULT_OPEN_AT_CALLS,
+                MAX_OPEN_AT_CALLS,
+            )? as u32,
+            open_for: time("open_ms", written.open_ms, DEFAULT_OPEN_MS)?,
+        })
+    }
+
+    /// A number from 0 to `max`, or the default.
+    fn number_or_none(
+        &self,
+        key: &str,
+        written: Option<Spanned<i64>>,
+        default: i64,
+        max: i64,
+    ) -> Result<u64, Error> {
+        match written {
+            Some(number) if *number.get_ref() == 0 => Ok(0),
+            other => self.number(key, other, default, max),
+        }
+    }
+}
