@@ -136,6 +136,9 @@ impl Fnhost {
             ("FNHOST_DATABASE", self.database_url()?),
             // The roles keep the passwords that the first host gave them.
             ("FNHOST_ROLE_SECRET", secret.trim().to_owned()),
+            // Only a host with a private database runs a payment gateway.
+            ("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", self.payment_gateway()?),
+            ("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", self.kept("secrets/service-payment-gateway")?),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).to_vec();
         Ok(Setup { environment, ..self.setup.clone() })
@@ -368,6 +371,14 @@ impl Fnhost {
         Ok(format!("127.0.0.1:{}", self.kept("run/kafka.port")?))
     }
 
+    /// URL of its payment gateway.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn payment_gateway(&self) -> anyhow::Result<String> {
+        Ok(format!("http://127.0.0.1:{}", self.kept("run/payment-gateway.port")?))
+    }
+
     /// URL of its private database, as the owner.
     ///
     /// # Errors
@@ -539,7 +550,7 @@ fn print_log(log: &str, folder: &Path) {
 fn manifest() -> anyhow::Result<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?.to_owned();
     let mut text = std::fs::read_to_string(root.join("spin.toml"))?;
-    for folder in ["target/functions/", "migrations/", "demo/"] {
+    for folder in ["target/functions/", "target/tools/", "migrations/", "demo/"] {
         text = text.replace(&format!("\"{folder}"), &format!("\"{}/{folder}", root.display()));
     }
     let attempts = "max_attempts = 8";

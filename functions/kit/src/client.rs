@@ -23,4 +23,11 @@ pub trait Client {
     /// # Errors
     /// There is no whole answer, for the reason in the text: the host is not allowed, not reached, or not in time.
     async fn get(&self, url: &str, timeout_ms: u32) -> Result<Answer, String>;
+
+    /// A POST request with a JSON body. The key (`Idempotency-Key`) says that it may be sent again: its receiver does at most
+    /// once what is asked under it, and gives the same answer each time.
+    ///
+    /// # Errors
+    /// As [`Client::get`]. The receiver may have done it all the same.
+    async fn post(&self, url: &str, key: &str, json: Vec<u8>, timeout_ms: u32) -> Result<Answer, String>;
 }

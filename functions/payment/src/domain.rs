@@ -7,6 +7,10 @@ use uuid::Uuid;
 /// Why a payment is declined whose gateway failed until the last attempt.
 pub const GATEWAY_UNAVAILABLE: &str = "gateway unavailable";
 
+/// Attempts after which a payment is given up that the gateway says it cannot do at present. While the gateway itself does
+/// not answer nothing is given up before the record's last attempt: an outage is no customer's fault.
+pub const FAILING_ATTEMPTS_MAX: u32 = 6;
+
 /// Where a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -72,18 +76,40 @@ pub enum Change {
     Created {
         /// What it costs.
         amount: Money,
-        /// What the gateway says about taking that.
+        /// What the gateway says about holding that.
         answer: Answer,
         /// Whether an answer that is still missing will stay missing.
-        last_attempt: bool,
+        gives_up: bool,
     },
     /// It has stock and money.
-    Confirmed,
+    Confirmed(Answer),
     /// So much of its money is to have gone back in all, in minor units. Only a confirmed order is refunded, so it also
     /// stands for a confirmation that comes later.
-    Refunded(i64),
+    Refunded(i64, Answer),
     /// It was rejected or cancelled, or has expired.
-    Ended,
+    Ended(Answer),
+}
+
+impl Change {
+    /// What the gateway says about it.
+    fn answer(&self) -> &Answer {
+        match self {
+            Self::Created { answer, .. }
+            | Self::Confirmed(answer)
+            | Self::Refunded(_, answer)
+            | Self::Ended(answer) => answer,
+        }
+    }
+}
+
+/// Whether a payment without an answer is given up at this attempt.
+#[must_use]
+pub fn gives_up(answer: &Answer, attempt: u32, last_attempt: bool) -> bool {
+    match answer {
+        Answer::Agreed | Answer::Refused(_) => false,
+        Answer::Failing(_) => last_attempt || attempt >= FAILING_ATTEMPTS_MAX,
+        Answer::Silent(_) => last_attempt,
+    }
 }
 
 /// What came of an event, for the others.
@@ -136,19 +162,26 @@ pub fn decide(payment: Option<&Payment>, subject: Subject, change: &Change) -> D
     let mut payment = Payment { version: subject.version, ..payment.clone() };
     let mut effects = Vec::new();
     match (payment.state, change) {
-        (State::Authorized | State::Captured, Change::Confirmed | Change::Refunded(_))
-        | (State::Refunded, Change::Refunded(_)) => {
+        (State::Authorized | State::Captured, Change::Confirmed(_) | Change::Refunded(..))
+        | (State::Refunded, Change::Refunded(..)) => {
+            if let Some(decision) = undone(change.answer()) {
+                return decision;
+            }
             if payment.state == State::Authorized {
                 payment.state = State::Captured;
                 effects.push(Effect::Captured);
             }
-            if let Change::Refunded(in_all) = change {
+            if let Change::Refunded(in_all, _) = change {
                 effects.extend(payment.refund(*in_all));
             }
         }
-        (state, Change::Confirmed | Change::Refunded(_)) => {
+        (state, Change::Confirmed(_) | Change::Refunded(..)) => {
             let state = state.as_str();
             return Decision::Contradiction(format!("the order is confirmed, but its payment is {state}"));
+        }
+        // Whatever the state: one that was given up may be held at the gateway all the same.
+        (_, change) if undone(change.answer()).is_some() => {
+            return undone(change.answer()).unwrap_or(Decision::Stale);
         }
         (State::Authorized, _) => {
             payment.state = State::Voided;
@@ -175,24 +208,36 @@ impl Payment {
     }
 }
 
+/// What becomes of an event that the gateway has not agreed to.
+fn undone(answer: &Answer) -> Option<Decision> {
+    match answer {
+        Answer::Agreed => None,
+        Answer::Failing(reason) | Answer::Silent(reason) => Some(Decision::Retry(reason.clone())),
+        Answer::Refused(reason) => Some(Decision::Contradiction(reason.clone())),
+    }
+}
+
 /// The first event of an order.
 fn begin(subject: Subject, change: &Change) -> Decision {
     let Subject { user_id, version, new_payment_id: payment_id } = subject;
     let (state, amount, reason, effects) = match change {
-        Change::Created { amount, answer, last_attempt } => {
+        Change::Created { amount, answer, gives_up } => {
             let (state, reason, effect) = match answer {
-                Answer::Authorized => (State::Authorized, None, Effect::Authorized),
-                Answer::Declined(reason) => (State::Declined, Some((*reason).to_owned()), Effect::Declined),
-                Answer::Unavailable(_) if *last_attempt => {
+                Answer::Agreed => (State::Authorized, None, Effect::Authorized),
+                Answer::Refused(reason) => (State::Declined, Some(reason.clone()), Effect::Declined),
+                Answer::Failing(_) | Answer::Silent(_) if *gives_up => {
                     (State::Declined, Some(GATEWAY_UNAVAILABLE.to_owned()), Effect::Declined)
                 }
-                Answer::Unavailable(reason) => return Decision::Retry((*reason).to_owned()),
+                Answer::Failing(reason) | Answer::Silent(reason) => return Decision::Retry(reason.clone()),
             };
             (state, Some(amount.clone()), reason, vec![effect])
         }
         // The creation is still on its way: this row keeps it from taking anything.
-        Change::Ended => (State::Voided, None, None, Vec::new()),
-        Change::Confirmed | Change::Refunded(_) => {
+        Change::Ended(answer) => match undone(answer) {
+            Some(decision) => return decision,
+            None => (State::Voided, None, None, Vec::new()),
+        },
+        Change::Confirmed(_) | Change::Refunded(..) => {
             return Decision::Contradiction("the order is confirmed, but was never paid for".to_owned());
         }
     };

@@ -4,38 +4,38 @@ use super::*;
 
 fn created(answer: Answer) -> (i64, Change) {
     let amount = Money { amount: 4_990, currency: "EUR".to_owned() };
-    (1, Change::Created { amount, answer, last_attempt: false })
+    (1, Change::Created { amount, answer, gives_up: false })
 }
 
 fn confirmed() -> (i64, Change) {
-    (2, Change::Confirmed)
+    (2, Change::Confirmed(Answer::Agreed))
 }
 
 fn rejected() -> (i64, Change) {
-    (2, Change::Ended)
+    (2, Change::Ended(Answer::Agreed))
 }
 
 fn cancelled() -> (i64, Change) {
-    (3, Change::Ended)
+    (3, Change::Ended(Answer::Agreed))
 }
 
 fn expired() -> (i64, Change) {
-    (2, Change::Ended)
+    (2, Change::Ended(Answer::Agreed))
 }
 
 /// A refund of a part: 1,000 of 4,990.
 fn refunded() -> (i64, Change) {
-    (3, Change::Refunded(1_000))
+    (3, Change::Refunded(1_000, Answer::Agreed))
 }
 
 /// A second one, with which 1,500 have gone back in all.
 fn refunded_again() -> (i64, Change) {
-    (4, Change::Refunded(1_500))
+    (4, Change::Refunded(1_500, Answer::Agreed))
 }
 
 /// All that is left.
 fn refunded_wholly() -> (i64, Change) {
-    (5, Change::Refunded(4_990))
+    (5, Change::Refunded(4_990, Answer::Agreed))
 }
 
 fn subject(version: i64) -> Subject {
@@ -86,8 +86,8 @@ fn name(effect: &Effect) -> String {
 #[test]
 fn every_pair_of_events_in_both_orders() {
     use State::{Authorized, Captured, Declined, Voided};
-    let paid = || created(Answer::Authorized);
-    let refused = || created(Answer::Declined("no"));
+    let paid = || created(Answer::Agreed);
+    let refused = || created(Answer::Refused("no".to_owned()));
     check(&[paid(), paid()], &["authorized", "-"], Some(Authorized));
     check(&[paid(), confirmed()], &["authorized", "captured"], Some(Captured));
     check(&[paid(), rejected()], &["authorized", "voided"], Some(Voided));
@@ -126,7 +126,7 @@ fn every_pair_of_events_in_both_orders() {
 #[test]
 fn refunds_in_every_order_give_back_the_same_and_never_more_than_was_taken() {
     use State::{Captured, Refunded, Voided};
-    let paid = || created(Answer::Authorized);
+    let paid = || created(Answer::Agreed);
     check(&[paid(), confirmed(), refunded()], &["authorized", "captured", "refunded 1000"], Some(Captured));
     check(&[paid(), refunded(), confirmed()], &["authorized", "captured+refunded 1000", "-"], Some(Captured));
     check(&[paid(), confirmed(), refunded(), refunded()], &["authorized", "captured", "refunded 1000", "-"], Some(Captured));
@@ -137,7 +137,7 @@ fn refunds_in_every_order_give_back_the_same_and_never_more_than_was_taken() {
     check(&[paid(), confirmed(), refunded(), refunded_wholly()], &["authorized", "captured", "refunded 1000", "refunded 3990"], Some(Refunded));
     check(&[paid(), confirmed(), refunded_wholly(), refunded()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
     // A cancellation gives back the rest, and nothing where nothing is left.
-    let withdrawn = || (6, Change::Ended);
+    let withdrawn = || (6, Change::Ended(Answer::Agreed));
     check(&[paid(), confirmed(), refunded(), withdrawn()], &["authorized", "captured", "refunded 1000", "refunded 3990"], Some(Refunded));
     check(&[paid(), confirmed(), withdrawn(), refunded()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
     check(&[paid(), confirmed(), refunded_wholly(), withdrawn()], &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
@@ -145,16 +145,16 @@ fn refunds_in_every_order_give_back_the_same_and_never_more_than_was_taken() {
     // What contradicts: a refund newer than an end without money, and one of more than was taken is cut.
     check(&[paid(), rejected(), refunded()], &["authorized", "voided", "!"], Some(Voided));
     check(&[paid(), expired(), refunded()], &["authorized", "voided", "!"], Some(Voided));
-    check(&[paid(), confirmed(), (3, Change::Refunded(9_999))], &["authorized", "captured", "refunded 4990"], Some(Refunded));
-    check(&[paid(), confirmed(), refunded(), (4, Change::Refunded(10))], &["authorized", "captured", "refunded 1000", "-"], Some(Captured));
-    check(&[paid(), confirmed(), refunded_wholly(), (6, Change::Confirmed)], &["authorized", "captured", "refunded 4990", "!"], Some(Refunded));
+    check(&[paid(), confirmed(), (3, Change::Refunded(9_999, Answer::Agreed))], &["authorized", "captured", "refunded 4990"], Some(Refunded));
+    check(&[paid(), confirmed(), refunded(), (4, Change::Refunded(10, Answer::Agreed))], &["authorized", "captured", "refunded 1000", "-"], Some(Captured));
+    check(&[paid(), confirmed(), refunded_wholly(), (6, Change::Confirmed(Answer::Agreed))], &["authorized", "captured", "refunded 4990", "!"], Some(Refunded));
 }
 
 #[rustfmt::skip] // a table: one case a line
 #[test]
 fn every_pair_after_the_creation_in_both_orders() {
     use State::{Captured, Refunded, Voided};
-    let paid = || created(Answer::Authorized);
+    let paid = || created(Answer::Agreed);
     check(&[paid(), confirmed(), confirmed()], &["authorized", "captured", "-"], Some(Captured));
     check(&[paid(), confirmed(), cancelled()], &["authorized", "captured", "refunded 4990"], Some(Refunded));
     check(&[paid(), cancelled(), confirmed()], &["authorized", "voided", "-"], Some(Voided));
@@ -163,25 +163,21 @@ fn every_pair_after_the_creation_in_both_orders() {
     check(&[paid(), confirmed(), paid()], &["authorized", "captured", "-"], Some(Captured));
     check(&[paid(), cancelled(), cancelled()], &["authorized", "voided", "-"], Some(Voided));
     // A confirmation that is newer than the end of the order contradicts it.
-    check(&[paid(), rejected(), (4, Change::Confirmed)], &["authorized", "voided", "!"], Some(Voided));
+    check(&[paid(), rejected(), (4, Change::Confirmed(Answer::Agreed))], &["authorized", "voided", "!"], Some(Voided));
     // A newer confirmation captures nothing again, and a newer end refunds nothing again.
-    check(&[paid(), confirmed(), (4, Change::Confirmed)], &["authorized", "captured", "-"], Some(Captured));
-    let ends = [paid(), confirmed(), cancelled(), (4, Change::Ended)];
+    check(&[paid(), confirmed(), (4, Change::Confirmed(Answer::Agreed))], &["authorized", "captured", "-"], Some(Captured));
+    let ends = [paid(), confirmed(), cancelled(), (4, Change::Ended(Answer::Agreed))];
     check(&ends, &["authorized", "captured", "refunded 4990", "-"], Some(Refunded));
 }
 
 #[test]
 fn a_gateway_without_an_answer_is_asked_again_until_the_last_attempt() {
-    let silent = || created(Answer::Unavailable("busy"));
+    let silent = || created(Answer::Silent("busy".to_owned()));
     check(&[silent()], &["~"], None);
-    check(
-        &[silent(), silent(), created(Answer::Authorized)],
-        &["~", "~", "authorized"],
-        Some(State::Authorized),
-    );
+    check(&[silent(), silent(), created(Answer::Agreed)], &["~", "~", "authorized"], Some(State::Authorized));
     check(&[cancelled(), silent()], &["-", "-"], Some(State::Voided));
     let amount = Money { amount: 1, currency: "EUR".to_owned() };
-    let last = Change::Created { amount, answer: Answer::Unavailable("busy"), last_attempt: true };
+    let last = Change::Created { amount, answer: Answer::Silent("busy".to_owned()), gives_up: true };
     let Decision::Write(payment, effects) = decide(None, subject(1), &last) else {
         panic!("the last attempt decides")
     };
@@ -189,9 +185,49 @@ fn a_gateway_without_an_answer_is_asked_again_until_the_last_attempt() {
     assert_eq!(payment.reason.as_deref(), Some(GATEWAY_UNAVAILABLE));
 }
 
+/// Whatever an event wants of the gateway: without its word nothing is written, and old news ask for nothing.
+#[rustfmt::skip] // a table: one case a line
+#[test]
+fn nothing_is_written_that_the_gateway_has_not_agreed_to() {
+    use State::{Authorized, Captured, Declined};
+    let paid = || created(Answer::Agreed);
+    for (answer, told) in [
+        (Answer::Silent("busy".to_owned()), "~"),
+        (Answer::Failing("busy".to_owned()), "~"),
+        (Answer::Refused("no".to_owned()), "!"),
+    ] {
+        check(&[paid(), (2, Change::Confirmed(answer.clone()))], &["authorized", told], Some(Authorized));
+        check(&[paid(), (2, Change::Ended(answer.clone()))], &["authorized", told], Some(Authorized));
+        check(&[paid(), confirmed(), (3, Change::Ended(answer.clone()))], &["authorized", "captured", told], Some(Captured));
+        check(&[paid(), confirmed(), (3, Change::Refunded(1, answer.clone()))], &["authorized", "captured", told], Some(Captured));
+        check(&[(2, Change::Ended(answer.clone()))], &[told], None);
+        // It may have been held before it was given up, so its end waits for the gateway too.
+        let given_up = || (1, Change::Created { amount: Money { amount: 1, currency: "EUR".to_owned() }, answer: Answer::Silent("busy".to_owned()), gives_up: true });
+        check(&[given_up(), (2, Change::Ended(answer.clone()))], &["declined", told], Some(Declined));
+        check(&[paid(), confirmed(), (2, Change::Ended(answer.clone()))], &["authorized", "captured", "-"], Some(Captured));
+    }
+}
+
+#[test]
+fn an_outage_gives_nothing_up_and_a_bank_that_does_not_answer_does() {
+    let (failing, silent) = (Answer::Failing("busy".to_owned()), Answer::Silent("busy".to_owned()));
+    for (answer, attempt, last, expected) in [
+        (&failing, 1, false, false),
+        (&failing, FAILING_ATTEMPTS_MAX - 1, false, false),
+        (&failing, FAILING_ATTEMPTS_MAX, false, true),
+        (&failing, 1, true, true),
+        (&silent, FAILING_ATTEMPTS_MAX * 10, false, false),
+        (&silent, 2, true, true),
+        (&Answer::Agreed, 9, true, false),
+        (&Answer::Refused("no".to_owned()), 9, true, false),
+    ] {
+        assert_eq!(gives_up(answer, attempt, last), expected, "{answer:?} {attempt} {last}");
+    }
+}
+
 #[test]
 fn an_order_that_ended_first_is_known_without_its_amount() {
-    let Decision::Write(payment, _) = decide(None, subject(3), &Change::Ended) else {
+    let Decision::Write(payment, _) = decide(None, subject(3), &Change::Ended(Answer::Agreed)) else {
         panic!("a row is left")
     };
     assert_eq!((payment.user_id, payment.amount, payment.version), (Uuid::from_u128(7), None, 3));

@@ -1,191 +1,231 @@
-//! The payment gateway, simulated: it answers by the payment token, the way a real one would over HTTP.
+//! The payment gateway, as its callers see it: what is asked, under which key, and what an answer means.
 //!
-//! A real gateway is an outbound call with an idempotency key (the order id) and a time-out, made where
-//! [`ask`] is made: before the function's first SQL, so that no lock and no connection waits for it. Asked again with
-//! the same key it goes on with the payment it has begun, and so does this one. It needs no memory of its own for that:
-//! how often it was asked is the record's attempt, and when the payment began stands in the key, a UUIDv7. A table
-//! would have to be written for records that are not done, which the contract with the host rules out.
-//!
-//! Capture, void and refund succeed at once. A real gateway would also be told to void, by the same key, when the
-//! function gives up on an answer or has no use for it any more; this one holds nothing that was not kept.
+//! It is asked before the function's first SQL, so that no lock and no connection waits for it. Every request has an
+//! idempotency key made of the order and the operation: one that was asked before, by a call whose transaction was rolled
+//! back or whose host died, gets the answer of then, and moves no money a second time.
 
-use std::time::Duration;
+use futures::stream::{self, StreamExt as _};
+use kit::client::Client;
+use kit::event::Money;
+use serde::Deserialize;
+use serde_json::json;
 use uuid::Uuid;
 
-/// How long the function waits for the gateway, in milliseconds. All calls of a batch are under way together, so this
-/// is the most that one slow payment delays the others.
-pub const TIMEOUT_MS: u64 = 50;
-
-/// How long the gateway thinks about [`SLOW`], in milliseconds from the order's creation.
-pub const SLOW_ANSWER_MS: u64 = 2_000;
-
-/// How often the gateway fails for [`FLAKY`] before it answers.
-pub const FLAKY_FAILURES: u32 = 2;
-
-/// Authorizes.
-pub const OK: &str = "tok_ok";
-/// Declines.
-pub const DECLINED: &str = "tok_declined";
-/// Authorizes after [`SLOW_ANSWER_MS`].
-pub const SLOW: &str = "tok_slow";
-/// Authorizes after [`FLAKY_FAILURES`].
-pub const FLAKY: &str = "tok_flaky";
-/// Never answers.
-pub const DOWN: &str = "tok_down";
+/// How long the function waits for an answer, tries and waiting included, in milliseconds. Requests of a batch are under
+/// way together, so this is about the most that one slow payment delays the others; who is slower is asked again.
+pub const TIMEOUT_MS: u32 = 500;
+/// Orders of a batch that are asked about at a time.
+pub const CONCURRENT_MAX: usize = 32;
 
 /// What the gateway says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The money is held.
-    Authorized,
+    /// It is done, now or before.
+    Agreed,
     /// It will not be, for this reason.
-    Declined(&'static str),
-    /// No answer, for this reason: ask again with the same key.
-    Unavailable(&'static str),
+    Refused(String),
+    /// The gateway works, but not this payment at present: ask again with the same key.
+    Failing(String),
+    /// There is no answer, and what was asked may have been done: ask again with the same key.
+    Silent(String),
 }
 
-/// One question to the gateway.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    /// The idempotency key.
-    pub order_id: Uuid,
-    /// What the money is taken from.
-    pub token: &'a str,
-    /// 1 for the first time.
-    pub attempt: u32,
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// Hold this much.
+    Authorize {
+        /// How much.
+        amount: &'a Money,
+        /// What it is taken from.
+        token: &'a str,
+    },
+    /// Take what is held.
+    Capture,
+    /// Give back until so much has gone back in all, in minor units; takes what is held before.
+    Refund(i64),
+    /// Release what is held, give back what was taken, and hold nothing later.
+    Cancel,
 }
 
-/// Time, as the component or a native program has it.
-#[allow(
-    async_fn_in_trait,
-    reason = "always dispatched statically; a caller that needs Send has the concrete type"
-)]
-pub trait Clock {
-    /// Milliseconds since 1970-01-01T00:00Z.
-    fn now_ms(&self) -> u64;
-
-    /// Returns after `duration`, without holding up anything else.
-    async fn sleep(&self, duration: Duration);
+/// The gateway at an address.
+#[derive(Debug)]
+pub struct Gateway<'a, C> {
+    client: &'a C,
+    url: &'a str,
 }
 
-/// Asks the gateway all questions at once and returns its answers in their order, after [`TIMEOUT_MS`] at the latest.
-pub async fn ask(clock: &impl Clock, questions: &[Question<'_>]) -> Vec<Answer> {
-    // Asked for the first time, a slow gateway leaves its caller waiting until the time-out; asked again, it says at
-    // once that it has not finished.
-    if questions.iter().any(|question| question.token == SLOW && question.attempt == 1) {
-        clock.sleep(Duration::from_millis(TIMEOUT_MS)).await;
+/// The part of an answer that matters.
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    reason: Option<String>,
+    #[serde(default)]
+    detail: String,
+}
+
+impl<'a, C: Client> Gateway<'a, C> {
+    /// The gateway at `https://host:port`.
+    pub fn new(client: &'a C, url: &'a str) -> Self {
+        Self { client, url: url.trim_end_matches('/') }
     }
-    let now_ms = clock.now_ms();
-    questions.iter().map(|question| answer(question, now_ms)).collect()
-}
 
-fn answer(question: &Question<'_>, now_ms: u64) -> Answer {
-    match question.token {
-        OK => Answer::Authorized,
-        DECLINED => Answer::Declined("the card was declined"),
-        SLOW if question.attempt == 1 => Answer::Unavailable("the gateway did not answer in time"),
-        SLOW if now_ms < begun_ms(question.order_id) + SLOW_ANSWER_MS => {
-            Answer::Unavailable("the gateway has not finished")
+    /// Asks for several orders at the same time, for each order one request after the other: what follows on one
+    /// without an answer is not asked. Answers in the order of the questions; none where it was not asked.
+    pub async fn ask_all(&self, orders: &[(Uuid, Vec<Request<'_>>)]) -> Vec<Vec<Option<Answer>>> {
+        let asked = orders.iter().map(|(order_id, requests)| self.ask_in_turn(*order_id, requests));
+        stream::iter(asked).buffered(CONCURRENT_MAX).collect().await
+    }
+
+    async fn ask_in_turn(&self, order_id: Uuid, requests: &[Request<'_>]) -> Vec<Option<Answer>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut silent = false;
+        for request in requests {
+            let answer = if silent { None } else { Some(self.ask(order_id, request).await) };
+            silent |= matches!(answer, Some(Answer::Failing(_) | Answer::Silent(_)));
+            answers.push(answer);
         }
-        FLAKY if question.attempt <= FLAKY_FAILURES => Answer::Unavailable("the gateway failed: try again"),
-        SLOW | FLAKY => Answer::Authorized,
-        DOWN => Answer::Unavailable("the gateway cannot be reached"),
-        _ => Answer::Declined("the payment token is unknown"),
+        answers
+    }
+
+    /// Asks one question.
+    pub async fn ask(&self, order_id: Uuid, request: &Request<'_>) -> Answer {
+        match request {
+            Request::Authorize { amount: Money { amount, currency }, token } => {
+                let body = json!({
+                    "reference": order_id, "amount": amount, "currency": currency, "token": token
+                });
+                self.post(order_id, "", "authorize", body).await
+            }
+            Request::Capture => self.post(order_id, "/capture", "capture", json!({})).await,
+            Request::Cancel => self.post(order_id, "/cancel", "cancel", json!({})).await,
+            Request::Refund(total) => {
+                // A refund stands for a confirmation that comes later.
+                let captured = self.post(order_id, "/capture", "capture", json!({})).await;
+                if captured != Answer::Agreed || *total == 0 {
+                    return captured;
+                }
+                let key = format!("refund:{total}");
+                self.post(order_id, "/refund", &key, json!({ "total": total })).await
+            }
+        }
+    }
+
+    async fn post(&self, order_id: Uuid, path: &str, operation: &str, body: serde_json::Value) -> Answer {
+        let url = match path {
+            "" => format!("{}/v1/payments", self.url),
+            path => format!("{}/v1/payments/{order_id}{path}", self.url),
+        };
+        let key = format!("{order_id}:{operation}");
+        match self.client.post(&url, &key, body.to_string().into_bytes(), TIMEOUT_MS).await {
+            Ok(answer) => understand(answer.status, &answer.body),
+            Err(reason) => Answer::Silent(format!("the payment gateway did not answer: {reason}")),
+        }
     }
 }
 
-/// When the order was created, in milliseconds since 1970-01-01T00:00Z; 0, so long ago, for an id that does not say.
-fn begun_ms(order_id: Uuid) -> u64 {
-    const UUID_V7: usize = 7;
-    // RFC 9562: the first 48 of 128 bits.
-    const RANDOM_BITS: u32 = 80;
-    let is_v7 = order_id.get_version_num() == UUID_V7;
-    u64::try_from(order_id.as_u128() >> RANDOM_BITS).ok().filter(|_| is_v7).unwrap_or_default()
+/// What an answer means.
+fn understand(status: u16, body: &[u8]) -> Answer {
+    let unreadable =
+        || Body { status: String::new(), code: String::new(), reason: None, detail: String::new() };
+    let body: Body = serde_json::from_slice(body).unwrap_or_else(|_| unreadable());
+    match status {
+        200 | 201 if matches!(body.status.as_str(), "declined" | "voided") && status == 201 => {
+            Answer::Refused(body.reason.unwrap_or_else(|| body.status.clone()))
+        }
+        200 | 201 if !body.status.is_empty() => Answer::Agreed,
+        424 => Answer::Failing(body.detail),
+        409 if body.code == "in_progress" => {
+            Answer::Silent("the payment gateway has not finished".to_owned())
+        }
+        // Those of a gateway that is in trouble, or does not want so many at a time.
+        408 | 429 | 500..=599 => {
+            Answer::Silent(format!("the payment gateway failed: {status} {}", body.detail))
+        }
+        _ => Answer::Refused(format!("the payment gateway refused: {status} {} {}", body.code, body.detail)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use kit::client;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
-    use uuid::{NoContext, Timestamp};
-
-    const BEGUN_MS: u64 = 1_700_000_000_123;
-
-    /// A clock that stands still but for what is slept.
-    struct Stopped(Cell<u64>);
-
-    impl Clock for Stopped {
-        fn now_ms(&self) -> u64 {
-            self.0.get()
-        }
-
-        async fn sleep(&self, duration: Duration) {
-            self.0.set(self.0.get() + u64::try_from(duration.as_millis()).unwrap());
-        }
-    }
-
-    fn ask_at(now_ms: u64, questions: &[Question<'_>]) -> (Vec<Answer>, u64) {
-        let clock = Stopped(Cell::new(now_ms));
-        let answers = pin!(ask(&clock, questions)).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(answers) = answers else { panic!("the stopped clock never waits") };
-        (answers, clock.now_ms() - now_ms)
-    }
-
-    fn order_id() -> Uuid {
-        let (seconds, millis) = (BEGUN_MS / 1_000, BEGUN_MS % 1_000);
-        Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, u32::try_from(millis).unwrap() * 1_000_000))
-    }
 
     #[rustfmt::skip] // a table: one case a line
     #[test]
-    fn each_token_by_attempt_and_age() {
-        use Answer::{Authorized, Declined, Unavailable};
-        let late = Unavailable("the gateway did not answer in time");
-        let busy = Unavailable("the gateway has not finished");
-        let failed = Unavailable("the gateway failed: try again");
-        let down = Unavailable("the gateway cannot be reached");
-        for (token, attempt, age_ms, expected, waited_ms) in [
-            (OK, 1, 0, Authorized, 0),
-            (OK, 3, 9_000, Authorized, 0),
-            (DECLINED, 1, 0, Declined("the card was declined"), 0),
-            ("tok_", 1, 0, Declined("the payment token is unknown"), 0),
-            ("", 1, 0, Declined("the payment token is unknown"), 0),
-            (SLOW, 1, 0, late.clone(), TIMEOUT_MS),
-            (SLOW, 1, 9_000, late, TIMEOUT_MS),
-            (SLOW, 2, 1_999, busy, 0),
-            (SLOW, 2, 2_000, Authorized, 0),
-            (FLAKY, 1, 9_000, failed.clone(), 0),
-            (FLAKY, 2, 9_000, failed, 0),
-            (FLAKY, 3, 0, Authorized, 0),
-            (DOWN, 1, 0, down.clone(), 0),
-            (DOWN, 99, 9_000_000, down, 0),
+    fn what_an_answer_means() {
+        use Answer::{Agreed, Failing, Refused, Silent};
+        let refused = |text: &str| Refused(text.to_owned());
+        let silent = |text: &str| Silent(text.to_owned());
+        for (status, body, expected) in [
+            (201, r#"{"status":"authorized"}"#, Agreed),
+            (201, r#"{"status":"declined","reason":"the card was declined"}"#, refused("the card was declined")),
+            (201, r#"{"status":"voided"}"#, refused("voided")),
+            (200, r#"{"status":"captured"}"#, Agreed),
+            (200, r#"{"status":"voided"}"#, Agreed),
+            (424, r#"{"code":"issuer_unavailable","detail":"the bank"}"#, Failing("the bank".to_owned())),
+            (409, r#"{"code":"in_progress"}"#, silent("the payment gateway has not finished")),
+            (409, r#"{"code":"nothing_held","detail":"no"}"#, refused("the payment gateway refused: 409 nothing_held no")),
+            (503, r#"{"detail":"later"}"#, silent("the payment gateway failed: 503 later")),
+            (429, "", silent("the payment gateway failed: 429 ")),
+            (404, "<html>", refused("the payment gateway refused: 404  ")),
+            (200, "<html>", refused("the payment gateway refused: 200  ")),
         ] {
-            let question = Question {
-                order_id: order_id(),
-                token,
-                attempt,
-            };
-            let found = ask_at(BEGUN_MS + age_ms, &[question]);
-            assert_eq!(
-                found,
-                (vec![expected], waited_ms),
-                "{token} at attempt {attempt}, {age_ms} ms"
-            );
+            assert_eq!(understand(status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
+
+    /// Answers by the key, and notes what was asked.
+    #[derive(Default)]
+    struct Scripted {
+        answers: BTreeMap<String, u16>,
+        asked: RefCell<Vec<String>>,
+    }
+
+    impl Client for Scripted {
+        async fn get(&self, _: &str, _: u32) -> Result<client::Answer, String> {
+            Err("nothing is read".to_owned())
+        }
+
+        async fn post(&self, url: &str, key: &str, json: Vec<u8>, _: u32) -> Result<client::Answer, String> {
+            let path = url.strip_prefix("http://gateway").unwrap();
+            self.asked.borrow_mut().push(format!("{path} {key} {}", String::from_utf8(json).unwrap()));
+            let status = self.answers.get(key.split_once(':').unwrap().1).copied().ok_or("no answer")?;
+            Ok(client::Answer { status, body: br#"{"status":"fine"}"#.to_vec() })
         }
     }
 
     #[test]
-    fn slow_payments_wait_together() {
-        let slow = Question { order_id: order_id(), token: SLOW, attempt: 1 };
-        let (answers, waited_ms) = ask_at(BEGUN_MS, &[slow; 100]);
-        assert_eq!((answers.len(), waited_ms), (100, TIMEOUT_MS));
-    }
-
-    #[test]
-    fn an_id_without_time_counts_as_old() {
-        let question = Question { order_id: Uuid::from_u128(7), token: SLOW, attempt: 2 };
-        assert_eq!(ask_at(BEGUN_MS, &[question]).0, [Answer::Authorized]);
+    fn keys_are_of_order_and_operation_and_nothing_follows_on_silence() {
+        let order_id = Uuid::from_u128(1);
+        let amount = Money { amount: 5, currency: "EUR".to_owned() };
+        let authorize = Request::Authorize { amount: &amount, token: "tok" };
+        let answers = [("authorize", 201), ("capture", 200), ("refund:3", 503)];
+        let answers = answers.map(|(key, status)| (key.to_owned(), status)).into();
+        let client = Scripted { answers, ..Scripted::default() };
+        let gateway = Gateway::new(&client, "http://gateway/");
+        let orders = [(order_id, vec![authorize, Request::Refund(3), Request::Cancel])];
+        let asked = pin!(gateway.ask_all(&orders)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(answers) = asked else { panic!("the script answers at once") };
+        let silent = Answer::Silent("the payment gateway failed: 503 ".to_owned());
+        assert_eq!(answers, [vec![Some(Answer::Agreed), Some(silent), None]]);
+        let of = |path: &str, key: &str, json: &str| format!("/v1/payments{path} {order_id}:{key} {json}");
+        let authorized = format!(r#"{{"amount":5,"currency":"EUR","reference":"{order_id}","token":"tok"}}"#);
+        assert_eq!(
+            *client.asked.borrow(),
+            [
+                of("", "authorize", &authorized),
+                of(&format!("/{order_id}/capture"), "capture", "{}"),
+                of(&format!("/{order_id}/refund"), "refund:3", r#"{"total":3}"#),
+            ]
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! The caller's own payments.
+//! The caller's own payments, and what the payment gateway tells.
 
-use crate::sql;
+use crate::{sql, webhook};
 use kit::event::Money;
 use kit::http::{Request, Response};
 use kit::problem::Problem;
@@ -30,6 +30,8 @@ pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
     match (request.method.as_str(), request.segments().as_slice()) {
+        ("POST", ["payments", "webhook"]) => webhook::take(host, request).await,
+        (_, ["payments", "webhook"]) => Err(Problem::method_not_allowed("POST")),
         ("GET", ["payments", order_id]) => payment(host, request, order_id).await,
         (_, ["payments", _]) => Err(Problem::method_not_allowed("GET")),
         _ => Err(Problem::not_found("no such address")),

@@ -1,35 +1,42 @@
 //! Payment's side of the saga: order events in, what became of the money out.
 
 use crate::domain::{self, Change, Decision, Effect, Payment, Subject};
-use crate::gateway::{self, Answer, Clock, Question};
+use crate::gateway::{Answer, Gateway, Request};
 use crate::sql;
-use kit::Sql;
+use kit::Host;
+use kit::client::Client;
 use kit::event::{
     Event, Money, OrderChanged, OrderCreated, OrderRefunded, PaymentAuthorized, PaymentDeclined,
     PaymentSettled,
 };
 use kit::kafka::{Batch, Failure, Record, Reply};
 use kit::time::Ids;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
+
+/// The variable that says where the gateway is.
+const GATEWAY_URL: &str = "gateway_url";
 
 /// An event that is to be decided on.
 struct Task<'a> {
     record: &'a Record,
     user_id: Uuid,
     version: i64,
-    change: Change,
+    /// None where an earlier event of the order has no answer yet.
+    change: Option<Change>,
 }
 
 /// Handles a batch of `order-events`: asks the gateway, then reads and writes in two statements however many records
 /// there are.
 ///
 /// # Errors
-/// What the database refused; nothing of the batch is kept then.
-pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Failure> {
+/// What the database refused, or a variable that is missing; nothing of the batch is kept then. What the gateway was asked
+/// it was asked under keys, and says the same again.
+pub async fn handle<H: Host + Client>(host: &H, batch: Batch) -> Result<Reply, Failure> {
     let Batch { records, mut reply, .. } = batch;
+    let url = host.variable(GATEWAY_URL).await.map_err(|reason| Failure { reason, message: None })?;
     // Before the first statement, so that no lock and no connection waits for the gateway.
-    let tasks = tasks(host, &records, &mut reply).await;
+    let tasks = tasks(&Gateway::new(host, &url), &records, &mut reply).await;
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();
     let mut payments = sql::lock_payments(host, &order_ids).await?;
     let mut changed = BTreeSet::new();
@@ -37,10 +44,10 @@ pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Fai
     let mut ids = Ids::new();
     for Task { record, user_id, version, change } in tasks {
         let order_id = record.event.order_id();
-        if waiting.contains(&order_id) {
-            reply.retry(record, "an earlier event of this order waits for the gateway");
+        let Some(change) = change.filter(|_| !waiting.contains(&order_id)) else {
+            reply.retry(record, "an earlier event of this order waits for the payment gateway");
             continue;
-        }
+        };
         let subject = Subject { user_id, version, new_payment_id: ids.next() };
         match domain::decide(payments.get(&order_id), subject, &change) {
             Decision::Stale => {}
@@ -63,42 +70,83 @@ pub async fn handle<H: Sql + Clock>(host: &H, batch: Batch) -> Result<Reply, Fai
     Ok(reply)
 }
 
-/// What the records ask for, with the gateway's answers; what is no event for payment is rejected.
-async fn tasks<'a>(clock: &impl Clock, records: &'a [Record], reply: &mut Reply) -> Vec<Task<'a>> {
-    let mut accepted = Vec::with_capacity(records.len());
-    let mut questions = Vec::new();
+/// What the records ask for, with the gateway's answers, in their order; what is no event for payment is rejected.
+async fn tasks<'a, C: Client>(
+    gateway: &Gateway<'_, C>,
+    records: &'a [Record],
+    reply: &mut Reply,
+) -> Vec<Task<'a>> {
+    let mut accepted: Vec<(&Record, usize)> = Vec::with_capacity(records.len());
+    // By order: what follows on a request without an answer is not asked.
+    let mut orders: Vec<(Uuid, Vec<Request<'_>>)> = Vec::new();
+    let mut places: BTreeMap<Uuid, usize> = BTreeMap::new();
     for record in records {
-        match check(&record.event) {
-            Ok(()) => accepted.push(record),
-            Err(reason) => {
-                reply.reject(record, reason);
-                continue;
-            }
+        if let Err(reason) = check(&record.event) {
+            reply.reject(record, reason);
+            continue;
         }
-        if let Event::OrderCreated(OrderCreated { order_id, payment_token, .. }) = &record.event {
-            questions.push(Question { order_id: *order_id, token: payment_token, attempt: record.attempt });
+        let Some(request) = request(&record.event) else { continue };
+        let order_id = record.event.order_id();
+        let place = *places.entry(order_id).or_insert(orders.len());
+        if place == orders.len() {
+            orders.push((order_id, Vec::new()));
         }
+        orders[place].1.push(request);
+        accepted.push((record, place));
     }
-    let mut answers = gateway::ask(clock, &questions).await.into_iter();
-    accepted.into_iter().filter_map(|record| task(record, &mut answers)).collect()
+    let answers = gateway.ask_all(&orders).await;
+    let mut answers: Vec<_> = answers.into_iter().map(Vec::into_iter).collect();
+    let mut tasks = Vec::with_capacity(accepted.len());
+    for (record, place) in accepted {
+        let answer = answers[place].next().flatten();
+        tasks.extend(task(gateway, record, answer).await);
+    }
+    tasks
 }
 
-/// A record with its answer, where it has asked for one.
-fn task<'a>(record: &'a Record, answers: &mut impl Iterator<Item = Answer>) -> Option<Task<'a>> {
+/// What an event asks of the gateway.
+fn request(event: &Event) -> Option<Request<'_>> {
+    Some(match event {
+        Event::OrderCreated(OrderCreated { total, payment_token, .. }) => {
+            Request::Authorize { amount: total, token: payment_token }
+        }
+        Event::OrderConfirmed(_) => Request::Capture,
+        Event::OrderRefunded(OrderRefunded { refunded, .. }) => Request::Refund(refunded.amount),
+        Event::OrderRejected(_) | Event::OrderCancelled(_) | Event::OrderExpired(_) => Request::Cancel,
+        _ => return None,
+    })
+}
+
+/// A record with its answer, where it was asked for one.
+async fn task<'a, C: Client>(
+    gateway: &Gateway<'_, C>,
+    record: &'a Record,
+    answer: Option<Answer>,
+) -> Option<Task<'a>> {
     let (user_id, version, change) = match &record.event {
-        Event::OrderCreated(OrderCreated { user_id, version, total, .. }) => {
-            let (amount, last_attempt) = (total.clone(), record.last_attempt);
-            (*user_id, *version, Change::Created { amount, answer: answers.next()?, last_attempt })
+        Event::OrderCreated(OrderCreated { order_id, user_id, version, total, .. }) => {
+            let gives_up = |answer: &Answer| domain::gives_up(answer, record.attempt, record.last_attempt);
+            if answer.as_ref().is_some_and(gives_up) {
+                // It may be held all the same. Where this has no answer either, the order's end asks again.
+                gateway.ask(*order_id, &Request::Cancel).await;
+            }
+            let created = |answer: Answer| {
+                let gives_up = gives_up(&answer);
+                Change::Created { amount: total.clone(), answer, gives_up }
+            };
+            (*user_id, *version, answer.map(created))
         }
         Event::OrderConfirmed(OrderChanged { user_id, version, .. }) => {
-            (*user_id, *version, Change::Confirmed)
+            (*user_id, *version, answer.map(Change::Confirmed))
         }
         Event::OrderRefunded(OrderRefunded { user_id, version, refunded, .. }) => {
-            (*user_id, *version, Change::Refunded(refunded.amount))
+            (*user_id, *version, answer.map(|answer| Change::Refunded(refunded.amount, answer)))
         }
         Event::OrderRejected(OrderChanged { user_id, version, .. })
         | Event::OrderCancelled(OrderChanged { user_id, version, .. })
-        | Event::OrderExpired(OrderChanged { user_id, version, .. }) => (*user_id, *version, Change::Ended),
+        | Event::OrderExpired(OrderChanged { user_id, version, .. }) => {
+            (*user_id, *version, answer.map(Change::Ended))
+        }
         _ => return None,
     };
     Some(Task { record, user_id, version, change })
@@ -181,7 +229,7 @@ mod tests {
             version: 1,
             items: vec![Item { sku: "A".to_owned(), quantity: 1, unit_price: 5 }],
             total: Money { amount: 5, currency: "EUR".to_owned() },
-            payment_token: gateway::OK.to_owned(),
+            payment_token: "tok_ok".to_owned(),
         };
         change(&mut order);
         Event::OrderCreated(order)

@@ -1,6 +1,7 @@
 //! Every statement of the function. Those of a batch take all its rows at once and lock them in key order.
 
 use crate::domain::{Payment, State};
+use crate::webhook;
 use kit::event::Money;
 use kit::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,34 @@ const PAYMENT_OF_USER: &str = "
     SELECT order_id, payment_id, user_id, amount, currency, state, reason, version, refunded
     FROM payment
     WHERE order_id = $1::text::uuid AND user_id = $2::text::uuid";
+
+const KEEP_GATEWAY_EVENTS: &str = "
+    INSERT INTO gateway_event (id, order_id, status, amount, refunded, happened_at)
+    SELECT id, order_id, status, amount, refunded, to_timestamp(seconds)
+    FROM unnest($1::text[], $2::text[]::uuid[], $3::text[], $4::int8[], $5::int8[], $6::int8[])
+         AS told (id, order_id, status, amount, refunded, seconds)
+    ORDER BY id
+    ON CONFLICT (id) DO NOTHING";
+
+/// Keeps what the gateway told that was not told before; answers how many that were.
+///
+/// # Errors
+/// What the database refused.
+pub async fn keep_gateway_events(db: &impl Sql, events: &[webhook::Event]) -> Result<u64, SqlError> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let numbers = |value: fn(&webhook::Event) -> i64| -> Value { events.iter().map(value).collect() };
+    let params = vec![
+        events.iter().map(|event| event.id.clone()).collect(),
+        events.iter().map(|event| event.payment.reference.to_string()).collect(),
+        events.iter().map(|event| event.payment.status.clone()).collect(),
+        numbers(|event| event.payment.amount),
+        numbers(|event| event.payment.refunded),
+        numbers(|event| event.created),
+    ];
+    db.execute(KEEP_GATEWAY_EVENTS, params).await
+}
 
 /// The payments of these orders, locked.
 ///

@@ -1,16 +1,18 @@
 //! What commands stand on: the manifest with its values, the servers, the prepared database.
 
 mod scratch;
+mod services;
 
 use super::Application;
 use crate::db::schema::{self, FunctionSchema};
 use crate::db::session::{RolePool, SessionLimits};
 use crate::db::{self, OwnerPool};
-use crate::embedded::{self, Attached, Servers};
+use crate::embedded::{self, Servers};
 use crate::manifest::{Manifest, Secret, Values, VariableSources};
 use anyhow::Context as _;
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr as _;
 
@@ -46,7 +48,8 @@ struct Login {
 impl Ground {
     /// Reads the manifest, starts what private servers are needed, and prepares the database. `kafka` is the address of a given
     /// Kafka; `with_kafka` whether one is needed at all;
-    /// `rotate` whether the functions' roles may be given the passwords of another secret.
+    /// `rotate` whether the functions' roles may be given the passwords of another secret; `http` where HTTP is served, where
+    /// the manifest's services are to run.
     ///
     /// # Errors
     /// The first thing that is missing or wrong; nothing is left running.
@@ -55,18 +58,25 @@ impl Ground {
         kafka: Option<&str>,
         with_kafka: bool,
         rotate: bool,
+        http: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
         let manifest = app.load_manifest()?;
-        let sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
+        let mut sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
+        let services = services::wanted(app, &manifest, &sources);
+        services::provide(app, &services, &mut sources, |_| None)?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
         let mut options = embedded::Options::new(&app.data_dir);
         options.postgres = app.database.is_none();
         options.kafka = with_kafka && kafka.is_none();
+        if let Some(http) = http {
+            options.services = services::options(app, &services, http)?;
+        }
         if options.postgres || options.kafka {
             tracing::info!(data_dir = %app.data_dir.display(), postgres = options.postgres, kafka = options.kafka, "starting private servers");
         }
         let servers = embedded::start(options).await?;
+        services::provide(app, &services, &mut sources, |name| servers.services.get(name).cloned())?;
         let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
         let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
         let target =
@@ -219,16 +229,23 @@ impl Beside {
     pub async fn attach(app: &Application) -> anyhow::Result<Self> {
         let manifest = Manifest::load(&app.manifest)?;
         let attached = match &app.database {
-            Some(url) => Attached { database_url: Some(url.clone()), kafka: None },
-            None => embedded::attach(&app.data_dir)?,
+            Some(_) => None,
+            None => Some(embedded::attach(&app.data_dir)?),
         };
-        let url = attached.database_url.context(
+        let private = attached.as_ref().and_then(|attached| attached.database_url.clone());
+        let url = app.database.clone().or(private).context(
             "the fnhost on that data directory uses another database: pass --database (FNHOST_DATABASE)",
         )?;
         let target = Target::new(app, &url)?;
         let logins = target.logins(&manifest);
-        let provided = with_host_values(&manifest, VariableSources::default(), &target.address, &logins).host;
-        Ok(Self { owner: target.connect().await?, manifest, kafka: attached.kafka, provided })
+        let mut sources = with_host_values(&manifest, VariableSources::default(), &target.address, &logins);
+        if let Some(attached) = &attached {
+            let given = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
+            let services = services::wanted(app, &manifest, &given);
+            services::provide(app, &services, &mut sources, |name| attached.service(name))?;
+        }
+        let kafka = attached.and_then(|attached| attached.kafka);
+        Ok(Self { owner: target.connect().await?, manifest, kafka, provided: sources.host })
     }
 }
 

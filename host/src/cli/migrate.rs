@@ -29,7 +29,7 @@ pub struct EnvArgs {
 
 /// Migrates and ends.
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
-    let ground = Ground::prepare(&args.app, None, false, true).await?;
+    let ground = Ground::prepare(&args.app, None, false, true, None).await?;
     tracing::info!(deployment = ground.deployment(), "the database is prepared");
     ground.close().await;
     Ok(())

@@ -91,7 +91,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let admin_listener = bind(args.admin, "--admin").await?;
     let mut signals = Signals::new(args.app.locked)?;
     let mut ground = tokio::select! {
-        ground = Ground::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false) => ground?,
+        ground = Ground::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false, Some(args.listen)) => ground?,
         () = signals.stop() => return Ok(()),
     };
     let access = ground.kafka.as_deref().map(|brokers| Access::new(brokers, properties));

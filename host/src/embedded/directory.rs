@@ -83,6 +83,16 @@ pub fn secret(data_dir: &Path, name: &str) -> Result<String, Error> {
     Ok(secret)
 }
 
+/// The file of that secret, absolute; generated where it is not there yet.
+///
+/// # Errors
+/// As [`secret`].
+pub fn secret_file(data_dir: &Path, name: &str) -> Result<PathBuf, Error> {
+    secret(data_dir, name)?;
+    let path = data_dir.join("secrets").join(name);
+    path.canonicalize().map_err(Error::at("open", &path))
+}
+
 /// Addresses of the private servers of a data directory on which an fnhost runs.
 #[derive(Debug, Clone)]
 pub struct Attached {
@@ -90,6 +100,15 @@ pub struct Attached {
     pub database_url: Option<String>,
     /// Bootstrap address of Kafka; none where that fnhost uses another Kafka, or none.
     pub kafka: Option<String>,
+    directory: PathBuf,
+}
+
+impl Attached {
+    /// Where the service of this name is, `host:port`, where it has ever run there.
+    pub fn service(&self, name: &str) -> Option<String> {
+        let file = super::service::port_file(&self.directory.join("run"), name);
+        Some(format!("127.0.0.1:{}", fs::read_to_string(file).ok()?.trim()))
+    }
 }
 
 /// Finds the private servers of the fnhost that runs on `data_dir`, for commands beside it.
@@ -110,6 +129,7 @@ pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
             .zip(password)
             .map(|(port, password)| super::postgres::database_url(&password, &port)),
         kafka: port("kafka.port").map(|port| format!("127.0.0.1:{port}")),
+        directory: data_dir.to_owned(),
     })
 }
 

@@ -12,6 +12,7 @@
 //! <data-dir>/secrets/        generated passwords, mode 0600
 //! <data-dir>/logs/           output of both servers
 //! <data-dir>/postgres/       cluster; a link to /var/lib/fnhost/* where its account cannot reach the data directory
+//! <data-dir>/services/       a folder for each program that stands in for another system
 //! <data-dir>/kafka/          server.properties, log directory, class archive
 //! ```
 
@@ -25,10 +26,13 @@ mod log;
 mod ports;
 mod postgres;
 mod process;
+mod service;
 
-pub use directory::{Attached, attach, secret};
+pub use directory::{Attached, attach, secret, secret_file};
 pub use error::Error;
+pub use service::ServiceOptions;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +54,8 @@ pub struct Options {
     pub postgres: bool,
     /// Run a private Kafka.
     pub kafka: bool,
+    /// Run these programs beside them.
+    pub services: Vec<ServiceOptions>,
     /// Time each server has to become ready.
     pub start_deadline: Duration,
     /// Time each server has to stop before it is killed.
@@ -63,6 +69,7 @@ impl Options {
             data_dir: data_dir.into(),
             postgres: true,
             kafka: true,
+            services: Vec::new(),
             start_deadline: START_DEADLINE,
             stop_deadline: STOP_DEADLINE,
         }
@@ -94,6 +101,8 @@ pub struct Servers {
     pub database_url: Option<String>,
     /// Folder of that database's Unix socket, where its path is short enough for one.
     pub database_socket: Option<PathBuf>,
+    /// Addresses of the services by their names, `host:port`.
+    pub services: BTreeMap<String, String>,
     stop: watch::Sender<bool>,
     lost: mpsc::Receiver<Error>,
     ended: oneshot::Receiver<()>,
@@ -143,8 +152,8 @@ pub async fn start(options: Options) -> Result<Servers, Error> {
         })
         .map_err(Error::io("start the supervisor's thread"))?;
     let addresses = is_ready.await.map_err(|_| Error::SupervisorEnded)??;
-    let Addresses { kafka, database_url, database_socket } = addresses;
-    Ok(Servers { kafka, database_url, database_socket, stop, lost: is_lost, ended })
+    let Addresses { kafka, database_url, database_socket, services } = addresses;
+    Ok(Servers { kafka, database_url, database_socket, services, stop, lost: is_lost, ended })
 }
 
 #[derive(Debug)]
@@ -152,6 +161,7 @@ struct Addresses {
     kafka: Option<String>,
     database_url: Option<String>,
     database_socket: Option<PathBuf>,
+    services: BTreeMap<String, String>,
 }
 
 /// The supervisor: starts both servers, keeps them running, and stops them when told or when nobody listens any more.
@@ -167,7 +177,7 @@ async fn supervise(
         // The caller gave up. The thread ends with this function, and the kernel stops what was started.
         () = ready.closed() => return,
     };
-    let Launched { directory: _directory, postgres, database_socket, kafka } = match started {
+    let Launched { directory: _directory, postgres, database_socket, kafka, services } = match started {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -178,6 +188,7 @@ async fn supervise(
         kafka: kafka.as_ref().map(|server| server.address.clone()),
         database_url: postgres.as_ref().map(|server| server.address.clone()),
         database_socket,
+        services: services.iter().map(|(name, server)| (name.clone(), server.address.clone())).collect(),
     };
     // Where nobody listens any more, `stop` is closed as well and both loops end at once.
     let _ = ready.send(Ok(addresses));
@@ -189,7 +200,8 @@ async fn supervise(
     // With no server to keep, the lock is still kept until the stop.
     let mut told = stop.clone();
     let until_told = async { drop(told.wait_for(|told| *told).await) };
-    tokio::join!(keep(postgres), keep(kafka), until_told);
+    let services = futures::future::join_all(services.into_iter().map(|(_, server)| keep(Some(server))));
+    tokio::join!(keep(postgres), keep(kafka), services, until_told);
 }
 
 /// What runs on a directory.
@@ -198,11 +210,13 @@ struct Launched {
     postgres: Option<Server>,
     database_socket: Option<PathBuf>,
     kafka: Option<Server>,
+    services: Vec<(String, Server)>,
 }
 
 /// Takes the directory and brings up both servers at the same time.
 async fn launch(options: &Options) -> Result<Launched, Error> {
     let directory = DataDir::open(&options.data_dir)?;
+    options.services.iter().try_for_each(service::check)?;
     // Both are looked for before either is started, so that one message names everything that is missing.
     let postgres = options.postgres.then(|| postgres::Installation::find(directory.path()));
     let kafka = options.kafka.then(kafka::Installation::find);
@@ -222,8 +236,12 @@ async fn launch(options: &Options) -> Result<Launched, Error> {
             None => Ok(None),
         }
     };
-    let (postgres, kafka) = tokio::try_join!(postgres, kafka)?;
+    let services = futures::future::try_join_all(options.services.iter().map(async |options_of| {
+        let server = service::start(&directory, options_of, options.start_deadline).await?;
+        Ok::<_, Error>((options_of.name.clone(), server))
+    }));
+    let (postgres, kafka, services) = tokio::try_join!(postgres, kafka, services)?;
     let (postgres, database_socket) =
         postgres.map_or((None, None), |(server, socket)| (Some(server), socket));
-    Ok(Launched { directory, postgres, database_socket, kafka })
+    Ok(Launched { directory, postgres, database_socket, kafka, services })
 }

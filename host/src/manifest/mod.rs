@@ -91,6 +91,8 @@ pub struct Application {
     pub database_host_variable: Option<String>,
     /// Routes that push records to clients, in the order of the file.
     pub push: Vec<Push>,
+    /// Programs that stand in for other systems beside a private database, in the order of the file.
+    pub services: Vec<Service>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
     pub example: Option<String>,
 }
@@ -108,6 +110,27 @@ pub struct Push {
     pub topics: Vec<String>,
     /// Top-level fields of a record's JSON object that clients are sent; all where none are named.
     pub fields: Option<Vec<String>>,
+}
+
+/// `[[application.tool.fnhost.service]]`: a program that stands in for another system where fnhost runs a private database and
+/// nobody says where the real one is.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Its name in messages, and of its folder.
+    pub name: String,
+    /// The program.
+    pub command: PathBuf,
+    /// What it is given: `{address}` stands for the `host:port` to listen on, `{folder}` for a folder that it has alone,
+    /// `{secret_file}` for the file with its secret, `{http}` for the `host:port` where fnhost serves HTTP.
+    pub arguments: Vec<String>,
+    /// Part of the line that it prints when it listens.
+    pub ready: String,
+    /// The port that it is given where that is free.
+    pub port: u16,
+    /// The application variable that says where it is, `http://host:port`; a value that somebody gives keeps it from running.
+    pub url_variable: String,
+    /// The application variable with the secret that both sides know.
+    pub secret_variable: Option<String>,
 }
 
 /// `[variables]`: one application variable.

@@ -175,6 +175,22 @@ pub struct ApplicationTool {
     pub example: Option<String>,
     #[serde(default)]
     pub push: Vec<Push>,
+    #[serde(default)]
+    pub service: Vec<Service>,
+}
+
+/// `[[application.tool.fnhost.service]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    pub name: Spanned<String>,
+    pub command: Spanned<String>,
+    #[serde(default)]
+    pub arguments: Vec<Spanned<String>>,
+    pub ready: Spanned<String>,
+    pub port: Spanned<i64>,
+    pub url_variable: Spanned<String>,
+    pub secret_variable: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

@@ -81,5 +81,5 @@ async fn send(webhook: &Webhook, entries: &[Entry]) -> anyhow::Result<()> {
 /// An event as it is sent; its id is the same each time.
 fn event(entry: &Entry) -> Option<serde_json::Value> {
     let payment = entry.payment.as_ref()?;
-    Some(json!({ "id": entry.number, "created": entry.at, "payment": payment }))
+    Some(json!({ "id": entry.key, "created": entry.at, "payment": payment }))
 }

@@ -53,6 +53,19 @@ impl Outbound {
         Self { component: component.to_owned(), allowed, settings, targets: Mutex::default() }
     }
 
+    /// Sends a request, as [`OutboundSettings`] say.
+    ///
+    /// # Errors
+    /// The host is not allowed, or there is no answer.
+    pub fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: RequestOptions,
+    ) -> impl Future<Output = Result<http::Response<WasiBody>, Error>> + Send + use<> {
+        let (target, times) = (self.target(&request), self.times(options));
+        async move { target?.send(request, times).await }
+    }
+
     /// The host that a request is for, where it is allowed.
     fn target<B>(&self, request: &http::Request<B>) -> Result<Arc<Target>, Error> {
         let uri = request.uri();
@@ -111,10 +124,9 @@ impl WasiHttpHooks for OutboundHttp {
         // Resolves to what became of the response's body; there is nothing to do with it here.
         _processed: Transfer,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
-        let times = self.0.times(options.unwrap_or_default());
-        let target = self.0.target(&request);
+        let sent = self.0.send(request, options.unwrap_or_default());
         Box::new(async move {
-            let response = target?.send(request, times).await?;
+            let response = sent.await?;
             // The connection's own task carries the rest.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Transfer))
         })

@@ -1,6 +1,6 @@
 //! The ground of `fnhost test`: the manifest's functions on a database of their own that does not outlive the run.
 
-use super::{Target, environment, migrate, roles, seed, with_host_values};
+use super::{Target, environment, migrate, roles, seed, services, with_host_values};
 use crate::cli::Application;
 use crate::db::session::RolePool;
 use crate::db::{OwnerPool, scratch};
@@ -120,6 +120,9 @@ fn resolve(
 ) -> anyhow::Result<(Values, BTreeMap<String, RolePool>)> {
     let mut sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
     let logins = target.logins(manifest);
+    // None runs: what a test asks of it has no answer, unless the run says where one is.
+    let services = services::wanted(app, manifest, &sources);
+    services::provide(app, &services, &mut sources, |_| None)?;
     let host = with_host_values(manifest, VariableSources::default(), &target.address, &logins).host;
     // Also over what the environment says: a test never writes into another database.
     sources.flags.extend(host);

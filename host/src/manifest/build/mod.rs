@@ -7,6 +7,7 @@ mod kafka;
 mod outbound;
 mod push;
 mod schedule;
+mod service;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -137,6 +138,7 @@ impl Builder<'_> {
             topics,
             database_host_variable,
             push: self.push_routes(tool.push)?,
+            services: self.services(tool.service)?,
             example: tool.example,
         })
     }
