@@ -1,7 +1,7 @@
 //! The host with native code in the place of the components, run as a process of its own: the dispatch, the store, the
 //! outbox and the consumers are fnhost's, and only the handler differs.
 
-use crate::native::{Function, NativeHandler};
+use crate::native::{Around, Function, NativeHandler};
 use crate::system::Servers;
 use fnhost::db::OwnerPool;
 use fnhost::db::schema::{self, role_password};
@@ -109,7 +109,10 @@ impl Host {
             role: RolePool::new(&trigger.component, options, limits),
             cluster: self.cluster.clone(),
             producer: self.producer.clone(),
-            handlers: Arc::new(Fixed::new(NativeHandler(Function::of_component(&trigger.component)?))),
+            handlers: Arc::new(Fixed::new(NativeHandler(
+                Function::of_component(&trigger.component)?,
+                Around::of(&self.manifest, &trigger.component)?,
+            ))),
             status: self.registry.trigger(&trigger.id, &trigger.component, &trigger.group),
         })
     }

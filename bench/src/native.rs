@@ -1,22 +1,29 @@
 //! The functions' own code, compiled natively: the same handlers and statements over sqlx instead of a component's imports.
 
+use anyhow::Context as _;
+use bytes::Bytes;
+use fnhost::capabilities::outbound_http::{Outbound, RequestOptions, WasiBody};
 use fnhost::capabilities::postgres::{FailureClass, SqlFailure};
 use fnhost::db::session::SharedTransaction;
 use fnhost::dispatch::{CallFailure, Called, Handler};
 use fnhost::engine::kafka as wit;
+use fnhost::manifest::{Manifest, Secret, VariableSources};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http_body_util::{BodyExt as _, Full};
+use hyper::http;
+use kit::client::{self, Client};
 use kit::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Reply};
-use kit::{Row, Sql, SqlError, Value};
-use payment::gateway::Clock;
+use kit::{Host, Row, Sql, SqlError, Value};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgStatement};
 use sqlx::types::JsonRawValue;
 use sqlx::{
     Arguments as _, Column as _, Either, Executor as _, Row as _, SqlSafeStr as _, Statement as _,
     TypeInfo as _,
 };
-use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A function with a Kafka handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +54,7 @@ impl Function {
     ///
     /// # Errors
     /// What the handler says.
-    pub async fn handle<D: Sql + Clock>(self, database: &D, batch: Batch) -> Result<Reply, Failure> {
+    pub async fn handle<D: Host + Client>(self, database: &D, batch: Batch) -> Result<Reply, Failure> {
         match self {
             Self::Order => order::kafka::handle(database, batch).await,
             Self::Inventory => inventory::kafka::handle(database, batch).await,
@@ -58,7 +65,7 @@ impl Function {
 }
 
 /// Native code in the place of a component.
-pub struct NativeHandler(pub Function);
+pub struct NativeHandler(pub Function, pub Arc<Around>);
 
 impl Handler for NativeHandler {
     fn call(
@@ -67,7 +74,7 @@ impl Handler for NativeHandler {
         transaction: SharedTransaction,
     ) -> BoxFuture<'_, Result<Called, CallFailure>> {
         async move {
-            let database = Dispatched { transaction, failure: Mutex::new(None) };
+            let database = Dispatched { transaction, failure: Mutex::new(None), around: self.1.clone() };
             let batch = Batch::decode(batch.messages.into_iter().map(message).collect());
             match self.0.handle(&database, batch).await {
                 Ok(reply) => Ok(Called::from(wit::Reply {
@@ -110,6 +117,7 @@ struct Dispatched {
     transaction: SharedTransaction,
     /// The first refusal, which says who is to blame for the call's.
     failure: Mutex<Option<SqlFailure>>,
+    around: Arc<Around>,
 }
 
 impl Dispatched {
@@ -145,11 +153,16 @@ impl Sql for Dispatched {
 }
 
 /// One connection of the plain loop, inside its transaction.
-pub struct Connected(pub tokio::sync::Mutex<PgConnection>);
+pub struct Connected {
+    /// It.
+    pub connection: tokio::sync::Mutex<PgConnection>,
+    /// What the function asks besides.
+    pub around: Arc<Around>,
+}
 
 impl Connected {
     async fn run(&self, statement: &'static str, params: Vec<Value>) -> Result<(Vec<Row>, u64), SqlError> {
-        let mut connection = self.0.lock().await;
+        let mut connection = self.connection.lock().await;
         run(&mut connection, statement, params).await.map_err(|error| SqlError::new(None, error.to_string()))
     }
 }
@@ -164,22 +177,83 @@ impl Sql for Connected {
     }
 }
 
-macro_rules! machine_clock {
+/// What the functions have around them beside SQL: the variables, and requests sent by fnhost's own client, as a
+/// component's are.
+pub struct Around {
+    variables: BTreeMap<String, Secret>,
+    outbound: Outbound,
+}
+
+impl Around {
+    /// That of a component of the manifest, with the variables of this process's environment.
+    ///
+    /// # Errors
+    /// A variable has no value.
+    pub fn of(manifest: &Manifest, component: &str) -> anyhow::Result<Arc<Self>> {
+        let mut sources = VariableSources::new([], std::env::vars())?;
+        // What the host would fill in; no native code asks for it.
+        for name in
+            manifest.variables.keys().filter(|name| sources.get(name).is_none()).cloned().collect::<Vec<_>>()
+        {
+            sources.host.insert(name, Secret::new("127.0.0.1:5432"));
+        }
+        let values = manifest.resolve(&sources)?;
+        let resolved = values.components.get(component).context("a component of the manifest")?;
+        let settings = manifest.components.get(component).context("a component of the manifest")?.outbound;
+        let outbound = Outbound::new(component, Arc::new(resolved.allowed_hosts.clone()), settings);
+        Ok(Arc::new(Self { variables: resolved.variables.clone(), outbound }))
+    }
+
+    async fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        timeout_ms: u32,
+    ) -> Result<client::Answer, String> {
+        let timeout = Some(Duration::from_millis(timeout_ms.into()));
+        let options = RequestOptions {
+            connect_timeout: timeout,
+            first_byte_timeout: timeout,
+            between_bytes_timeout: timeout,
+        };
+        let answer = self.outbound.send(request, options).await.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.map_err(|error| error.to_string())?;
+        Ok(client::Answer { status, body: body.to_bytes().to_vec() })
+    }
+}
+
+macro_rules! surrounded {
     ($($type:ty),*) => {$(
-        impl Clock for $type {
-            fn now_ms(&self) -> u64 {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+        impl Host for $type {
+            async fn variable(&self, name: &str) -> Result<String, String> {
+                let value = self.around.variables.get(name).map(|value| value.expose().to_owned());
+                value.ok_or_else(|| format!("there is no variable {name}"))
+            }
+        }
+
+        impl Client for $type {
+            async fn get(&self, url: &str, timeout_ms: u32) -> Result<client::Answer, String> {
+                let request = http::Request::get(url).body(whole(Vec::new()));
+                self.around.send(request.map_err(|error| error.to_string())?, timeout_ms).await
             }
 
-            async fn sleep(&self, duration: Duration) {
-                tokio::time::sleep(duration).await;
+            async fn post(&self, url: &str, key: &str, json: Vec<u8>, timeout_ms: u32) -> Result<client::Answer, String> {
+                let request = http::Request::post(url)
+                    .header("host", url.split('/').nth(2).unwrap_or_default())
+                    .header("content-type", "application/json")
+                    .header("idempotency-key", key)
+                    .body(whole(json));
+                self.around.send(request.map_err(|error| error.to_string())?, timeout_ms).await
             }
         }
     )*};
 }
 
-machine_clock!(Dispatched, Connected);
+surrounded!(Dispatched, Connected);
+
+fn whole(body: Vec<u8>) -> WasiBody {
+    Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync()
+}
 
 /// Runs a statement the way the host runs a component's: prepared once per connection, typed by the server.
 async fn run(

@@ -3,7 +3,7 @@
 //!
 //! The handlers and their statements are the same as everywhere; so is the size of a batch.
 
-use crate::native::{Connected, Function};
+use crate::native::{Around, Connected, Function};
 use crate::system::Servers;
 use anyhow::Context as _;
 use fnhost::db::schema::role_password;
@@ -19,6 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection as _, Executor as _};
 use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -29,8 +30,9 @@ use tokio::task::JoinSet;
 pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let manifest = Manifest::load(manifest)?;
     let mut loops = JoinSet::new();
-    for trigger in manifest.kafka {
-        loops.spawn(work(trigger, servers.clone()));
+    for trigger in manifest.kafka.clone() {
+        let around = Around::of(&manifest, &trigger.component)?;
+        loops.spawn(work(trigger, around, servers.clone()));
     }
     tokio::select! {
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -38,13 +40,14 @@ pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     }
 }
 
-async fn work(trigger: KafkaTrigger, servers: Servers) -> anyhow::Result<()> {
+async fn work(trigger: KafkaTrigger, around: Arc<Around>, servers: Servers) -> anyhow::Result<()> {
     let function = Function::of_component(&trigger.component)?;
     let login = format!("fn_{}", trigger.component);
     let options = PgConnectOptions::from_str(&servers.database)?
         .username(&login)
         .password(&role_password(&servers.role_secret, &login));
-    let database = Connected(Mutex::new(PgConnection::connect_with(&options).await?));
+    let connection = Mutex::new(PgConnection::connect_with(&options).await?);
+    let database = Connected { connection, around };
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &servers.kafka);
     let producer: FutureProducer = config
@@ -81,12 +84,12 @@ async fn handle(
     database: &Connected,
     records: Vec<Message>,
 ) -> anyhow::Result<Vec<Emit>> {
-    database.0.lock().await.execute("BEGIN").await?;
+    database.connection.lock().await.execute("BEGIN").await?;
     let reply = function
         .handle(database, Batch::decode(records))
         .await
         .map_err(|failure| anyhow::anyhow!("{function:?}: {}", failure.reason))?;
-    database.0.lock().await.execute("COMMIT").await?;
+    database.connection.lock().await.execute("COMMIT").await?;
     // Parking and dead letters are the host's; the records of a measurement need neither.
     anyhow::ensure!(
         reply.outcomes.iter().all(|outcome| *outcome == Outcome::Done),

@@ -201,11 +201,11 @@ impl Base {
         Ok(Stage { data_dir, private, servers })
     }
 
-    /// Starts `runner` on the servers of `stage`.
+    /// Starts `runner` on the servers of `stage`, with that payment gateway.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn run(&self, runner: Runner, stage: &Stage) -> anyhow::Result<Process> {
+    pub fn run(&self, runner: Runner, stage: &Stage, payment_gateway: SocketAddr) -> anyhow::Result<Process> {
         // The servers hold the lock on their directory; the host gets one of its own, with the same images and names.
         let host_dir = stage.data_dir.with_extension("host");
         fs::create_dir_all(&host_dir)?;
@@ -227,6 +227,8 @@ impl Base {
         command.env("FNHOST_KAFKA", &stage.servers.kafka);
         command.env("FNHOST_DATABASE", &stage.servers.database);
         command.env("FNHOST_ROLE_SECRET", &stage.servers.role_secret);
+        command.env("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", format!("http://{payment_gateway}"));
+        command.env("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "no webhooks here");
         command.env("BENCH_INSTANCE", &stage.servers.instance);
         Process::spawn(&mut command, &host_dir.with_extension("host.log"))
     }

@@ -126,6 +126,12 @@ impl Gateway {
         self.lock().behaviour
     }
 
+    /// The payment of a reference.
+    #[must_use]
+    pub fn payment(&self, reference: &str) -> Option<ledger::Payment> {
+        self.lock().ledger.payment(reference).cloned()
+    }
+
     fn next_request(&self) -> u64 {
         self.requests.fetch_add(1, Ordering::Relaxed)
     }

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::WasiHttpHooks;
+pub use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use crate::manifest::hosts::{AllowedHosts, default_port};
 use crate::metrics::OutboundMetrics;
