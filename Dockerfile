@@ -15,6 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/cache \
     CARGO_TARGET_DIR=/cache FNHOST_SETUP=off ./dev build \
  && install -D /cache/release/fnhost /out/bin/fnhost \
+ && install -D /cache/release/payment-gateway /out/bin/payment-gateway \
  && install -d /out/app/target \
  && cp -r target/functions /out/app/target/functions \
  && cp -r spin.toml migrations /out/app/
@@ -25,7 +26,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home fnhost \
  && install -d -o fnhost /var/lib/fnhost
-COPY --from=build /out/bin/fnhost /usr/local/bin/fnhost
+COPY --from=build /out/bin/ /usr/local/bin/
 COPY --from=build /out/app /app
 WORKDIR /app
 USER fnhost

@@ -3,7 +3,7 @@
 //!
 //! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
 //! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults; [`browser`]
-//! drives the pages; [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with
+//! drives the pages; [`payment_gateway`] is what pays; [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with
 //! a deadline, by [`wait::until`].
 //!
 //! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
@@ -18,6 +18,7 @@ pub mod keys;
 pub mod live;
 pub mod load;
 pub mod outcome;
+pub mod payment_gateway;
 mod process;
 pub mod prometheus;
 pub mod promql;

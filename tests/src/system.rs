@@ -321,6 +321,15 @@ impl Fnhost {
         process::kill_server(&self.data_dir(), "kafka.Kafka")
     }
 
+    /// `kill -9` of its payment gateway alone, which is started again.
+    ///
+    /// # Errors
+    /// It has none that runs.
+    pub fn kill_payment_gateway(&self) -> anyhow::Result<()> {
+        let journal = self.data_dir().join("services/payment-gateway/journal.jsonl");
+        process::kill_server(&self.data_dir(), &journal.display().to_string())
+    }
+
     /// Stops it where it stands, locks and connections in hand.
     ///
     /// # Errors

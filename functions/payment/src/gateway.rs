@@ -77,7 +77,11 @@ impl<'a, C: Client> Gateway<'a, C> {
     /// Asks for several orders at the same time, for each order one request after the other: what follows on one
     /// without an answer is not asked. Answers in the order of the questions; none where it was not asked.
     pub async fn ask_all(&self, orders: &[(Uuid, Vec<Request<'_>>)]) -> Vec<Vec<Option<Answer>>> {
-        let asked = orders.iter().map(|(order_id, requests)| self.ask_in_turn(*order_id, requests));
+        // A list and no closure, whose lifetimes would keep native callers from sending this between threads.
+        let mut asked = Vec::with_capacity(orders.len());
+        for (order_id, requests) in orders {
+            asked.push(self.ask_in_turn(*order_id, requests));
+        }
         stream::iter(asked).buffered(CONCURRENT_MAX).collect().await
     }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 use tests::consistency::{assert_consistent, wait_settled};
 use tests::load::{Load, random, seed};
 use tests::outcome::Outcome;
+use tests::payment_gateway::PaymentGateway;
 use tests::system::{Fnhost, Setup};
 use tests::wait::{Look, until};
 use tokio::sync::{Mutex, MutexGuard};
@@ -58,7 +59,8 @@ impl Story {
         self.say("everything is settled");
         assert_eq!(db.count("SELECT count(*) FROM orders.orders").await?, i64::try_from(total)?);
         assert_consistent(&db).await;
-        Ok(())
+        // Another process with books of its own: nobody was charged twice, whatever was killed.
+        PaymentGateway::of(fnhost)?.check_agrees(&db).await
     }
 }
 

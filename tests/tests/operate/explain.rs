@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use tests::customer::{Customer, NewOrder};
 use tests::kafka::{self, Record};
 use tests::outcome::Outcome;
-use tests::system::{Fnhost, MAX_ATTEMPTS, READY_DEADLINE, Setup};
+use tests::payment_gateway::PaymentGateway;
+use tests::system::{Fnhost, READY_DEADLINE, Setup};
 use tests::wait::{Look, until};
 use uuid::Uuid;
 
@@ -68,10 +69,7 @@ fn fate<'s>(story: &'s Value, kind: &str, trigger: &str) -> &'s Value {
 
 #[tokio::test]
 async fn the_fate_of_records_that_are_handled_parked_and_dead() -> Outcome {
-    // A record of a payment gateway that is down stays parked.
-    let manifest =
-        |text: String| text.replace(&format!("max_attempts = {MAX_ATTEMPTS}"), "max_attempts = 1000");
-    let fnhost = Fnhost::start(Setup { manifest: Some(manifest), ..Setup::default() }).await?;
+    let fnhost = Fnhost::start(Setup::default()).await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     check_confirmed(&fnhost, &ada).await?;
     check_parked(&fnhost, &ada).await?;
@@ -136,7 +134,9 @@ async fn check_confirmed(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> 
 }
 
 async fn check_parked(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> {
-    let order = ada.order(&NewOrder::of(&[("TEA-250G", 1)]).paid_with("tok_down")).await?;
+    // A record that the payment gateway does not answer for stays parked.
+    PaymentGateway::of(fnhost)?.outage("errors").await?;
+    let order = ada.order(&NewOrder::of(&[("TEA-250G", 1)])).await?;
     let id = order.order_id.to_string();
     let (story, code) = until_told(fnhost, &id, |story| {
         fate(story, "order.created", "payment")["attempts"].as_i64() > Some(1)

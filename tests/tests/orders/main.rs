@@ -2,6 +2,7 @@
 
 mod attacks;
 mod live;
+mod outage;
 mod records;
 mod refunds;
 mod refusals;
