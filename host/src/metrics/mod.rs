@@ -124,13 +124,23 @@ pub enum Dropped {
     Collector,
 }
 
+impl Dropped {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Collector => "collector",
+        }
+    }
+}
+
 /// Counts spans that were dropped.
 pub fn spans_dropped(why: Dropped, spans: usize) {
-    let label = match why {
-        Dropped::Queue => "queue",
-        Dropped::Collector => "collector",
-    };
-    SPANS_DROPPED.with_label_values(&[label]).inc_by(spans as u64);
+    SPANS_DROPPED.with_label_values(&[why.label()]).inc_by(spans as u64);
+}
+
+/// Spans dropped so far.
+pub fn dropped_spans(why: Dropped) -> u64 {
+    SPANS_DROPPED.with_label_values(&[why.label()]).get()
 }
 
 /// Counts spans that the collector took.

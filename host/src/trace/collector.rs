@@ -211,3 +211,76 @@ fn pairs(text: &str) -> anyhow::Result<Vec<(String, String)>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A base URL, variables, and the URL that traces go to or what the error says.
+    type Case = (
+        Option<&'static str>,
+        &'static [(&'static str, &'static str)],
+        Result<Option<&'static str>, &'static str>,
+    );
+
+    #[test]
+    fn settings_say_where_traces_go() {
+        const CASES: &[Case] = &[
+            (None, &[], Ok(None)),
+            (Some(""), &[], Ok(None)),
+            (Some("http://c:4318"), &[], Ok(Some("http://c:4318/v1/traces"))),
+            (Some("https://c/otlp/"), &[], Ok(Some("https://c/otlp/v1/traces"))),
+            (
+                Some("http://c:4318"),
+                &[(TRACES_ENDPOINT, "http://d:1/as/it/stands")],
+                Ok(Some("http://d:1/as/it/stands")),
+            ),
+            (Some("c:4318"), &[], Err("is no URL")),
+            (Some("grpc://c:4317"), &[], Err("is no URL")),
+            (
+                Some("http://c"),
+                &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
+                Err("fnhost speaks http/protobuf"),
+            ),
+            (Some("http://c"), &[("OTEL_EXPORTER_OTLP_HEADERS", "secret-without-a-name")], Err("name=value")),
+        ];
+        for (base, variables, expected) in CASES {
+            let variable = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            let made = Collector::from_settings(*base, variable);
+            match (made, expected) {
+                (Ok(made), Ok(url)) => {
+                    assert_eq!(
+                        made.map(|made| made.uri.to_string()).as_deref(),
+                        *url,
+                        "{base:?} {variables:?}"
+                    );
+                }
+                (Err(error), Err(expected)) => {
+                    let said = format!("{error:#}");
+                    assert!(said.contains(expected) && !said.contains("secret"), "{said}");
+                }
+                (made, _) => panic!("{base:?} {variables:?}: {:?}", made.map(|made| made.is_some())),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_environment_says_of_the_service_counts() {
+        let variable = |name: &str| match name {
+            RESOURCE_ATTRIBUTES => Some("deployment.environment=a%20b,service.name=other".to_owned()),
+            SERVICE_NAME => Some("shop".to_owned()),
+            "OTEL_EXPORTER_OTLP_HEADERS" => Some("api-key=k".to_owned()),
+            _ => None,
+        };
+        let collector =
+            Collector::from_settings(Some("http://c"), variable).unwrap().unwrap().of("orders", "1");
+        let request = ExportTraceServiceRequest::decode(collector.encode(vec![Span::default()])).unwrap();
+        let said = format!("{:?}", request.resource_spans[0].resource);
+        for text in ["\"shop\"", "\"a b\"", "service.instance.id"] {
+            assert!(said.contains(text), "{text} in {said}");
+        }
+        assert!(!said.contains("orders") && !format!("{:?}", collector.headers).contains("\"k\""));
+    }
+}

@@ -164,3 +164,34 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{Context, Hop, Kind, Span as Told};
+    use std::time::{Instant, SystemTime};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_queue_has_no_room_for_is_dropped_at_once() {
+        // Takes connections and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", silent.local_addr().unwrap());
+        let collector = Collector::from_settings(Some(&base), |_| None).unwrap().unwrap();
+        // Other tests of this process begin no trace by it.
+        let exporter = Exporter::start(collector, 0.0);
+        assert!(!samples());
+        assert!(Hop::first(Context::begin(false)).is_none());
+        let dropped = metrics::dropped_spans(metrics::Dropped::Queue);
+        let began = Instant::now();
+        // Twice what the queue and the one request in hand can hold.
+        for _ in 0..2 * (QUEUE_SPANS_MAX + BATCH_SPANS_MAX) {
+            let hop = Hop::first(Context::begin(true)).expect("a sampled hop");
+            hop.ended(Told::new(Kind::Internal, "test".to_owned(), SystemTime::now()));
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(metrics::dropped_spans(metrics::Dropped::Queue) > dropped, "nothing was dropped");
+        let began = Instant::now();
+        exporter.finish().await;
+        assert!(began.elapsed() < 5 * FLUSH_TIMEOUT, "the end is bounded: {:?}", began.elapsed());
+    }
+}

@@ -1,6 +1,5 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
-use super::dead_letter::DeadLetter;
 use super::work::{Source, Work, message};
 use super::{Care, Exit, Worker};
 use crate::db::ownership::{self, Ownership};
@@ -10,7 +9,6 @@ use crate::dispatch::commit::{Ended, commit};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::status::Counts;
-use crate::dispatch::subscription::dead_letter_topic;
 use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, flow};
 use crate::engine::kafka::{Batch, Emit, Message};
 use crate::engine::printed::Printed;
@@ -362,35 +360,6 @@ impl Worker<'_> {
             value: emit.value.as_deref(),
             headers: emit.headers.iter().map(HeaderRef::from).collect(),
         }
-    }
-
-    fn dead_letters<'w>(&self, work: &'w Work, verdicts: &[(usize, Verdict)]) -> Vec<DeadLetter<'w>> {
-        if !verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Dead { .. })) {
-            return Vec::new();
-        }
-        let topic = dead_letter_topic(&self.assigned.tp.topic);
-        let limits = self.subscription.cluster.topic(&topic);
-        verdicts
-            .iter()
-            .filter_map(|(i, verdict)| match verdict {
-                Verdict::Dead { attempts, reason } => {
-                    let record = &work.items[*i].record;
-                    let limits = limits?;
-                    let letter = DeadLetter::new(
-                        &topic,
-                        limits.partitions,
-                        &self.subscription.id,
-                        &self.assigned.tp,
-                        record,
-                        *attempts,
-                        reason,
-                    );
-                    // The table keeps it in any case; a letter that Kafka would refuse must not stop the stream.
-                    (letter.size() < limits.max_message_bytes).then_some(letter)
-                }
-                _ => None,
-            })
-            .collect()
     }
 }
 
