@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -53,6 +54,8 @@ pub const MAX_REQUEST_HEADERS: usize = 100;
 pub const MAX_CONNECTIONS: usize = 4096;
 /// Time in which a request's head must arrive; a kept connection without a request ends after it too.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time, while the host stops, that a client takes to read the end of a stream.
 const STREAM_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which accepting is tried again where the system has no more file descriptors.
@@ -136,8 +139,12 @@ impl Server {
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.
     async fn connection(self: Arc<Self>, stream: TcpStream, peers: Peers, shutdown: CancellationToken) {
-        // Parts of an answer go out when they are written; the kernel must not hold them back.
-        if let Err(error) = stream.set_nodelay(true) {
+        // Parts of an answer go out when they are written; the kernel must not hold them back. It also sees who does not read:
+        // a stream's body is asked for nothing while there is no room to write to.
+        let options = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)));
+        if let Err(error) = options {
             tracing::debug!(%error, "a connection is gone already");
             return;
         }

@@ -8,7 +8,7 @@ use super::{Peers, Server, ServerBody, problem::problem};
 use crate::kafka::cluster::Cluster;
 use crate::manifest::route::{Captures, Pattern};
 use crate::manifest::{self, Manifest};
-use crate::metrics::RouteMetrics;
+use crate::metrics::{PushMetrics, RouteMetrics, Transport};
 use crate::push::Hub;
 use bytes::Bytes;
 pub(super) use events::PushBody;
@@ -62,6 +62,7 @@ pub(super) struct PushRoutes {
     routes: Vec<Target>,
     source: Option<Source>,
     stop: CancellationToken,
+    metrics: PushMetrics,
 }
 
 struct Target {
@@ -124,7 +125,8 @@ impl PushRoutes {
                 .flat_map(|source| push.topics.iter().filter_map(|topic| source.hub.topic(topic)))
                 .collect(),
         };
-        Self { routes: manifest.application.push.iter().map(target).collect(), source, stop }
+        let routes = manifest.application.push.iter().map(target).collect();
+        Self { routes, source, stop, metrics: PushMetrics::default() }
     }
 
     fn target<'path>(&self, path: &'path str) -> Option<(&Target, Captures<'path>)> {
@@ -167,7 +169,7 @@ impl Server {
         peers: Peers,
         handover: &Handover,
     ) -> Result<Response<ServerBody>, Response<ServerBody>> {
-        let updates = self.updates(target, captures, request, peers).await?;
+        let updates = self.updates(target, captures, request, peers, Transport::Events).await?;
         handover.streams();
         Ok(events::stream(updates).map(|body| Either::Left(Either::Right(body))))
     }
@@ -184,7 +186,7 @@ impl Server {
         if let Some(authorization) = socket::authorization(request.headers()) {
             request.headers_mut().entry(header::AUTHORIZATION).or_insert(authorization);
         }
-        let updates = self.updates(target, captures, request, peers).await?;
+        let updates = self.updates(target, captures, request, peers, Transport::WebSocket).await?;
         handover.leave(Socket::new(hyper::upgrade::on(request), updates));
         Ok(agreed)
     }
@@ -196,6 +198,7 @@ impl Server {
         captures: &Captures<'_>,
         request: &Request<B>,
         peers: Peers,
+        transport: Transport,
     ) -> Result<Updates, Response<ServerBody>> {
         let unavailable = |detail: &str| {
             let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, detail, None);
@@ -217,7 +220,7 @@ impl Server {
             .map_err(|refused| unavailable(&refused.to_string()))?;
         let snapshot = self.snapshot(target, captures, request.headers(), peers).await?;
         let (hub, fields, stop) = (source.hub.clone(), target.fields.clone(), self.push.stop.clone());
-        Ok(Updates::new(subscription, hub, fields, &snapshot, stop))
+        Ok(Updates::new(subscription, hub, fields, &snapshot, stop, (&self.push.metrics, transport)))
     }
 
     /// The function's answer on how things stand; the error is its answer where that is anything but 200.

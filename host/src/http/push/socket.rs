@@ -3,8 +3,9 @@
 //! Browsers can set no header of a WebSocket. So its token comes as a subprotocol, beside [`PROTOCOL`], and the id to go on
 //! from in the address. A token never stands in an address, since addresses are logged.
 
-use super::super::{ServerBody, problem::problem};
-use super::updates::{End, Event, Update, Updates};
+use super::super::{ServerBody, WRITE_TIMEOUT, problem::problem};
+use super::updates::{Event, Update, Updates};
+use crate::metrics::StreamEnd;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -27,8 +28,6 @@ pub const PROTOCOL: &str = "fnhost.v1";
 const BEARER: &str = "bearer.";
 /// Bytes of a message from a client: it has nothing to say but pong and close.
 pub const RECEIVED_MAX_BYTES: usize = 1 << 10;
-/// Longest time that a client takes to read one message; one that is slower is left.
-pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a client to answer that the stream ends.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -159,7 +158,7 @@ async fn send_all(
                 Ok(Ok(())) => {}
                 Ok(Err(_)) | Err(_) => return,
             },
-            () = stop.cancelled() => break close_code(End::Stopped),
+            () = stop.cancelled() => break close_code(StreamEnd::Stopped),
         }
     };
     let close = async {
@@ -190,11 +189,11 @@ fn judge(received: Option<Result<Message, WebSocketError>>) -> ControlFlow<Optio
 }
 
 /// RFC 6455, 7.4.1, and the IANA registry behind it.
-fn close_code(end: End) -> CloseCode {
+fn close_code(end: StreamEnd) -> CloseCode {
     match end {
-        End::Lifetime => CloseCode::Normal,
-        End::CutOff => CloseCode::Again,
-        End::Stopped => CloseCode::Away,
+        StreamEnd::Client | StreamEnd::Lifetime => CloseCode::Normal,
+        StreamEnd::CutOff => CloseCode::Again,
+        StreamEnd::Stopped => CloseCode::Away,
     }
 }
 

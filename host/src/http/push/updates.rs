@@ -2,6 +2,7 @@
 
 use super::LIFETIME_MAX;
 use crate::kafka::Record;
+use crate::metrics::{PushMetrics, Raised, StreamEnd, Transport};
 use crate::push::{Hub, Pushed, Subscription};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(super) enum Update {
     /// Nothing has come for [`HEARTBEAT`].
     Quiet,
     /// No more.
-    End(End),
+    End(StreamEnd),
 }
 
 /// One event.
@@ -34,17 +35,6 @@ pub(super) struct Event {
     pub data: String,
 }
 
-/// Why a stream ends; the client comes back in each case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// [`LIFETIME_MAX`] has passed.
-    Lifetime,
-    /// The client fell too far behind, or the tail began anew.
-    CutOff,
-    /// The host stops.
-    Stopped,
-}
-
 /// One client's stream.
 pub(super) struct Updates {
     subscription: Subscription,
@@ -54,6 +44,20 @@ pub(super) struct Updates {
     backlog: VecDeque<Arc<Pushed>>,
     ends: Instant,
     stop: CancellationToken,
+    counted: Counted,
+}
+
+/// The stream as it is counted.
+struct Counted {
+    metrics: PushMetrics,
+    end: StreamEnd,
+    _watching: Raised,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.ended(self.end);
+    }
 }
 
 impl Updates {
@@ -64,6 +68,7 @@ impl Updates {
         fields: Option<Arc<[String]>>,
         snapshot: &[u8],
         stop: CancellationToken,
+        (metrics, transport): (&PushMetrics, Transport),
     ) -> Self {
         let snapshot = (!subscription.resumed).then(|| Event {
             kind: "snapshot".to_owned(),
@@ -72,7 +77,10 @@ impl Updates {
         });
         let backlog = std::mem::take(&mut subscription.backlog).into();
         let ends = Instant::now() + LIFETIME_MAX;
-        Self { subscription, hub, fields, snapshot, backlog, ends, stop }
+        let _watching = metrics.watches(transport);
+        // Until the host ends it, only the client can.
+        let counted = Counted { metrics: metrics.clone(), end: StreamEnd::Client, _watching };
+        Self { subscription, hub, fields, snapshot, backlog, ends, stop, counted }
     }
 
     /// What is sent next. Nothing is lost where the answer is not awaited to its end.
@@ -83,15 +91,17 @@ impl Updates {
         if let Some(pushed) = self.backlog.pop_front() {
             return Update::Event(self.event(&pushed));
         }
-        tokio::select! {
+        let end = tokio::select! {
             pushed = self.subscription.next() => match pushed {
-                Some(pushed) => Update::Event(self.event(&pushed)),
-                None => Update::End(End::CutOff),
+                Some(pushed) => return Update::Event(self.event(&pushed)),
+                None => StreamEnd::CutOff,
             },
-            () = tokio::time::sleep(HEARTBEAT) => Update::Quiet,
-            () = tokio::time::sleep_until(self.ends) => Update::End(End::Lifetime),
-            () = self.stop.cancelled() => Update::End(End::Stopped),
-        }
+            () = tokio::time::sleep(HEARTBEAT) => return Update::Quiet,
+            () = tokio::time::sleep_until(self.ends) => StreamEnd::Lifetime,
+            () = self.stop.cancelled() => StreamEnd::Stopped,
+        };
+        self.counted.end = end;
+        Update::End(end)
     }
 
     /// Cancelled when the host stops.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kafka::{Record, TopicPartition};
+use crate::metrics::{PushMetrics, Transport};
 use crate::push::{Hub, WAITING_MAX};
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -24,7 +25,9 @@ async fn served(pipe_bytes: usize, write_timeout: Duration) -> Served {
     hub.begin([(TopicPartition::new("a", 0), 0)]);
     let subscription = hub.subscribe(b"one", &[0], &|_| 0, None).expect("a place");
     let stop = CancellationToken::new();
-    let updates = Updates::new(subscription, hub.clone(), None, br#"{"status":"NEW"}"#, stop.clone());
+    let counted = (&PushMetrics::default(), Transport::WebSocket);
+    let snapshot = br#"{"status":"NEW"}"#;
+    let updates = Updates::new(subscription, hub.clone(), None, snapshot, stop.clone(), counted);
     let (ours, theirs) = tokio::io::duplex(pipe_bytes);
     let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let ended = tokio::spawn(send_all(ours, updates, write_timeout));
