@@ -12,6 +12,7 @@ pub mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use http::uri::Scheme;
 use wasmtime_wasi_http::WasiHttpHooks;
 pub use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
+use crate::engine::Origin;
 use crate::manifest::hosts::{AllowedHosts, default_port};
 use crate::metrics::OutboundMetrics;
 use pool::Address;
@@ -108,26 +110,36 @@ impl Outbound {
 }
 
 /// Sends the requests of one call.
-pub struct OutboundHttp(Arc<Outbound>);
+pub struct OutboundHttp {
+    outbound: Arc<Outbound>,
+    /// The call.
+    origin: Arc<Origin>,
+}
 
 impl OutboundHttp {
     /// Of a call of that component.
-    pub fn new(outbound: Arc<Outbound>) -> Self {
-        Self(outbound)
+    pub(crate) fn new(outbound: Arc<Outbound>, origin: Arc<Origin>) -> Self {
+        Self { outbound, origin }
     }
 }
 
 impl WasiHttpHooks for OutboundHttp {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         // Resolves to what became of the response's body; there is nothing to do with it here.
         _processed: Transfer,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
-        let sent = self.0.send(request, options.unwrap_or_default());
+        // One span for the request, however often it is sent.
+        let traced = traced::follow(&mut request, self.origin.cause().context);
+        let sent = self.outbound.send(request, options.unwrap_or_default());
         Box::new(async move {
-            let response = sent.await?;
+            let sent = sent.await;
+            if let Some(traced) = traced {
+                traced.answered(sent.as_ref().map(http::Response::status).map_err(ToString::to_string));
+            }
+            let response = sent?;
             // The connection's own task carries the rest.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Transfer))
         })

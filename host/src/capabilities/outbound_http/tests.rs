@@ -108,15 +108,10 @@ async fn send(
     request: Request<WasiBody>,
     options: RequestOptions,
 ) -> Result<StatusCode, Error> {
-    let sent = OutboundHttp::new(outbound.clone()).send_request(request, Some(options), no_transfer());
-    let (answer, _) = tokio::time::timeout(PATIENCE, Box::into_pin(sent)).await.expect("an end")?;
+    let answer = tokio::time::timeout(PATIENCE, outbound.send(request, options)).await.expect("an end")?;
     let status = answer.status();
     assert_eq!(&answer.into_body().collect().await?.to_bytes()[..], b"answer");
     Ok(status)
-}
-
-fn no_transfer() -> Transfer {
-    Box::new(std::future::ready(Ok(())))
 }
 
 async fn post(host: &Host, outbound: &Arc<Outbound>) -> Result<StatusCode, Error> {
@@ -227,17 +222,9 @@ async fn a_host_has_so_many_places_and_so_many_wait() {
     let host = Host::start(|_| Step::Answer(200)).await;
     let settings = OutboundSettings { max_concurrent: 1, max_queued: 1, ..OutboundSettings::default() };
     let outbound = host.outbound(settings);
-    let options = RequestOptions::default();
-    let begin = || {
-        let sent = OutboundHttp::new(outbound.clone()).send_request(
-            host.request(Method::POST, Some("key")),
-            Some(options),
-            no_transfer(),
-        );
-        Box::into_pin(sent)
-    };
+    let begin = || outbound.send(host.request(Method::POST, Some("key")), RequestOptions::default());
     // Its answer has begun and is not read: it is under way.
-    let (first, _) = begin().await.unwrap();
+    let first = begin().await.unwrap();
     let second = tokio::spawn(begin());
     let waits = async {
         let address = Address { host: "127.0.0.1".to_owned(), port: host.port, tls: false };
@@ -250,7 +237,7 @@ async fn a_host_has_so_many_places_and_so_many_wait() {
     let third = begin().await.map(|_| ());
     assert!(matches!(third, Err(Error::ConnectionLimitReached)), "{third:?}");
     first.into_body().collect().await.unwrap();
-    let (second, _) = tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap().unwrap();
+    let second = tokio::time::timeout(PATIENCE, second).await.unwrap().unwrap().unwrap();
     assert_eq!(second.status(), 200);
 }
 
