@@ -86,7 +86,13 @@ async fn a_broker_or_a_database_that_cannot_be_reached() -> Outcome {
         ("no broker", "FNHOST_KAFKA", address.clone(), [address.as_str(), "--kafka"]),
         ("no database", "FNHOST_DATABASE", database, [address.as_str(), "--database"]),
     ] {
-        let environment = vec![(variable.to_owned(), value)];
+        // A given database has no payment gateway beside it.
+        let gateway = [
+            ("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", "http://127.0.0.1:9"),
+            ("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "unused"),
+        ];
+        let mut environment = vec![(variable.to_owned(), value)];
+        environment.extend(gateway.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let setup = Setup { environment, ..Setup::default() };
         refuses(what, Fnhost::new(setup)?, &expected).await?;
     }

@@ -219,6 +219,13 @@ async fn application(app: &Application) -> Vec<Finding> {
     for name in host.chain(urls) {
         sources.host.insert(name.clone(), Secret::new("127.0.0.1:5432"));
     }
+    if app.database.is_none() {
+        for service in &manifest.application.services {
+            let address = Secret::new(format!("http://127.0.0.1:{}", service.port));
+            sources.host.insert(service.url_variable.clone(), address);
+            sources.host.extend(service.secret_variable.clone().map(|name| (name, Secret::new(""))));
+        }
+    }
     let values = match manifest.resolve(&sources) {
         Ok(values) => values,
         Err(error) => {

@@ -71,6 +71,8 @@ impl DataDir {
 /// The file can neither be read nor created.
 pub fn secret(data_dir: &Path, name: &str) -> Result<String, Error> {
     let folder = data_dir.join("secrets");
+    // Only the secrets are closed to others, not the directory, where this makes it.
+    create_folder(data_dir, 0o755)?;
     create_folder(&folder, 0o700)?;
     let path = folder.join(name);
     match fs::read_to_string(&path) {
