@@ -20,13 +20,30 @@ const END_INTERVAL: Duration = Duration::from_millis(200);
 /// # Errors
 /// The run did not end with every order confirmed.
 pub async fn run(base: &Base, runner: Runner, count: usize, name: &str) -> anyhow::Result<SagaRun> {
+    run_with(base, runner, &[], count, name).await
+}
+
+/// As [`run`], with variables in the environment of `runner`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    base: &Base,
+    runner: Runner,
+    environment: &[(&str, String)],
+    count: usize,
+    name: &str,
+) -> anyhow::Result<SagaRun> {
     let stage = base.stage(name).await?;
     let owner = PgPoolOptions::new().max_connections(1).connect(&stage.servers.database).await?;
     orders::add_catalogue(&owner).await?;
     orders::preload(&owner, &stage.servers.kafka, count).await?;
     // In this process, so that its CPU is nobody's figure: what is measured is the price of asking, equal for all runners.
-    let (_gateway, gateway, _serving) = payment_gateway::start(payment_gateway::Options::default()).await?;
-    let mut process = base.run(runner, &stage, gateway)?;
+    let (_gateway, address, _serving) = payment_gateway::start(payment_gateway::Options::default()).await?;
+    let mut environment = environment.to_vec();
+    environment.push(("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", format!("http://{address}")));
+    environment.push(("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "no webhooks here".to_owned()));
+    let mut process = base.run(runner, &environment, &stage)?;
     let pids = stage.pids(&process)?;
     let measured = measure(&owner, &mut process, pids, count).await;
     if let Ok(run) = &measured {
