@@ -10,7 +10,6 @@ use fnhost::db::schema::{self, FunctionSchema};
 use fnhost::db::session::{RolePool, SessionLimits};
 use fnhost::db::views;
 use fnhost::deployment::Slot;
-use fnhost::dispatch::plan::RETRY_DELAY_MAX;
 use fnhost::dispatch::status::Registry;
 use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
 use fnhost::dispatch::wasm::WasmHandlers;
@@ -37,7 +36,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
 use crate::log;
-use crate::names::{group, out};
+use crate::names::{LIMITS, group, out};
 use crate::support::engine;
 
 /// Bound of everything that is awaited here.
@@ -208,12 +207,7 @@ impl World {
             topics: self.topics.clone(),
             emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
             start: Start::Earliest,
-            limits: Limits {
-                max_batch: 500,
-                max_attempts,
-                max_age: Duration::from_secs(3600),
-                max_back_off: RETRY_DELAY_MAX,
-            },
+            limits: Limits { max_attempts, ..LIMITS },
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),
             owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
