@@ -18,6 +18,8 @@ mod plain;
 mod report;
 mod saga;
 mod system;
+mod viewer;
+mod viewers;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +30,7 @@ use sqlx::postgres::PgPoolOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use system::{Base, Runner, Scratch, Servers};
+use viewer::Transport;
 
 /// Where the report goes.
 const REPORT_FOLDER: &str = "target/bench";
@@ -58,8 +61,8 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, start
-    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start")]
+    /// Parts to run: noop, saga, load, get, start, viewers
+    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start,viewers")]
     only: Vec<String>,
     /// Orders of one run of the saga
     #[arg(long, default_value_t = 20_000)]
@@ -76,6 +79,9 @@ struct Plan {
     /// Seconds at the rate that has to be sustained
     #[arg(long, default_value_t = 120)]
     sustain_s: u64,
+    /// Clients that watch orders at a time
+    #[arg(long, default_value_t = 1_000)]
+    viewers: usize,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -143,6 +149,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     if wanted("load") || wanted("get") || wanted("start") {
         system(&base, plan, &wanted, &mut report).await?;
     }
+    if wanted("viewers") {
+        watched(&base, plan.viewers, &mut report).await?;
+    }
     let lines: usize = (0..3).map(|n| orders::lines(n).len()).sum();
     report.setup = Setup {
         cpus: std::thread::available_parallelism()?.get(),
@@ -153,6 +162,10 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let folder = Path::new(REPORT_FOLDER);
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+    if !report.viewers.is_empty() {
+        let viewers = serde_json::to_string_pretty(&report.viewers)? + "\n";
+        std::fs::write(folder.join("viewers.json"), viewers)?;
+    }
     std::fs::write(folder.join("report.svg"), picture::svg(&report))?;
     print!("{}", report::table(&report));
     say(&format!("{REPORT_FOLDER}/report.json and report.svg, after {:.0} s", report.setup.seconds));
@@ -262,6 +275,25 @@ async fn system(
         }
     }
     running.end().await
+}
+
+/// What live viewers cost.
+async fn watched(base: &Base, viewers: usize, report: &mut Report) -> anyhow::Result<()> {
+    say(&format!("{viewers} live viewers"));
+    for transport in [Transport::Events, Transport::WebSocket] {
+        let measured = viewers::run(base, transport, viewers).await?;
+        eprintln!(
+            "    {}: {:+.1} MB; {:.1} transactions/s with them, {:.1} without; commit to viewer p50 {:.1} ms, p99 {:.1} ms",
+            measured.transport,
+            measured.rss_delta_mb,
+            measured.transactions_per_s_with,
+            measured.transactions_per_s_without,
+            measured.push_p50_ms,
+            measured.push_p99_ms
+        );
+        report.viewers.push(measured);
+    }
+    Ok(())
 }
 
 async fn steps(load: &Load, plan: &Plan, pids: Pids, report: &mut Report) -> anyhow::Result<()> {
