@@ -17,7 +17,9 @@ mod picture;
 mod plain;
 mod report;
 mod saga;
+mod soak;
 mod system;
+mod telemetry;
 mod viewer;
 mod viewers;
 
@@ -30,7 +32,6 @@ use sqlx::postgres::PgPoolOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use system::{Base, Runner, Scratch, Servers};
-use viewer::Transport;
 
 /// Where the report goes.
 const REPORT_FOLDER: &str = "target/bench";
@@ -61,8 +62,8 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, start, viewers
-    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start,viewers")]
+    /// Parts to run: noop, saga, load, get, start; and by themselves telemetry, soak, viewers
+    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
     #[arg(long, default_value_t = 20_000)]
@@ -82,6 +83,12 @@ struct Plan {
     /// Clients that watch orders at a time
     #[arg(long, default_value_t = 1_000)]
     viewers: usize,
+    /// Seconds of the soak
+    #[arg(long, default_value_t = 900)]
+    soak_s: u64,
+    /// Orders a second of the soak
+    #[arg(long, default_value_t = 100.0)]
+    soak_rate: f64,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -140,6 +147,17 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let base = Base::prepare(fnhost, plan.manifest.canonicalize()?, scratch.path()).await?;
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
+    // Reports of their own.
+    let (telemetry, soak) = (wanted("telemetry"), wanted("soak"));
+    if telemetry {
+        telemetry::run(&base, plan).await?;
+    }
+    if soak {
+        soak::run(&base, plan).await?;
+    }
+    if telemetry || soak {
+        return Ok(());
+    }
     if wanted("noop") {
         noops(&base, &mut report).await?;
     }
@@ -150,7 +168,8 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         system(&base, plan, &wanted, &mut report).await?;
     }
     if wanted("viewers") {
-        watched(&base, plan.viewers, &mut report).await?;
+        say(&format!("{} live viewers", plan.viewers));
+        report.viewers = viewers::all(&base, plan.viewers).await?;
     }
     let lines: usize = (0..3).map(|n| orders::lines(n).len()).sum();
     report.setup = Setup {
@@ -275,25 +294,6 @@ async fn system(
         }
     }
     running.end().await
-}
-
-/// What live viewers cost.
-async fn watched(base: &Base, viewers: usize, report: &mut Report) -> anyhow::Result<()> {
-    say(&format!("{viewers} live viewers"));
-    for transport in [Transport::Events, Transport::WebSocket] {
-        let measured = viewers::run(base, transport, viewers).await?;
-        eprintln!(
-            "    {}: {:+.1} MB; {:.1} transactions/s with them, {:.1} without; commit to viewer p50 {:.1} ms, p99 {:.1} ms",
-            measured.transport,
-            measured.rss_delta_mb,
-            measured.transactions_per_s_with,
-            measured.transactions_per_s_without,
-            measured.push_p50_ms,
-            measured.push_p99_ms
-        );
-        report.viewers.push(measured);
-    }
-    Ok(())
 }
 
 async fn steps(load: &Load, plan: &Plan, pids: Pids, report: &mut Report) -> anyhow::Result<()> {

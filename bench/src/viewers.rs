@@ -75,11 +75,33 @@ struct Seen {
     since_ms: f64,
 }
 
+/// Measures `count` viewers by each transport.
+///
+/// # Errors
+/// As [`run`].
+pub async fn all(base: &Base, count: usize) -> anyhow::Result<Vec<Viewers>> {
+    let mut all = Vec::new();
+    for transport in [Transport::Events, Transport::WebSocket] {
+        let measured = run(base, transport, count).await?;
+        eprintln!(
+            "    {}: {:+.1} MB; {:.1} transactions/s with them, {:.1} without; commit to viewer p50 {:.1} ms, p99 {:.1} ms",
+            measured.transport,
+            measured.rss_delta_mb,
+            measured.transactions_per_s_with,
+            measured.transactions_per_s_without,
+            measured.push_p50_ms,
+            measured.push_p99_ms
+        );
+        all.push(measured);
+    }
+    Ok(all)
+}
+
 /// Measures `count` viewers on a host of their own.
 ///
 /// # Errors
 /// A viewer was refused or cut off, or an event did not come.
-pub async fn run(base: &Base, transport: Transport, count: usize) -> anyhow::Result<Viewers> {
+async fn run(base: &Base, transport: Transport, count: usize) -> anyhow::Result<Viewers> {
     let running = base.up(&base.copy(&format!("viewers-{}", transport.name()))?).await?;
     let (database, kafka) = running.addresses()?;
     let owner = PgPoolOptions::new().max_connections(1).connect(&database).await?;
