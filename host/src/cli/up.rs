@@ -4,6 +4,7 @@ use super::ground::Ground;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs};
 use crate::admin::{self, Admin};
+use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
 use crate::db::hosts::HostEntry;
 use crate::deployment::watch::{self, Watched};
 use crate::deployment::{self, Deployment};
@@ -19,6 +20,7 @@ use crate::metrics::Scrape;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -46,6 +48,9 @@ pub struct UpArgs {
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
+    /// Spin's runtime-config file: where key-value stores are; without it they are in memory
+    #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
+    runtime_config: Option<PathBuf>,
     /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
     #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
     ready_max_lag: Option<u64>,
@@ -62,10 +67,26 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl UpArgs {
     /// As Spin's plugin runs: the HTTP address is Spin's.
-    pub(super) fn new(app: Application, only: Option<Only>, admin: SocketAddr, kafka: KafkaArgs) -> Self {
+    pub(super) fn new(
+        app: Application,
+        only: Option<Only>,
+        admin: SocketAddr,
+        kafka: KafkaArgs,
+        runtime_config: Option<PathBuf>,
+    ) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let drain_timeout = DRAIN_TIMEOUT.as_secs();
-        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout, watch: false }
+        Self {
+            app,
+            only,
+            listen,
+            admin,
+            kafka,
+            runtime_config,
+            ready_max_lag: None,
+            drain_timeout,
+            watch: false,
+        }
     }
 }
 
@@ -85,6 +106,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
     let properties = args.kafka.properties()?;
+    // What is wrong with them costs no start.
+    stores(&args)?.check(&args.app.load_manifest()?)?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
@@ -236,6 +259,12 @@ async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut
     }
 }
 
+/// Where key-value stores are.
+fn stores(args: &UpArgs) -> Result<RuntimeConfig, key_value::Error> {
+    let readers = if args.app.locked { Readers::BesideSpin } else { Readers::Alone };
+    RuntimeConfig::read(args.runtime_config.as_deref(), readers)
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
@@ -250,6 +279,7 @@ async fn start_deployment(
 ) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
+        key_value: stores(args)?.open(&ground.manifest.application.key_value_max_age)?,
         ..EngineOptions::default()
     })?;
     let identity = embedded::secret(&args.app.data_dir, "instance")?;

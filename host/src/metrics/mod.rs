@@ -9,6 +9,7 @@ mod calls;
 mod dispatch;
 mod family;
 mod http;
+mod key_value;
 pub mod names;
 mod process;
 mod scrape;
@@ -17,6 +18,7 @@ mod time;
 pub use calls::{CallMetrics, ComponentMetrics, Ending};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
 pub use http::{HttpMetrics, RouteMetrics};
+pub use key_value::{StoreMetrics, StoreUp};
 pub use scrape::{CONTENT_TYPE, Scrape};
 pub use time::{Timer, with_cpu};
 
