@@ -156,7 +156,7 @@ names! {
     KEY_VALUE_DURATION = Histogram(SECONDS), "fnhost_key_value_duration_seconds", "seconds", ["component", "store"],
         "Time that a read or a write took.";
     KEY_VALUE_UP = Gauge, "fnhost_key_value_up", "boolean", ["store"],
-        "1 where a store in Redis can be reached; while it cannot, reads and writes fail at once.";
+        "1 where a store can be reached, as one in memory always can; while one in Redis cannot, reads and writes fail at once.";
 
     // Database.
     CONNECTIONS_LIMIT = Gauge, "fnhost_database_connections_limit", "connections", ["pool"],

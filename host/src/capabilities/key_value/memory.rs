@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::store::{Store, StoreError, Stores};
+use crate::metrics::StoreUp;
 
 /// Bytes of keys and values that one store holds at most. One whose values have a greatest age drops the oldest of them
 /// for a new one, any other refuses.
@@ -21,12 +22,14 @@ pub struct MemoryStores(Mutex<HashMap<String, Arc<MemoryStore>>>);
 impl Stores for MemoryStores {
     fn store(&self, label: &str) -> Option<Arc<dyn Store>> {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(stores.entry(label.to_owned()).or_default().clone())
+        Some(
+            stores.entry(label.to_owned()).or_insert_with(|| Arc::new(MemoryStore::new(label, None))).clone(),
+        )
     }
 }
 
 /// One store.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub struct MemoryStore {
     content: Mutex<Content>,
     max_age: Option<Duration>,
@@ -56,8 +59,9 @@ impl Kept {
 }
 
 impl MemoryStore {
-    /// A store whose values are gone at this age.
-    pub fn new(max_age: Option<Duration>) -> Self {
+    /// The store of this label, whose values are gone at this age.
+    pub fn new(label: &str, max_age: Option<Duration>) -> Self {
+        StoreUp::new(label).set(true);
         Self { content: Mutex::default(), max_age }
     }
 

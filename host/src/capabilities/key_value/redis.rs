@@ -47,6 +47,7 @@ struct Link {
     /// Host and port, without the password that the URL may have.
     server: String,
     client: Client,
+    call_timeout: Duration,
     live: RwLock<Option<Live>>,
     lost: Notify,
     up: StoreUp,
@@ -61,11 +62,16 @@ struct Live {
 
 impl RedisStore {
     /// The store of this label at a URL: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS. Connects in
-    /// the background, within a runtime of tokio.
+    /// the background, within a runtime of tokio. Calls are given `call_timeout`, which is [`CALL_TIMEOUT`] but for tests.
     ///
     /// # Errors
     /// This is no such URL; the text does not repeat it.
-    pub fn new(label: &str, url: &str, max_age: Option<Duration>) -> Result<Self, String> {
+    pub fn new(
+        label: &str,
+        url: &str,
+        max_age: Option<Duration>,
+        call_timeout: Duration,
+    ) -> Result<Self, String> {
         let info = url.into_connection_info().map_err(|error| error.to_string())?;
         // Commands are small, and none is to wait until the one before it is acknowledged.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
@@ -76,6 +82,7 @@ impl RedisStore {
             server,
             client,
             live: RwLock::default(),
+            call_timeout,
             lost: Notify::new(),
             up: StoreUp::new(label),
         });
@@ -88,11 +95,11 @@ impl RedisStore {
         let Some(mut live) = self.link.live() else {
             return Err(StoreError(format!("there is no connection to Redis at {}", self.link.server)));
         };
-        let called = tokio::time::timeout(CALL_TIMEOUT, command.query_async(&mut live.connection));
+        let called = tokio::time::timeout(self.link.call_timeout, command.query_async(&mut live.connection));
         let (reason, lost) = match called.await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => (error.to_string(), error.is_unrecoverable_error() || error.is_io_error()),
-            Err(_) => (format!("no answer within {} ms", CALL_TIMEOUT.as_millis()), true),
+            Err(_) => (format!("no answer within {} ms", self.link.call_timeout.as_millis()), true),
         };
         if lost {
             self.link.lose(live.number, &reason);
@@ -185,7 +192,7 @@ impl Link {
             Ok::<_, RedisError>((connection, asked.elapsed()))
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
-            Ok(Ok((connection, took))) if took <= CALL_TIMEOUT => Ok(connection),
+            Ok(Ok((connection, took))) if took <= self.call_timeout => Ok(connection),
             Ok(Ok((_, took))) => Err(format!("it takes {} ms to answer", took.as_millis())),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::memory::{MemoryStore, MemoryStores};
-use super::redis::RedisStore;
+use super::redis::{CALL_TIMEOUT, RedisStore};
 use super::store::{Store, Stores};
 use crate::manifest::{Manifest, Secret};
 
@@ -111,15 +111,17 @@ impl RuntimeConfig {
         for (label, kind) in self.file.iter().flat_map(|(_, stores)| stores) {
             let max_age = max_ages.get(label).copied();
             let store: Arc<dyn Store> = match kind {
-                Kind::Memory => Arc::new(MemoryStore::new(max_age)),
+                Kind::Memory => Arc::new(MemoryStore::new(label, max_age)),
                 Kind::Redis { url } => Arc::new(
-                    RedisStore::new(label, url.expose(), max_age).map_err(|why| self.fault(label, &why))?,
+                    RedisStore::new(label, url.expose(), max_age, CALL_TIMEOUT)
+                        .map_err(|why| self.fault(label, &why))?,
                 ),
             };
             stores.insert(label.clone(), store);
         }
         for (label, age) in max_ages {
-            stores.entry(label.clone()).or_insert_with(|| Arc::new(MemoryStore::new(Some(*age))));
+            let memory = || Arc::new(MemoryStore::new(label, Some(*age)));
+            stores.entry(label.clone()).or_insert_with(|| memory());
         }
         Ok(Arc::new(Configured { stores, others: MemoryStores::default() }))
     }
