@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::triggers::{self, Triggers};
-use super::{Application, KafkaArgs};
+use super::{Application, KafkaArgs, TraceArgs};
 use crate::admin::{self, Admin};
 use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
 use crate::db::hosts::HostEntry;
@@ -17,6 +17,7 @@ use crate::kafka::{self, access::Access};
 use crate::log::{self, LogFormat};
 use crate::manifest::route::Route;
 use crate::metrics::Scrape;
+use crate::trace::export::Exporter;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
@@ -48,6 +49,8 @@ pub struct UpArgs {
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// Spin's runtime-config file: where key-value stores are; without it they are in memory
     #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
     runtime_config: Option<PathBuf>,
@@ -72,6 +75,7 @@ impl UpArgs {
         only: Option<Only>,
         admin: SocketAddr,
         kafka: KafkaArgs,
+        traces: TraceArgs,
         runtime_config: Option<PathBuf>,
     ) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -82,6 +86,7 @@ impl UpArgs {
             listen,
             admin,
             kafka,
+            traces,
             runtime_config,
             ready_max_lag: None,
             drain_timeout,
@@ -108,6 +113,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let properties = args.kafka.properties()?;
     // What is wrong with them costs no start.
     stores(&args)?.check(&args.app.load_manifest()?)?;
+    let collector = args.traces.collector()?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
@@ -118,7 +124,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
     };
     let access = ground.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
-    let outcome = serve(&args, &mut ground, access, http_listener, admin_listener, &mut signals, began).await;
+    let host = Uuid::new_v4();
+    let exporter = collector.map(|collector| {
+        let collector = collector.of(ground.deployment(), &host.to_string());
+        Exporter::start(collector, args.traces.ratio())
+    });
+    let outcome =
+        serve(&args, &mut ground, access, (http_listener, admin_listener), &mut signals, host, began).await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
     ground.close().await;
     outcome
 }
@@ -127,12 +142,11 @@ async fn serve(
     args: &UpArgs,
     ground: &mut Ground,
     access: Option<Access>,
-    http_listener: Option<TcpListener>,
-    admin_listener: TcpListener,
+    (http_listener, admin_listener): (Option<TcpListener>, TcpListener),
     signals: &mut Signals,
+    host: Uuid,
     began: Instant,
 ) -> anyhow::Result<()> {
-    let host = Uuid::new_v4();
     let (engine, deployment) = start_deployment(args, ground, host).await?;
     let registry = Registry::default();
     let health =
