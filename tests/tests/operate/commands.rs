@@ -79,3 +79,20 @@ async fn what_is_asked_of_a_running_system_comes_as_json() -> Outcome {
     assert_eq!(versions[0]["digest"].as_str().map(str::len), Some(64), "{versions}");
     Ok(())
 }
+
+#[tokio::test]
+async fn the_doctor_finds_a_database_that_forgets() -> Outcome {
+    let shared = Fnhost::shared().await?;
+    let url = shared.database_url()?;
+    let healthy = fnhost(&["doctor", "--output", "json", "--database", &url], &[]).await?;
+    let forgetful = format!("{url}?options=-csynchronous_commit%3Doff");
+    let sick = fnhost(&["doctor", "--output", "json", "--database", &forgetful], &[]).await?;
+    for (output, status) in [(healthy, "ok"), (sick, "failed")] {
+        let findings: Vec<Value> = serde_json::from_slice(&output.stdout)?;
+        let found = findings.iter().find(|finding| finding["check"] == "postgres");
+        let found = found.unwrap_or_else(|| panic!("no postgres: {findings:?}"));
+        assert_eq!(found["status"], status, "{found}");
+        assert_eq!(found.to_string().contains("synchronous_commit"), status == "failed", "{found}");
+    }
+    Ok(())
+}
