@@ -23,6 +23,7 @@ pub mod payment_gateway;
 mod process;
 pub mod prometheus;
 pub mod promql;
+pub mod redis;
 pub mod scrape;
 pub mod secured;
 pub mod system;

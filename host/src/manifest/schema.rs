@@ -177,6 +177,8 @@ pub struct ApplicationTool {
     pub push: Vec<Push>,
     #[serde(default)]
     pub service: Vec<Service>,
+    #[serde(default)]
+    pub key_value_max_age_ms: BTreeMap<Spanned<String>, Spanned<i64>>,
 }
 
 /// `[[application.tool.fnhost.service]]`.

@@ -139,6 +139,7 @@ impl Builder<'_> {
             database_host_variable,
             push: self.push_routes(tool.push)?,
             services: self.services(tool.service)?,
+            key_value_max_age: self.key_value_max_age(tool.key_value_max_age_ms)?,
             example: tool.example,
         })
     }
