@@ -9,6 +9,8 @@ pub mod event;
 pub mod http;
 pub mod kafka;
 pub mod nul;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod outgoing;
 pub mod problem;
 pub mod sql;

@@ -9,7 +9,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 #[derive(Serialize)]
-struct Payment {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Payment {
     order_id: Uuid,
     payment_id: Uuid,
     status: &'static str,
@@ -38,8 +39,6 @@ async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem>
 
 async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<Response, Problem> {
     let user_id = token::caller(host, request).await?.user_id;
-    // One answer for what does not exist and for what is another's: nobody learns which orders there are.
-    let unknown = || Problem::not_found("you have no payment for such an order").with_field("order_id");
     let order_id: Uuid = order_id.parse().map_err(|_| unknown())?;
     let payment = sql::payment_of_user(host, order_id, user_id).await?.ok_or_else(unknown)?;
     let status = payment.state.as_str();
@@ -47,4 +46,9 @@ async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<
     let refunded = amount.clone().filter(|_| payment.refunded > 0);
     let refunded = refunded.map(|money| Money { amount: payment.refunded, ..money });
     Ok(Response::json(200, &Payment { order_id, payment_id, status, amount, refunded, reason }))
+}
+
+/// One answer for what does not exist and for what is another's: nobody learns which orders there are.
+pub(crate) fn unknown() -> Problem {
+    Problem::not_found("you have no payment for such an order").with_field("order_id")
 }

@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 /// The body. Its hash is what an idempotency key stands for.
 #[derive(Debug, Serialize, Deserialize)]
-struct Input {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewRefund))]
+pub(crate) struct Input {
     /// All that is left where absent.
     lines: Option<Vec<Wanted>>,
+    /// For the timeline; no control characters.
     reason: Option<String>,
 }
 
