@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -36,7 +37,7 @@ use crate::metrics::{HttpMetrics, RouteMetrics, Timer};
 use body::LimitedBody;
 use problem::problem;
 pub use push::Source;
-use push::{PushBody, PushRoutes};
+use push::{Handover, PushBody, PushRoutes};
 use router::Router;
 
 /// Bytes of a request's body.
@@ -53,6 +54,10 @@ pub const MAX_REQUEST_HEADERS: usize = 100;
 pub const MAX_CONNECTIONS: usize = 4096;
 /// Time in which a request's head must arrive; a kept connection without a request ends after it too.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time, while the host stops, that a client takes to read the end of a stream.
+const STREAM_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which accepting is tried again where the system has no more file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -134,40 +139,56 @@ impl Server {
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.
     async fn connection(self: Arc<Self>, stream: TcpStream, peers: Peers, shutdown: CancellationToken) {
-        // Parts of an answer go out when they are written; the kernel must not hold them back.
-        if let Err(error) = stream.set_nodelay(true) {
+        // Parts of an answer go out when they are written; the kernel must not hold them back. It also sees who does not read:
+        // a stream's body is asked for nothing while there is no room to write to.
+        let options = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)));
+        if let Err(error) = options {
             tracing::debug!(%error, "a connection is gone already");
             return;
         }
-        let service = service_fn(move |request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, peers).await) }
+        let handover = Handover::default();
+        let service = service_fn(|request| {
+            let (server, handover) = (self.clone(), handover.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, peers, &handover).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_REQUEST_HEAD_BYTES)
             .max_headers(MAX_REQUEST_HEADERS)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = shutdown.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // A stream has its end by now, and a client that does not read it keeps nobody waiting.
+                let patience = if handover.is_stream() { STREAM_END_TIMEOUT } else { Duration::MAX };
+                tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, client = %peers.client, "a connection ended");
         }
+        if let Some(socket) = handover.take() {
+            socket.run().await;
+        }
     }
 
     /// Answers a request, and counts it.
-    async fn answer(&self, request: Request<Incoming>, peers: Peers) -> Response<ServerBody> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peers: Peers,
+        handover: &Handover,
+    ) -> Response<ServerBody> {
         let _in_flight = self.metrics.in_flight();
         let (began, method) = (Timer::start(), request.method().clone());
         let mut route = &self.metrics.unrouted;
-        let response = self.reply(request, peers, &mut route).await;
+        let response = self.reply(request, peers, handover, &mut route).await;
         route.answered(&method, response.status(), began);
         response
     }
@@ -175,8 +196,9 @@ impl Server {
     /// Answers a request, and says by `route` whose it is.
     async fn reply<'s>(
         &'s self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peers: Peers,
+        handover: &Handover,
         route: &mut &'s RouteMetrics,
     ) -> Response<ServerBody> {
         let path = request.uri().path();
@@ -186,7 +208,7 @@ impl Server {
                 _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
             };
         }
-        if let Some(response) = self.push(&request, peers, route).await {
+        if let Some(response) = self.push(&mut request, peers, handover, route).await {
             return response;
         }
         if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
