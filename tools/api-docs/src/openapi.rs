@@ -63,6 +63,14 @@ pub fn document(manifest: &Manifest) -> anyhow::Result<Value> {
     Ok(document)
 }
 
+const LIVE: &str = "First the event `snapshot` with the order's `Timeline`, then each of its events as it is committed, with a \
+    `LiveEvent` as its data; as server-sent events, or over a WebSocket with each event as one text. A stream lasts 15 minutes \
+    at most. Browsers, which can set no header of a WebSocket, send the token as the subprotocol `bearer.TOKEN`, beside \
+    `fnhost.v1`. Served by fnhost, not by Spin.";
+
+/// What is sent to one is kept by nobody on the way.
+const NO_STORE: [(&str, &str); 1] = [("cache-control", "`no-store`")];
+
 /// A route that pushes.
 fn live(push: &Push) -> Api {
     let path: Vec<String> = push
@@ -79,14 +87,33 @@ fn live(push: &Push) -> Api {
         \"time\":\"2026-01-31T08:00:00.290Z\",\"data\":{\"amount\":{\"amount\":4900,\"currency\":\"EUR\"}}}\n\n";
     let stream =
         ContentBuilder::new().schema(Some(schema(json!({ "type": "string" })))).example(Some(example.into()));
+    let position = || json!({ "type": "string", "pattern": "^[0-9]+(-[0-9]+)*$" });
+    let no_order = Problem::not_found("you have no such order");
     let call = Call::new("orderEvents", "Follow an order")
-        .about("First the event `snapshot` with the order's `Timeline`, then each of its events as it is committed, with a \
-            `LiveEvent` as its data. A stream lasts 15 minutes at most. Served by fnhost, not by Spin.")
+        .about(LIVE)
         .signed_in()
         .path(name, "The order", id())
-        .header("last-event-id", "The last `id` that was seen: what came after it is sent, without a snapshot", json!({ "type": "string" }))
-        .answers_content(200, "Server-sent events", "text/event-stream", stream.build(), &[("cache-control", "`no-store`")])
-        .refuses("There is no such order of the caller's", &Problem::not_found("you have no such order"));
+        .header(
+            "last-event-id",
+            "The last `id` that was seen: what came after it is sent, without a snapshot",
+            position(),
+        )
+        .query("last_event_id", "The same, for clients that can set no header", position())
+        .answers_content(200, "Server-sent events", "text/event-stream", stream.build(), &NO_STORE)
+        .answers_nothing(101, "The connection goes on as a WebSocket, with the subprotocol `fnhost.v1`")
+        .refuses("There is no such order of the caller's", &no_order)
+        .host_refuses(
+            403,
+            "A WebSocket from a page of another origin",
+            "Forbidden",
+            "pages of this origin may not connect; name it in `origins` of the push route",
+        )
+        .host_refuses(
+            426,
+            "A handshake of another version than 13",
+            "Upgrade Required",
+            "version 13 is spoken here",
+        );
     let mut api = Api::new("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);
     api.schemas.extend(events::live(push));
     api

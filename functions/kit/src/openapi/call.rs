@@ -34,8 +34,7 @@ const FAILURES: [(u16, &str, &str, &str); 3] = [
 /// The answers by name that every call refers to.
 pub fn failures() -> impl Iterator<Item = (&'static str, RefOr<Response>)> {
     FAILURES.into_iter().map(|(status, name, title, why)| {
-        let detail = why.to_lowercase();
-        let example = json!({ "type": "about:blank", "title": title, "status": status, "detail": detail });
+        let example = of_host(status, title, &why.to_lowercase());
         let header = (status == 503).then_some("retry-after");
         (name, RefOr::T(response(vec![(why, example, header)])))
     })
@@ -175,6 +174,13 @@ impl Call {
         self
     }
 
+    /// A refusal of the host's, before or instead of the function's.
+    #[must_use]
+    pub fn host_refuses(mut self, status: u16, why: &'static str, title: &str, detail: &str) -> Self {
+        self.refusals.entry(status).or_default().push((why, of_host(status, title, detail), None));
+        self
+    }
+
     /// A refusal, and why there is one. There can be several of a status.
     ///
     /// # Panics
@@ -185,6 +191,11 @@ impl Call {
         self.refusals.entry(problem.status).or_default().push((why, example, problem.header_name()));
         self
     }
+}
+
+/// What the host itself answers: it knows no kinds of problems.
+fn of_host(status: u16, title: &str, detail: &str) -> Value {
+    json!({ "type": "about:blank", "title": title, "status": status, "detail": detail })
 }
 
 fn reference<T: ToSchema>() -> AnySchema {
