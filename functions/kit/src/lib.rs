@@ -9,6 +9,7 @@ pub mod event;
 pub mod http;
 pub mod kafka;
 pub mod nul;
+pub mod object;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod outgoing;

@@ -53,6 +53,7 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewOrder))]
 pub(crate) struct Input {
     /// At most one for each product.
+    #[serde(deserialize_with = "kit::object::list")]
     items: Vec<Line>,
     /// What the payment gateway takes the money from.
     payment_token: String,
