@@ -5,6 +5,7 @@ mod headers;
 mod problem;
 mod push;
 mod router;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -241,25 +242,34 @@ impl Server {
         let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
-        headers::continue_trace(&mut head.headers);
+        let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
         let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
         let cause = headers::cause(&head, pattern);
         state.caused_by(|| cause.clone());
+        let request_hop = hops.map(|[request_hop, call_hop]| {
+            state.traced(call_hop);
+            (request_hop, traced::about(&head, pattern, peers.client))
+        });
         let call = state.call();
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
         let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
         let counted = Outcome::call(outcome.is_err(), began.elapsed());
         version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
-        if exceeded.load(Ordering::Acquire) {
+        let response = if exceeded.load(Ordering::Acquire) {
             // Whatever the function made of the part that it could read.
-            return too_large();
+            too_large()
+        } else {
+            match outcome {
+                Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
+                Err(error) => failure(component.id(), component.version(), call, &cause, &error),
+            }
+        };
+        if let Some((hop, about)) = request_hop {
+            about.answered(hop, from, response.status());
         }
-        match outcome {
-            Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
-            Err(error) => failure(component.id(), component.version(), call, &cause, &error),
-        }
+        response
     }
 }
 
@@ -317,7 +327,8 @@ fn failure(
     cause: &Cause,
     error: &CallError,
 ) -> Response<ServerBody> {
-    let Cause { method, route, request_id, trace_id, .. } = cause;
+    let Cause { method, route, request_id, .. } = cause;
+    let trace_id = cause.trace_id();
     let backtrace = match error {
         CallError::Trap { backtrace, .. } => Some(backtrace),
         _ => None,
