@@ -33,6 +33,8 @@ pub async fn run(python: &Python, client: &Client, caller: &Customer, seconds: u
     command.args(["--phases", "examples,coverage,fuzzing,stateful", "--checks", CHECKS]);
     command.args(["--max-time", &seconds.to_string(), "--request-timeout", &ANSWER_SECONDS.to_string()]);
     command.args(["--warnings", "off", "--generation-database", "none"]);
+    // Where it may leave its notes.
+    command.current_dir(python.program(""));
     command.env("ACCESS_TOKEN", &caller.token).stdin(Stdio::null()).kill_on_drop(true);
     let bound = Duration::from_secs(seconds.into()) + GRACE;
     let output = tokio::time::timeout(bound, command.output()).await.context("schemathesis does not end")?;
