@@ -174,6 +174,8 @@ pub struct ApplicationTool {
     pub example: Option<String>,
     #[serde(default)]
     pub push: Vec<Push>,
+    #[serde(default)]
+    pub key_value_max_age_ms: BTreeMap<Spanned<String>, Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

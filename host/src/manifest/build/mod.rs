@@ -136,6 +136,7 @@ impl Builder<'_> {
             topics,
             database_host_variable,
             push: self.push_routes(tool.push)?,
+            key_value_max_age: self.key_value_max_age(tool.key_value_max_age_ms)?,
             example: tool.example,
         })
     }
