@@ -6,3 +6,4 @@ mod records;
 mod refunds;
 mod refusals;
 mod stories;
+mod viewers;
