@@ -301,7 +301,11 @@ async fn what_cannot_run_is_refused_and_nothing_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_leaves_memory_with_its_last_call() {
     let world = World::new("memory").await;
-    let options = EngineOptions { cache_dir: Some(world.scratch.path().join("images")), max_calls: 8 };
+    let options = EngineOptions {
+        cache_dir: Some(world.scratch.path().join("images")),
+        max_calls: 8,
+        ..EngineOptions::default()
+    };
     let engine = Engine::new(options).expect("an engine");
     let host = world.host_with("one", &world.file("a"), LONG, engine).await;
     assert_eq!(host.deployment.resident(), 1);

@@ -109,7 +109,7 @@ async fn memory_that_the_guest_starts_with_counts_too() {
 
 #[tokio::test]
 async fn a_full_pool_waits() {
-    let engine = Engine::new(EngineOptions { max_calls: 2, cache_dir: None }).unwrap();
+    let engine = Engine::new(EngineOptions { max_calls: 2, ..EngineOptions::default() }).unwrap();
     let guest = engine.load(&spec()).unwrap();
     let calls = (0..20).map(|_| call(&guest, "done"));
     for outcome in futures::future::join_all(calls).await {
@@ -198,7 +198,8 @@ fn a_missing_file_is_said() {
 async fn images_are_kept_and_damaged_ones_compiled_anew() {
     let scratch = Scratch::new("images");
     let directory = scratch.path().join("cache");
-    let options = EngineOptions { cache_dir: Some(directory.clone()), max_calls: 4 };
+    let options =
+        EngineOptions { cache_dir: Some(directory.clone()), max_calls: 4, ..EngineOptions::default() };
     let first = Engine::new(options.clone()).unwrap();
     first.load(&spec()).unwrap();
     let image_of = |extension: &str| {
@@ -236,7 +237,7 @@ fn a_cache_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
     let scratch = Scratch::new("open-cache");
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
-    let options = EngineOptions { cache_dir: Some(scratch.path().to_owned()), max_calls: 1 };
+    let options = EngineOptions { cache_dir: Some(scratch.path().to_owned()), ..EngineOptions::default() };
     let message = Engine::new(options).err().expect("refused").to_string();
     assert!(message.contains("chmod 700"), "{message}");
 }

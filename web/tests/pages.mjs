@@ -10,7 +10,8 @@ import { chromium } from "playwright-core";
 export const BASE = process.env.WEB_URL;
 if (!BASE) throw new Error("set WEB_URL to the address of a running system, or run ./dev test-web");
 
-const SCREENSHOTS = process.env.WEB_SCREENSHOTS ?? new URL("../../target/web-screenshots", import.meta.url).pathname;
+/** Where pictures go. */
+export const SCREENSHOTS = process.env.WEB_SCREENSHOTS ?? new URL("../../target/web-screenshots", import.meta.url).pathname;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 /** Milliseconds until something awaited must be there, on a busy machine. */
 export const PATIENCE_MS = 20_000;

@@ -19,6 +19,48 @@ const TOKEN_CACHE_CONTROL: &str = "no-store";
 /// How many proxies stand in front and append to `x-forwarded-for`.
 const PROXIES_VARIABLE: &str = "trusted_proxies";
 
+/// The body of a registration.
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Registration {
+    /// Kept in lower case.
+    email: String,
+    /// At least 4 different characters, at most 256 bytes, and not one of the first to be guessed.
+    password: String,
+    /// Trimmed; an empty one is none.
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Registered {
+    user_id: Uuid,
+    email: String,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Login {
+    email: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RefreshToken))]
+pub(crate) struct Exchanged {
+    /// As a login or the last exchange gave it.
+    refresh_token: String,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Account))]
+pub(crate) struct Me {
+    user_id: Uuid,
+    email: String,
+    name: Option<String>,
+    role: Role,
+}
+
 /// Answers a request below `/auth`, or for `/.well-known/jwks.json`.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
     route(host, &request).await.into()
@@ -42,18 +84,7 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
 }
 
 async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    struct Input {
-        email: String,
-        password: String,
-        name: Option<String>,
-    }
-    #[derive(Serialize)]
-    struct Registered {
-        user_id: Uuid,
-        email: String,
-    }
-    let input: Input = request.json()?;
+    let input: Registration = request.json()?;
     let email = domain::normalise_email(&input.email);
     domain::check_email(&email).map_err(invalid)?;
     domain::check_password(&input.password, &email).map_err(invalid)?;
@@ -70,12 +101,7 @@ async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Prob
 }
 
 async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    #[derive(Deserialize)]
-    struct Input {
-        email: String,
-        password: String,
-    }
-    let input: Input = request.json()?;
+    let input: Login = request.json()?;
     let signer = session::signer(host).await?;
     let (email, network) = (domain::normalise_email(&input.email), network(host, request).await?);
     let network_name = throttle::name_of_network(&network);
@@ -130,7 +156,7 @@ async fn network<H: Host>(host: &H, request: &Request) -> Result<String, Problem
 }
 
 async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: RefreshInput = request.json()?;
+    let input: Exchanged = request.json()?;
     let signer = session::signer(host).await?;
     let (old, new) = (Refresh::of(input.refresh_token), Refresh::new()?);
     let (account_id, role) = match sql::exchange(host, &old, &new).await? {
@@ -149,24 +175,12 @@ async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Probl
 
 /// Always done, as RFC 7009 asks: a token that is no good any more needs no ending.
 async fn logout<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: RefreshInput = request.json()?;
+    let input: Exchanged = request.json()?;
     sql::end_session(host, &Refresh::of(input.refresh_token)).await?;
     Ok(Response::empty(204))
 }
 
-#[derive(Deserialize)]
-struct RefreshInput {
-    refresh_token: String,
-}
-
 async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Me {
-        user_id: Uuid,
-        email: String,
-        name: Option<String>,
-        role: Role,
-    }
     let user_id = token::caller(host, request).await?.user_id;
     let account = sql::account(host, user_id).await?;
     let account = account.ok_or_else(|| Problem::unauthorized("there is no such account any more"))?;

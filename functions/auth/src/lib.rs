@@ -5,6 +5,8 @@
 
 pub mod domain;
 pub mod http;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod password;
 pub mod session;
 pub mod sql;

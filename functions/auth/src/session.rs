@@ -20,6 +20,7 @@ const PRIVATE_KEY_VARIABLE: &str = "token_private_key";
 
 /// The answer to a login, by RFC 6749.
 #[derive(Debug, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the RFC")]
 pub struct Session {
     pub access_token: String,

@@ -17,30 +17,39 @@ pub const PRODUCTS_MAX: i64 = 500;
 pub const ON_HAND_MAX: i64 = 1_000_000_000;
 
 #[derive(Serialize)]
-struct Product {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Product {
     sku: String,
     name: String,
     price: Money,
+    /// Units that can be ordered.
     available: i64,
 }
 
 #[derive(Serialize)]
-struct Products {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Products {
     products: Vec<Product>,
     /// For the parameter `cursor` of the next request; null on the last page.
     next_cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Inventory<'a> {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Stock))]
+pub(crate) struct Inventory<'a> {
     sku: &'a str,
+    /// Units in the warehouse, the reserved ones included.
     on_hand: i64,
+    /// Units promised to orders that are not yet confirmed.
     reserved: i64,
+    /// Units that can still be ordered.
     available: i64,
 }
 
 #[derive(Deserialize)]
-struct SetOnHand {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct SetOnHand {
+    /// Units in the warehouse, the reserved ones included.
     on_hand: i64,
 }
 
@@ -102,7 +111,7 @@ async fn set_on_hand(host: &impl Host, request: &Request, sku: &str) -> Result<R
     Err(Problem::conflict(format!("{reserved} units are reserved for orders")).with_field("on_hand"))
 }
 
-fn unknown() -> Problem {
+pub(crate) fn unknown() -> Problem {
     Problem::not_found("no product has this SKU").with_field("sku")
 }
 

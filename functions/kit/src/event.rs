@@ -17,10 +17,13 @@ pub const NOTIFICATION_EVENTS: &str = "notification-events";
 
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Money {
     /// Integer minor units: cents for EUR.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub amount: i64,
     /// ISO 4217 code.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Z]{3}$"))]
     pub currency: String,
 }
 
@@ -46,28 +49,37 @@ impl fmt::Display for Money {
 
 /// One line of an order, with the price at the time of ordering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Item {
     /// The product.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
     /// Pieces, at least 1.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub quantity: i32,
     /// Minor units of the order's currency, for one piece.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub unit_price: i64,
 }
 
 /// A line that could not be reserved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Shortage {
     /// The product.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
     pub sku: String,
     /// Pieces ordered.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub requested: i64,
     /// Pieces that were there.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
     pub available: i64,
 }
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderStatus {
     /// Waiting for stock and money.
@@ -117,11 +129,13 @@ impl fmt::Display for OrderStatus {
 
 /// `order.created`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct OrderCreated {
     pub order_id: Uuid,
     pub user_id: Uuid,
     /// Of the order; its first.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
     pub items: Vec<Item>,
     pub total: Money,
@@ -131,11 +145,13 @@ pub struct OrderCreated {
 
 /// `order.confirmed`, `order.rejected`, `order.cancelled`, `order.expired`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct OrderChanged {
     pub order_id: Uuid,
     pub user_id: Uuid,
     /// Of the order after the change. Consumers keep the highest per order and do nothing for a lower one.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
     pub status: OrderStatus,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,11 +160,13 @@ pub struct OrderChanged {
 
 /// `order.refunded`: of a confirmed order, and so it says also that the order is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct OrderRefunded {
     pub order_id: Uuid,
     pub user_id: Uuid,
-    /// Of the order after it, as in [`OrderChanged`].
+    /// Of the order after it. Consumers keep the highest per order and do nothing for a lower one.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
     /// What is to have gone back in all, earlier refunds included: two that change places come to the same.
     pub refunded: Money,
@@ -158,19 +176,23 @@ pub struct OrderRefunded {
 
 /// `inventory.reserved`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct InventoryReserved {
     pub order_id: Uuid,
     /// Of the order, as in the event that was answered.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
 }
 
 /// `inventory.rejected`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct InventoryRejected {
     pub order_id: Uuid,
     /// Of the order, as in the event that was answered.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
     pub reason: String,
     pub shortages: Vec<Shortage>,
@@ -178,6 +200,7 @@ pub struct InventoryRejected {
 
 /// `inventory.committed`, `inventory.released`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct InventorySettled {
     pub order_id: Uuid,
@@ -185,6 +208,7 @@ pub struct InventorySettled {
 
 /// `payment.authorized`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct PaymentAuthorized {
     pub order_id: Uuid,
@@ -194,6 +218,7 @@ pub struct PaymentAuthorized {
 
 /// `payment.declined`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct PaymentDeclined {
     pub order_id: Uuid,
@@ -202,6 +227,7 @@ pub struct PaymentDeclined {
 
 /// `payment.captured`, `payment.voided`, `payment.refunded`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct PaymentSettled {
     pub order_id: Uuid,
@@ -215,6 +241,7 @@ pub struct PaymentSettled {
 
 /// What a notification tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[allow(missing_docs, reason = "each is the final status of its name, or the refund")]
 pub enum Notice {
@@ -228,6 +255,16 @@ pub enum Notice {
 }
 
 impl Notice {
+    /// Every notice.
+    pub const ALL: [Self; 6] = [
+        Self::Confirmed,
+        Self::Rejected,
+        Self::PaymentFailed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Refunded,
+    ];
+
     /// The name used in JSON and SQL.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -244,6 +281,7 @@ impl Notice {
 
 /// `notification.requested`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named by the types")]
 pub struct NotificationRequested {
     pub order_id: Uuid,
@@ -268,6 +306,19 @@ macro_rules! events {
         impl Event {
             /// Every `ce_type` there is.
             pub const TYPES: &'static [&'static str] = &[$($name),*];
+
+            /// Every event, described.
+            #[cfg(feature = "openapi")]
+            #[must_use]
+            pub fn described() -> Vec<crate::openapi::Described> {
+                vec![$(crate::openapi::Described {
+                    event_type: $name,
+                    topic: $topic,
+                    source: $source,
+                    payload: <$payload as utoipa::ToSchema>::name().into_owned(),
+                    schemas: crate::openapi::schemas_of::<$payload>(),
+                }),*]
+            }
 
             /// The CloudEvents type, the header `ce_type`.
             #[must_use]

@@ -1,9 +1,10 @@
 //! HTTP as a function handles it: whole requests in, whole responses out, both plain values.
 
 use crate::nul;
+use crate::object::Object;
 use crate::problem::Problem;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 /// The largest request body that is read, in bytes.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -104,14 +105,8 @@ impl Request {
         let Body::Read(body) = &self.body else {
             return Err(Problem::too_large(BODY_LIMIT_BYTES));
         };
-        // serde would also fill a struct's fields from an array, by position.
-        if body.trim_ascii_start().first() != Some(&b'{')
-            && serde_json::from_slice::<IgnoredAny>(body).is_ok()
-        {
-            return Err(Problem::invalid("body", "a JSON object is expected"));
-        }
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let value =
+        let Object(value) =
             serde_path_to_error::deserialize(&mut deserializer).map_err(|error| field_problem(&error))?;
         if let Err(error) = deserializer.end() {
             return Err(Problem::malformed("body", format!("broken JSON: {error}")));

@@ -10,6 +10,9 @@ pub mod event;
 pub mod http;
 pub mod kafka;
 pub mod nul;
+pub mod object;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod outgoing;
 pub mod problem;
 pub mod sql;

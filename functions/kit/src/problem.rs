@@ -6,9 +6,11 @@ use serde::Serialize;
 
 /// A refusal or a failure, as `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
-    /// A URN that names the kind of problem, for programs.
+    /// A URN that names the kind of problem, for programs; `about:blank` where the title says it all.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(format = "uri-reference"))]
     kind: &'static str,
     /// The kind of problem, for people.
     title: &'static str,
@@ -21,6 +23,14 @@ pub struct Problem {
     pub field: Option<String>,
     #[serde(skip)]
     header: Option<(&'static str, Box<str>)>,
+}
+
+#[cfg(feature = "openapi")]
+impl Problem {
+    /// The header that is sent with it.
+    pub(crate) fn header_name(&self) -> Option<&'static str> {
+        self.header.as_ref().map(|(name, _)| *name)
+    }
 }
 
 impl Problem {

@@ -12,7 +12,8 @@ pub const NOTIFICATIONS_DEFAULT: i64 = 20;
 pub const NOTIFICATIONS_MAX: i64 = 100;
 
 #[derive(Serialize)]
-struct Notification {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Notification {
     id: i64,
     order_id: String,
     status: String,
@@ -21,7 +22,8 @@ struct Notification {
 }
 
 #[derive(Serialize)]
-struct Message {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Message {
     channel: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
@@ -29,7 +31,8 @@ struct Message {
 }
 
 #[derive(Serialize)]
-struct Notifications {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Notifications {
     notifications: Vec<Notification>,
     /// For the parameter `cursor` of the next request; null on the last page.
     next_cursor: Option<String>,

@@ -3,6 +3,8 @@
 pub mod domain;
 pub mod http;
 pub mod kafka;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod sql;
 
 kit::export_http!(crate::http::handle);

@@ -116,6 +116,7 @@ pub fn notice(status: OrderStatus) -> Option<Notice> {
 
 /// A line as it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Line {
     /// The product.
     pub sku: String,

@@ -1,7 +1,7 @@
 //! `/orders`: taking, showing, listing, cancelling and refunding orders.
 
 mod cursor;
-mod refund;
+pub(crate) mod refund;
 
 use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
@@ -19,11 +19,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// Orders on a page, where the caller does not say.
-const PAGE_DEFAULT: i64 = 20;
+pub(crate) const PAGE_DEFAULT: i64 = 20;
 /// Orders on a page at most.
-const PAGE_MAX: i64 = 100;
+pub(crate) const PAGE_MAX: i64 = 100;
 /// Bytes of an idempotency key.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// How often a cancellation or a refund is decided anew because the order moved on meanwhile. An order moves a few
 /// times at most, and not often at once.
 const DECISIONS_MAX: u32 = 4;
@@ -51,19 +51,26 @@ async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response,
 
 /// The body of `POST /orders`. Its hash is what an idempotency key stands for.
 #[derive(Debug, Serialize, Deserialize)]
-struct Input {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewOrder))]
+pub(crate) struct Input {
+    /// At most one for each product.
+    #[serde(deserialize_with = "kit::object::list")]
     items: Vec<Line>,
+    /// What the payment gateway takes the money from.
     payment_token: String,
 }
 
 /// An order as its customer sees it.
 #[derive(Debug, Serialize)]
-struct View {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Order))]
+pub(crate) struct View {
     order_id: Uuid,
     status: OrderStatus,
+    /// Raised with every change of status and every refund.
     version: i64,
     items: Vec<Item>,
     total: Money,
+    /// Why it did not go well; absent where it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// What is to have gone back; absent where nothing is.
@@ -75,10 +82,30 @@ struct View {
 
 /// What of an order is to have gone back.
 #[derive(Debug, Serialize)]
-struct Refund {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Refunded))]
+pub(crate) struct Refund {
+    /// Integer minor units: cents for EUR.
     amount: i64,
+    /// ISO 4217 code.
     currency: String,
     items: Vec<Line>,
+}
+
+/// Orders, newest first.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Orders))]
+pub(crate) struct Page {
+    orders: Vec<View>,
+    /// For the parameter `cursor` of the next request; null on the last page.
+    next_cursor: Option<String>,
+}
+
+/// What happened to an order, in the order of its happening.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Timeline {
+    order_id: Uuid,
+    entries: Vec<sql::Happened>,
 }
 
 async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -142,12 +169,6 @@ fn cache_key(order_id: Uuid) -> String {
 }
 
 async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Page {
-        orders: Vec<View>,
-        /// For the parameter `cursor` of the next request; null on the last page.
-        next_cursor: Option<String>,
-    }
     let Caller { user_id, .. } = token::caller(host, request).await?;
     let status = match request.parameter("status")? {
         None => None,
@@ -181,11 +202,6 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
 }
 
 async fn timeline<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
-    #[derive(Serialize)]
-    struct Timeline {
-        order_id: Uuid,
-        entries: Vec<sql::Happened>,
-    }
     let Caller { user_id, .. } = token::caller(host, request).await?;
     let order_id = order_id(id)?;
     let entries = sql::timeline(host, order_id, user_id).await?;
@@ -240,7 +256,7 @@ fn order_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 /// The same for an order that is not there and for another's, so that nobody learns which ids exist.
-fn no_order() -> Problem {
+pub(crate) fn no_order() -> Problem {
     Problem::not_found("you have no such order")
 }
 

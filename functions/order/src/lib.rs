@@ -6,6 +6,8 @@ pub mod domain;
 pub mod expiry;
 pub mod http;
 pub mod kafka;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod refund;
 pub mod sql;
 

@@ -20,6 +20,7 @@ pub struct Refunded {
 
 /// A line that a refund is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RefundLine))]
 pub struct Wanted {
     /// The product.
     pub sku: String,

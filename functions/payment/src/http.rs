@@ -10,7 +10,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 #[derive(Serialize)]
-struct Payment {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Payment {
     order_id: Uuid,
     payment_id: Uuid,
     status: &'static str,
@@ -40,8 +41,6 @@ async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response,
 }
 
 async fn payment<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
-    // One answer for what does not exist and for what is another's: nobody learns which orders there are.
-    let unknown = || Problem::not_found("you have no payment for such an order").with_field("order_id");
     let order_id = id.parse::<Uuid>().map_err(|_| unknown());
     let read = async || {
         let user_id = token::caller(host, request).await?.user_id;
@@ -62,4 +61,9 @@ fn shown(order_id: Uuid, payment: domain::Payment) -> Payment {
     let refunded = amount.clone().filter(|_| payment.refunded > 0);
     let refunded = refunded.map(|money| Money { amount: payment.refunded, ..money });
     Payment { order_id, payment_id, status, amount, refunded, reason }
+}
+
+/// One answer for what does not exist and for what is another's: nobody learns which orders there are.
+pub(crate) fn unknown() -> Problem {
+    Problem::not_found("you have no payment for such an order").with_field("order_id")
 }

@@ -4,6 +4,8 @@ pub mod domain;
 pub mod gateway;
 pub mod http;
 pub mod kafka;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 mod sql;
 pub mod webhook;
 

@@ -6,8 +6,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use kit::Host;
 use kit::http::{Body, Request, Response};
 use kit::problem::Problem;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
 
@@ -16,19 +15,31 @@ pub const SIGNATURE_HEADER: &str = "payment-gateway-signature";
 /// How far the time of a signature may lie from ours, in seconds. An older request is one that somebody has kept.
 pub const AGE_MAX_SECONDS: u64 = 300;
 /// Events of a request.
-const EVENTS_MAX: usize = 1_000;
+pub(crate) const EVENTS_MAX: usize = 1_000;
 /// Characters of an event's id.
-const ID_CHARS_MAX: usize = 300;
+pub(crate) const ID_CHARS_MAX: usize = 300;
 const SECRET: &str = "webhook_secret";
 
 /// What the gateway sends.
 #[derive(Deserialize)]
-struct Told {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Told {
     events: Vec<Event>,
+}
+
+/// What became of it.
+#[derive(Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub(crate) struct Kept {
+    /// Events that were not known.
+    pub(crate) new: u64,
+    /// Events that had been told before.
+    pub(crate) known: u64,
 }
 
 /// One thing that it did.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// The same each time that it is told.
     pub id: String,
@@ -40,6 +51,7 @@ pub struct Event {
 
 /// A payment as the gateway has it.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = GatewayPayment))]
 #[allow(missing_docs, reason = "the gateway's own words")]
 pub struct Payment {
     pub reference: Uuid,
@@ -69,7 +81,7 @@ pub async fn take(host: &impl Host, request: &Request) -> Result<Response, Probl
         ));
     }
     let new = sql::keep_gateway_events(host, &events).await?;
-    Ok(Response::json(200, &json!({ "new": new, "known": events.len() as u64 - new })))
+    Ok(Response::json(200, &Kept { new, known: events.len() as u64 - new }))
 }
 
 /// Checks the signature of a body at the time `now`, in seconds since 1970.

@@ -1,8 +1,18 @@
 //! The files that `build.rs` put in.
 
+/// A page and what it loads.
+pub(crate) struct Site {
+    /// Changes with the files that the page loads, and stands in their addresses.
+    pub version: &'static str,
+    /// `index.html`
+    pub page: File,
+    /// What it loads.
+    pub assets: &'static [File],
+}
+
 /// A file as it is sent.
 pub(crate) struct File {
-    /// Its name in `web/assets/`.
+    /// Its name in its folder of `web/`.
     pub name: &'static str,
     /// For the header of this name.
     pub content_type: &'static str,

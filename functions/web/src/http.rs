@@ -1,7 +1,7 @@
-//! `/` and `/assets/VERSION/NAME`: conditional, compressed where the caller takes it, and with the headers that keep a page to
-//! its own origin.
+//! The shop at `/`, Swagger UI at `/docs`, and the interface's documents (`/openapi.json` and its like): conditional,
+//! compressed where the caller takes it, and with the headers that keep a page to its own origin.
 
-use crate::files::{ASSETS, File, PAGE, VERSION};
+use crate::files::{API, DOCS, File, SHOP, Site};
 use kit::Host;
 use kit::http::{Request, Response};
 use kit::problem::Problem;
@@ -16,9 +16,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
+/// What Swagger UI may do. It has its icons in its style sheet, and makes markup of the descriptions in our own document.
+const DOCS_CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
+
 /// Sent with every answer.
-const SECURITY_HEADERS: [(&str, &str); 5] = [
-    ("content-security-policy", CONTENT_SECURITY_POLICY),
+const SECURITY_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-opener-policy", "same-origin"),
@@ -28,23 +31,22 @@ const SECURITY_HEADERS: [(&str, &str); 5] = [
 /// Answers a request for the page or for one of its files.
 #[allow(clippy::unused_async, reason = "the shape of every function's handler")]
 pub async fn handle<H: Host>(_: &H, request: Request) -> Response {
-    let response = route(&request).into();
-    SECURITY_HEADERS
-        .into_iter()
-        .fold(response, |response: Response, (name, value)| response.with_header(name, value))
+    let of_docs = request.segments()[0] == "docs";
+    let policy = if of_docs { DOCS_CONTENT_SECURITY_POLICY } else { CONTENT_SECURITY_POLICY };
+    let response = Response::from(route(&request)).with_header("content-security-policy", policy);
+    SECURITY_HEADERS.into_iter().fold(response, |response, (name, value)| response.with_header(name, value))
 }
 
 fn route(request: &Request) -> Result<Response, Problem> {
-    let (file, cache_control) = match request.segments()[..] {
-        [""] => (&PAGE, REVALIDATED),
-        // Another version is asked for while hosts are replaced one by one: what is here serves it, for this once.
-        ["assets", version, name] => {
-            let file = ASSETS.iter().find(|file| file.name == name);
-            let file = file.ok_or_else(|| Problem::not_found("there is no such file"))?;
-            (file, if version == VERSION { IMMUTABLE } else { REVALIDATED })
-        }
-        _ => return Err(Problem::not_found("there is no such address")),
+    let found = match request.segments()[..] {
+        [""] => Some((&SHOP.page, REVALIDATED)),
+        ["assets", version, name] => asset(&SHOP, version, name),
+        ["docs"] => Some((&DOCS.page, REVALIDATED)),
+        ["docs", version, name] => asset(&DOCS, version, name),
+        [name] => named(API, name).map(|file| (file, REVALIDATED)),
+        _ => None,
     };
+    let (file, cache_control) = found.ok_or_else(|| Problem::not_found("there is no such address"))?;
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         return Err(Problem::method_not_allowed("GET, HEAD"));
     }
@@ -65,6 +67,17 @@ fn route(request: &Request) -> Result<Response, Problem> {
     };
     let response = response.with_header("etag", etag).with_header("cache-control", cache_control);
     Ok(response.with_header("vary", "accept-encoding"))
+}
+
+/// A file that a page loads. Another version is asked for while hosts are replaced one by one: what is here serves it, for
+/// this once.
+fn asset(site: &'static Site, version: &str, name: &str) -> Option<(&'static File, &'static str)> {
+    let cache_control = if version == site.version { IMMUTABLE } else { REVALIDATED };
+    named(site.assets, name).map(|file| (file, cache_control))
+}
+
+fn named(files: &'static [File], name: &str) -> Option<&'static File> {
+    files.iter().find(|file| file.name == name)
 }
 
 /// The content that suits the caller, with its encoding.

@@ -40,7 +40,11 @@ fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
 }
 
 fn asset(name: &str) -> String {
-    format!("/assets/{VERSION}/{name}")
+    format!("/assets/{}/{name}", SHOP.version)
+}
+
+fn doc(name: &str) -> String {
+    format!("/docs/{}/{name}", DOCS.version)
 }
 
 #[test]
@@ -54,6 +58,15 @@ fn the_page_and_its_files_are_there_and_nothing_else_is() {
         ("GET", asset(""), 404),
         ("GET", asset("../index.html"), 404),
         ("GET", "/assets".to_owned(), 404),
+        ("GET", "/docs".to_owned(), 200),
+        ("GET", doc("swagger-ui-bundle.js"), 200),
+        ("GET", doc("swagger-ui-license.txt"), 200),
+        ("GET", doc("app.js"), 404),
+        ("GET", "/openapi.json".to_owned(), 200),
+        ("HEAD", "/asyncapi.json".to_owned(), 200),
+        ("GET", "/postman.json".to_owned(), 200),
+        ("POST", "/openapi.json".to_owned(), 405),
+        ("GET", "/swagger.json".to_owned(), 404),
         ("GET", "/orders".to_owned(), 404),
         ("POST", "/".to_owned(), 405),
         ("DELETE", asset("app.js"), 405),
@@ -67,36 +80,56 @@ fn the_page_and_its_files_are_there_and_nothing_else_is() {
 }
 
 #[test]
-fn what_the_page_loads_is_there_and_inline_code_is_not() {
-    let page = std::str::from_utf8(PAGE.plain).unwrap();
-    assert!(!page.contains("/assets/current/"), "the version is not filled in");
-    let mut loaded = 0;
-    for rest in page.split('"').filter(|value| value.starts_with("/assets/")) {
-        assert_eq!(ask("GET", rest, &[]).header("cache-control"), Some(IMMUTABLE), "{rest}");
-        loaded += 1;
-    }
-    assert!(loaded >= 3, "{page}");
-    for forbidden in ["<style", " style=", " onclick=", "<script>"] {
-        assert!(!page.contains(forbidden), "the policy refuses {forbidden}");
+fn what_a_page_loads_is_there_and_inline_code_is_not() {
+    for (site, folder) in [(&SHOP, "/assets/"), (&DOCS, "/docs/")] {
+        let page = std::str::from_utf8(site.page.plain).unwrap();
+        assert!(!page.contains("/current/"), "the version is not filled in");
+        let mut loaded = 0;
+        for rest in page.split('"').filter(|value| value.starts_with(folder)) {
+            assert_eq!(ask("GET", rest, &[]).header("cache-control"), Some(IMMUTABLE), "{rest}");
+            loaded += 1;
+        }
+        assert!(loaded >= 3, "{page}");
+        for forbidden in ["<style", " style=", " onclick=", "<script>"] {
+            assert!(!page.contains(forbidden), "the policy refuses {forbidden}");
+        }
     }
 }
 
 #[test]
+fn each_page_has_its_policy() {
+    for (path, policy) in [
+        ("/", CONTENT_SECURITY_POLICY),
+        ("/openapi.json", CONTENT_SECURITY_POLICY),
+        ("/docs", DOCS_CONTENT_SECURITY_POLICY),
+        (&doc("swagger-ui.css"), DOCS_CONTENT_SECURITY_POLICY),
+    ] {
+        assert_eq!(ask("GET", path, &[]).header("content-security-policy"), Some(policy), "{path}");
+    }
+    assert!(!CONTENT_SECURITY_POLICY.contains("unsafe") && !DOCS_CONTENT_SECURITY_POLICY.contains("unsafe"));
+}
+
+#[test]
 fn every_module_that_is_imported_is_loaded_with_the_page() {
-    let page = std::str::from_utf8(PAGE.plain).unwrap();
-    let modules = ASSETS.iter().filter(|file| file.name.ends_with(".js"));
+    let page = std::str::from_utf8(SHOP.page.plain).unwrap();
+    let modules = SHOP.assets.iter().filter(|file| file.name.ends_with(".js"));
     for module in modules {
         assert!(page.contains(&asset(module.name)), "index.html does not preload {}", module.name);
         let text = std::str::from_utf8(module.plain).unwrap();
         for imported in text.split(" from \"./").skip(1).filter_map(|rest| rest.split('"').next()) {
-            assert!(ASSETS.iter().any(|file| file.name == imported), "{} imports {imported}", module.name);
+            assert!(
+                SHOP.assets.iter().any(|file| file.name == imported),
+                "{} imports {imported}",
+                module.name
+            );
         }
     }
 }
 
 #[test]
 fn the_first_visit_is_small() {
-    let bytes: usize = ASSETS.iter().chain([&PAGE]).map(|file| file.gzip.unwrap_or(file.plain).len()).sum();
+    let bytes: usize =
+        SHOP.assets.iter().chain([&SHOP.page]).map(|file| file.gzip.unwrap_or(file.plain).len()).sum();
     assert!(bytes <= FIRST_PAGE_BYTES_MAX, "{bytes} bytes");
 }
 
@@ -117,12 +150,12 @@ fn a_browser_that_takes_gzip_gets_it_and_unpacks_the_same() {
         assert_eq!(response.header("vary"), Some("accept-encoding"));
         let mut content = Vec::new();
         if compressed {
-            assert!(response.body.len() < PAGE.plain.len());
+            assert!(response.body.len() < SHOP.page.plain.len());
             flate2::read::GzDecoder::new(&response.body[..]).read_to_end(&mut content).unwrap();
         } else {
             content.extend_from_slice(&response.body);
         }
-        assert_eq!(content, PAGE.plain, "{accepted}");
+        assert_eq!(content, SHOP.page.plain, "{accepted}");
     }
 }
 

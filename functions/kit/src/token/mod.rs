@@ -31,6 +31,7 @@ const PUBLIC_KEYS_VARIABLE: &str = "token_public_keys";
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Orders for themselves.

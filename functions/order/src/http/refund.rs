@@ -14,9 +14,12 @@ use serde::{Deserialize, Serialize};
 
 /// The body. Its hash is what an idempotency key stands for.
 #[derive(Debug, Serialize, Deserialize)]
-struct Input {
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewRefund))]
+pub(crate) struct Input {
     /// All that is left where absent.
+    #[serde(default, deserialize_with = "kit::object::list_or_null")]
     lines: Option<Vec<Wanted>>,
+    /// For the timeline; no control characters.
     reason: Option<String>,
 }
 

@@ -217,6 +217,7 @@ pub async fn list<S: Sql>(
 
 /// One thing that happened to an order.
 #[derive(Debug, serde::Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = TimelineEntry))]
 #[allow(missing_docs, reason = "named by the columns; times are RFC 3339")]
 pub struct Happened {
     pub event: String,
