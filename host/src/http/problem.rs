@@ -6,8 +6,11 @@ use http_body_util::{Either, Full};
 
 use super::ServerBody;
 
-/// An error's answer; `call` is the number under which the log tells more.
-pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
+/// The content type of what is answered.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error's document; `call` is the number under which the log tells more.
+pub(super) fn document(status: StatusCode, detail: &str, call: Option<u64>) -> serde_json::Value {
     let mut document = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or_default(),
@@ -17,9 +20,14 @@ pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Re
     if let Some(call) = call {
         document["call"] = call.into();
     }
+    document
+}
+
+/// An error's answer.
+pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
+    let document = document(status, detail, call);
     let mut response = Response::new(Either::Right(Full::new(Bytes::from(document.to_string()))));
     *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
 }

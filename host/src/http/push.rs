@@ -101,6 +101,11 @@ impl PushRoutes {
         Self { routes: manifest.application.push.iter().map(target).collect(), source, stop }
     }
 
+    /// Where a request on this path is counted; none where it is on no push route.
+    pub fn metrics(&self, path: &str) -> Option<&RouteMetrics> {
+        self.routes.iter().find(|target| target.route.covers(path)).map(|target| &target.metrics)
+    }
+
     fn target<'path>(&self, path: &'path str) -> Option<(&Target, Captures<'path>)> {
         self.routes.iter().find_map(|target| Some((target, target.route.matches(path)?)))
     }

@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+pub mod gateway;
 pub mod hosts;
 mod locked;
 pub mod route;
@@ -88,6 +89,8 @@ pub struct Application {
     pub database_host_variable: Option<String>,
     /// Routes that push records to clients, in the order of the file.
     pub push: Vec<Push>,
+    /// What a request has to pass first.
+    pub gateway: gateway::Gateway,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
     pub example: Option<String>,
 }

@@ -8,6 +8,7 @@
 mod calls;
 mod dispatch;
 mod family;
+mod gateway;
 mod http;
 pub mod names;
 mod process;
@@ -16,6 +17,7 @@ mod time;
 
 pub use calls::{CallMetrics, ComponentMetrics, Ending};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
+pub use gateway::{Refusal, RefusalMetrics};
 pub use http::{HttpMetrics, RouteMetrics};
 pub use scrape::{CONTENT_TYPE, Scrape};
 pub use time::{Timer, with_cpu};

@@ -2,6 +2,7 @@
 
 mod check;
 mod files;
+mod gateway;
 mod http;
 mod kafka;
 mod push;
@@ -136,6 +137,7 @@ impl Builder<'_> {
             topics,
             database_host_variable,
             push: self.push_routes(tool.push)?,
+            gateway: self.gateway(tool.gateway)?,
             example: tool.example,
         })
     }
