@@ -25,7 +25,19 @@ pub(super) fn document(status: StatusCode, detail: &str, call: Option<u64>) -> s
 
 /// An error's answer.
 pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
-    let document = document(status, detail, call);
+    answer(status, &document(status, detail, call))
+}
+
+/// A refusal's answer that names the part of the request at fault, as those of functions do.
+pub(super) fn refusal(status: StatusCode, detail: &str, field: Option<&str>) -> Response<ServerBody> {
+    let mut document = document(status, detail, None);
+    if let Some(field) = field {
+        document["field"] = field.into();
+    }
+    answer(status, &document)
+}
+
+fn answer(status: StatusCode, document: &serde_json::Value) -> Response<ServerBody> {
     let mut response = Response::new(Either::Right(Full::new(Bytes::from(document.to_string()))));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));

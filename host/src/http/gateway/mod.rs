@@ -15,7 +15,7 @@ use governor::clock::MonotonicClock;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 
 use super::body::{BodyLimits, Fault};
-use super::problem::problem;
+use super::problem::refusal;
 use super::{Peers, ServerBody, headers};
 use crate::manifest::gateway::{Policy, TokenRule};
 use crate::manifest::route::{Pattern, Route};
@@ -228,11 +228,14 @@ impl Pass<'_> {
             Refusal::Cors => (StatusCode::FORBIDDEN, "pages of this origin may not call this".to_owned()),
             Refusal::Token => (StatusCode::UNAUTHORIZED, Refused::Missing.to_string()),
         };
-        self.counted(why, problem(status, &detail, None))
+        let field = matches!(why, Refusal::BodySize | Refusal::BodyTimeout).then_some("body");
+        self.counted(why, refusal(status, &detail, field))
     }
 
     fn unauthorized(&self, refused: Refused) -> Response<ServerBody> {
-        let mut response = problem(StatusCode::UNAUTHORIZED, &refused.to_string(), None);
+        let field = header::AUTHORIZATION;
+        let mut response =
+            refusal(StatusCode::UNAUTHORIZED, &refused.to_string(), Some(field.as_str()));
         // RFC 6750: without a token the challenge alone.
         let challenge = match refused {
             Refused::Missing => "Bearer",
