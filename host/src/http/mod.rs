@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -42,7 +43,7 @@ pub use gateway::{
 use gateway::{Gateway, Pass};
 use problem::problem;
 pub use push::Source;
-use push::{PushBody, PushRoutes};
+use push::{Handover, PushBody, PushRoutes};
 use router::Router;
 
 /// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
@@ -51,6 +52,10 @@ const DISCARD_MAX_BYTES: usize = 16 << 20;
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections at a time; one more is accepted when another ends.
 pub const MAX_CONNECTIONS: usize = 4096;
+/// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time, while the host stops, that a client takes to read the end of a stream.
+const STREAM_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time after which accepting is tried again where the system has no more file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -134,47 +139,64 @@ impl Server {
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.
     async fn connection(self: Arc<Self>, stream: TcpStream, peers: Peers, shutdown: CancellationToken) {
-        // Parts of an answer go out when they are written; the kernel must not hold them back.
-        if let Err(error) = stream.set_nodelay(true) {
+        // Parts of an answer go out when they are written; the kernel must not hold them back. It also sees who does not read:
+        // a stream's body is asked for nothing while there is no room to write to.
+        let options = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)));
+        if let Err(error) = options {
             tracing::debug!(%error, "a connection is gone already");
             return;
         }
         let reading = self.gateway.reading;
-        let service = service_fn(move |request| {
-            let server = self.clone();
-            async move { Ok::<_, Infallible>(server.answer(request, peers).await) }
+        let handover = Handover::default();
+        let service = service_fn(|request| {
+            let (server, handover) = (self.clone(), handover.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, peers, &handover).await) }
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(reading.head_timeout)
             .max_buf_size(reading.head_bytes)
             .max_headers(reading.headers)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let ended = tokio::select! {
             ended = &mut connection => ended,
             () = shutdown.cancelled() => {
                 Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+                // A stream has its end by now, and a client that does not read it keeps nobody waiting.
+                let patience = if handover.is_stream() { STREAM_END_TIMEOUT } else { Duration::MAX };
+                tokio::time::timeout(patience, &mut connection).await.unwrap_or(Ok(()))
             }
         };
-        let Err(error) = ended else { return };
-        tracing::debug!(%error, client = %peers.client, "a connection ended");
-        let parts = connection.into_parts();
-        // A connection without a request just ends; one in the middle of a head is told why.
-        if error.is_timeout() && !parts.read_buf.is_empty() {
-            head_timed_out(parts.io.into_inner()).await;
+        if let Err(error) = ended {
+            tracing::debug!(%error, client = %peers.client, "a connection ended");
+            // A connection without a request just ends; one in the middle of a head is told why.
+            let parts = connection.into_parts().filter(|parts| !parts.read_buf.is_empty());
+            if let Some(parts) = parts.filter(|_| error.is_timeout()) {
+                head_timed_out(parts.io.into_inner()).await;
+            }
+        }
+        if let Some(socket) = handover.take() {
+            socket.run().await;
         }
     }
 
     /// Answers a request, and counts it.
-    async fn answer(&self, mut request: Request<Incoming>, peers: Peers) -> Response<ServerBody> {
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peers: Peers,
+        handover: &Handover,
+    ) -> Response<ServerBody> {
         let _in_flight = self.metrics.in_flight();
         let (began, method) = (Timer::start(), request.method().clone());
         let mut route = &self.metrics.unrouted;
         let mut pass = self.gateway.open(&mut request);
         let mut response = match self.gateway.admit(&mut pass, &request, peers) {
             Ok(()) => {
-                let reply = self.reply(request, peers, &pass, &mut route);
+                let reply = self.reply(request, peers, &pass, handover, &mut route);
                 let reply = tokio::time::timeout(pass.request_timeout(), reply).await;
                 reply.unwrap_or_else(|_| pass.refuse(Refusal::RequestTimeout))
             }
@@ -191,7 +213,7 @@ impl Server {
 
     /// Where a request on this path is counted.
     fn route_metrics(&self, path: &str) -> &RouteMetrics {
-        let push = || self.push.metrics(path);
+        let push = || self.push.route_metrics(path);
         let route = || self.router.route(path).map(|(_, target, _)| &target.metrics);
         push().or_else(route).unwrap_or(&self.metrics.unrouted)
     }
@@ -199,9 +221,10 @@ impl Server {
     /// Answers a request, and says by `route` whose it is.
     async fn reply<'s>(
         &'s self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peers: Peers,
         pass: &Pass<'_>,
+        handover: &Handover,
         route: &mut &'s RouteMetrics,
     ) -> Response<ServerBody> {
         let path = request.uri().path();
@@ -211,7 +234,7 @@ impl Server {
                 _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
             };
         }
-        if let Some(response) = self.push(&request, peers, route).await {
+        if let Some(response) = self.push(&mut request, peers, handover, route).await {
             return response;
         }
         let (head, body) = request.into_parts();

@@ -127,7 +127,7 @@ pub struct RateLimit {
 #[derive(Debug, Clone)]
 pub struct Cors {
     /// Their origins; none means every one.
-    pub origins: Option<Vec<HeaderValue>>,
+    pub origins: Option<Vec<String>>,
     /// Methods that they may use.
     pub methods: Vec<Method>,
     /// Headers that they may send.

@@ -108,6 +108,8 @@ pub struct Push {
     pub topics: Vec<String>,
     /// Top-level fields of a record's JSON object that clients are sent; all where none are named.
     pub fields: Option<Vec<String>>,
+    /// Origins of other hosts, `https://shop.example`, whose pages may open a WebSocket here.
+    pub origins: Vec<String>,
 }
 
 /// `[variables]`: one application variable.

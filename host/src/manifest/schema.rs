@@ -189,6 +189,8 @@ pub struct Push {
     pub key: Spanned<String>,
     pub snapshot: Spanned<String>,
     pub fields: Option<Vec<String>>,
+    #[serde(default)]
+    pub origins: Vec<Spanned<String>>,
     pub topics: Spanned<Vec<Spanned<String>>>,
 }
 

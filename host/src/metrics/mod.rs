@@ -1,7 +1,7 @@
 //! What is counted and measured, and how `/metrics` shows it.
 //!
 //! [`names`] is the table of all metrics. Whoever runs often holds a handle made beforehand ([`CallMetrics`],
-//! [`DispatchMetrics`], [`RelayMetrics`], [`HttpMetrics`]): an update is an addition to an atomic number, once for each batch
+//! [`DispatchMetrics`], [`RelayMetrics`], [`HttpMetrics`], [`PushMetrics`]): an update is an addition to an atomic number, once for each batch
 //! or request and never for each record. What stands in memory anyway (positions, pools, the process) is read at the scrape by
 //! [`Scrape`]; what only the database knows is read beforehand, by the prober of [`crate::health`].
 
@@ -12,13 +12,15 @@ mod gateway;
 mod http;
 pub mod names;
 mod process;
+mod push;
 mod scrape;
 mod time;
 
-pub use calls::{CallMetrics, ComponentMetrics, Ending};
+pub use calls::{CallMetrics, ComponentMetrics, Ending, Raised};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
 pub use gateway::{Refusal, RefusalMetrics};
 pub use http::{HttpMetrics, RouteMetrics};
+pub use push::{PushMetrics, StreamEnd, Transport};
 pub use scrape::{CONTENT_TYPE, Scrape};
 pub use time::{Timer, with_cpu};
 

@@ -149,6 +149,10 @@ names! {
         "Requests without the head of a response.";
     HTTP_CONNECTIONS = Gauge, "fnhost_http_connections", "connections", [],
         "Open connections of clients.";
+    PUSH_VIEWERS = Gauge, "fnhost_push_viewers", "clients", ["transport"],
+        "Clients of push routes, by how they are connected (events, websocket).";
+    PUSH_ENDED = Counter, "fnhost_push_streams_ended_total", "streams", ["end"],
+        "Streams of push routes that have ended, by why (client, lifetime, cut-off, stopped).";
 
     // Database.
     CONNECTIONS_LIMIT = Gauge, "fnhost_database_connections_limit", "connections", ["pool"],

@@ -17,8 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
 
-/// Viewers of one host at a time; another is told to come back later.
-pub const VIEWERS_MAX: usize = 10_000;
+/// Viewers of one host at a time; another is told to come back later. Fewer than connections, so that requests have room.
+pub const VIEWERS_MAX: usize = 3_000;
 /// Records that may wait for one viewer; one that falls further behind is cut off and comes back with its cursor.
 pub const WAITING_MAX: usize = 256;
 

@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use tests::consistency::{assert_consistent, wait_settled};
 use tests::customer::{Customer, NewOrder};
+use tests::live::{Live, Transport};
 use tests::load::{Load, seed};
 use tests::outcome::Outcome;
 use tests::scrape::Scrape;
@@ -73,9 +74,19 @@ async fn sigterm_finishes_what_is_in_hand() -> Outcome {
     let customer = Customer::register(&fnhost.client()?).await?;
     let mut load = Load::start(&fnhost.client()?, ORDERS, seed("a drain with a request in flight")).await?;
     load.wait_accepted(ORDERS / 4).await?;
+    let order = customer.order(&NewOrder::of(&[("COFFEE-1KG", 1)])).await?;
+    let mut watched = Vec::new();
+    for transport in Transport::ALL {
+        let mut live = Live::watch(transport, &customer, order.order_id, None).await?;
+        live.next().await?;
+        watched.push(live);
+    }
     let half_sent = HalfSent::begin(&fnhost, &customer).await?;
     fnhost.signal(Signal::TERM)?;
     until_draining(&fnhost).await?;
+    for (live, code) in watched.into_iter().zip([None, Some(1001)]) {
+        assert_eq!(live.end().await?, code, "streams end at once, while the request goes on");
+    }
     let address = fnhost.client()?.address().to_owned();
     until("new connections to be refused", READY_DEADLINE, async || {
         Ok(Look::from_bool(TcpStream::connect(&address).await.is_err(), "one was accepted"))
@@ -94,7 +105,7 @@ async fn sigterm_finishes_what_is_in_hand() -> Outcome {
     let db = fnhost.database().await?;
     wait_settled(&fnhost, &db).await?;
     let orders = db.count("SELECT count(*) FROM orders.orders").await?;
-    assert_eq!(orders, i64::try_from(ORDERS + 1).map_err(anyhow::Error::from)?);
+    assert_eq!(orders, i64::try_from(ORDERS + 2).map_err(anyhow::Error::from)?);
     assert_consistent(&db).await;
     Ok(())
 }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use http::{Method, StatusCode};
 use std::collections::BTreeSet;
 use tests::customer::{Customer, NewOrder};
-use tests::live::{Event, Live};
+use tests::live::{Event, Live, Transport, open_socket};
 use tests::outcome::Outcome;
 use tests::system::Fnhost;
 
@@ -29,19 +29,21 @@ async fn until_all_is_shown(live: &mut Live) -> Result<Vec<Event>> {
 async fn an_order_is_seen_step_by_step() -> Outcome {
     let fnhost = Fnhost::shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
-    // Its payment takes two seconds, so that somebody watches before it is decided.
-    let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
-    let mut live = Live::watch(&ada, order.order_id, None).await?;
-    let events = until_all_is_shown(&mut live).await?;
-    let confirmed =
-        events.iter().find(|event| event.event == "order.confirmed").expect("seen as it happened");
-    assert_eq!(confirmed.data["topic"], "order-events");
-    assert_eq!(confirmed.data["data"]["status"], "CONFIRMED");
-    for event in &events[1..] {
-        assert!(
-            event.data["data"].get("payment_token").is_none(),
-            "only the named fields are sent: {event:?}"
-        );
+    for transport in Transport::ALL {
+        // Its payment takes two seconds, so that somebody watches before it is decided.
+        let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
+        let mut live = Live::watch(transport, &ada, order.order_id, None).await?;
+        let events = until_all_is_shown(&mut live).await?;
+        let confirmed =
+            events.iter().find(|event| event.event == "order.confirmed").expect("seen as it happened");
+        assert_eq!(confirmed.data["topic"], "order-events");
+        assert_eq!(confirmed.data["data"]["status"], "CONFIRMED");
+        for event in &events[1..] {
+            assert!(
+                event.data["data"].get("payment_token").is_none(),
+                "only the named fields are sent: {event:?}"
+            );
+        }
     }
     Ok(())
 }
@@ -51,19 +53,22 @@ async fn a_client_that_was_cut_off_goes_on_where_it_stood() -> Outcome {
     let fnhost = Fnhost::shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
-    let mut live = Live::watch(&ada, order.order_id, None).await?;
+    let mut live = Live::watch(Transport::WebSocket, &ada, order.order_id, None).await?;
     let all = until_all_is_shown(&mut live).await?;
     drop(live);
-    for (place, cut) in all.iter().enumerate() {
-        let mut live = Live::watch(&ada, order.order_id, Some(&cut.id)).await?;
-        for expected in &all[place + 1..] {
-            let event = live.next().await?;
-            assert_eq!((&event.event, &event.id), (&expected.event, &expected.id), "after {}", cut.id);
+    for transport in Transport::ALL {
+        for (place, cut) in all.iter().enumerate() {
+            let mut live = Live::watch(transport, &ada, order.order_id, Some(&cut.id)).await?;
+            for expected in &all[place + 1..] {
+                let event = live.next().await?;
+                let same = (&event.event, &event.id) == (&expected.event, &expected.id);
+                assert!(same && event.data == expected.data, "after {}: {event:?}, not {expected:?}", cut.id);
+            }
         }
+        // What it names is of no stream that is known: it begins anew.
+        let mut live = Live::watch(transport, &ada, order.order_id, Some("nonsense")).await?;
+        assert_eq!(live.next().await?.event, "snapshot");
     }
-    // What it names is of no stream that is known: it begins anew.
-    let mut live = Live::watch(&ada, order.order_id, Some("nonsense")).await?;
-    assert_eq!(live.next().await?.event, "snapshot");
     Ok(())
 }
 
@@ -77,5 +82,21 @@ async fn only_who_may_see_an_order_may_watch_it() -> Outcome {
     assert_eq!(eve.ask(Method::GET, &path, None).await?.status, StatusCode::NOT_FOUND);
     assert_eq!(ada.ask(Method::POST, &path, None).await?.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(client.get(&path).await?.status, StatusCode::UNAUTHORIZED);
+
+    let (ada, eve) = (&ada.token, &eve.token);
+    let own = format!("http://{}", client.address());
+    // subprotocols, origin, status of the refusal
+    let cases = [
+        (format!("fnhost.v1, bearer.{eve}"), None, Some(StatusCode::NOT_FOUND)),
+        ("fnhost.v1".to_owned(), None, Some(StatusCode::UNAUTHORIZED)),
+        ("fnhost.v1, bearer.nonsense".to_owned(), None, Some(StatusCode::UNAUTHORIZED)),
+        (format!("bearer.{ada}"), None, Some(StatusCode::BAD_REQUEST)),
+        (format!("fnhost.v1, bearer.{ada}"), Some("http://evil.example"), Some(StatusCode::FORBIDDEN)),
+        (format!("fnhost.v1, bearer.{ada}"), Some(own.as_str()), None),
+    ];
+    for (protocols, origin, refused) in cases {
+        let opened = open_socket(client.address(), &path, &protocols, origin).await?;
+        assert_eq!(opened.err(), refused, "{protocols} of {origin:?}");
+    }
     Ok(())
 }

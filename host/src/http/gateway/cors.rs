@@ -7,7 +7,7 @@ use crate::manifest::gateway as declared;
 /// What is declared, as answers say it.
 pub(super) struct Cors {
     /// None means every origin.
-    origins: Option<Vec<HeaderValue>>,
+    origins: Option<Vec<String>>,
     methods: HeaderValue,
     headers: Option<HeaderValue>,
     expose: Option<HeaderValue>,
@@ -35,7 +35,9 @@ impl Cors {
         let origin = headers.get(header::ORIGIN)?;
         match &self.origins {
             None => Some(HeaderValue::from_static("*")),
-            Some(origins) => origins.contains(origin).then(|| origin.clone()),
+            Some(origins) => {
+                origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+            }
         }
     }
 

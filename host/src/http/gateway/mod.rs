@@ -234,8 +234,7 @@ impl Pass<'_> {
 
     fn unauthorized(&self, refused: Refused) -> Response<ServerBody> {
         let field = header::AUTHORIZATION;
-        let mut response =
-            refusal(StatusCode::UNAUTHORIZED, &refused.to_string(), Some(field.as_str()));
+        let mut response = refusal(StatusCode::UNAUTHORIZED, &refused.to_string(), Some(field.as_str()));
         // RFC 6750: without a token the challenge alone.
         let challenge = match refused {
             Refused::Missing => "Bearer",

@@ -39,7 +39,22 @@ impl Builder<'_> {
         if topics.is_empty() {
             return self.fail(topics_at, "a push route needs at least one topic");
         }
-        Ok(Push { route, key: written.key.into_inner(), snapshot, topics, fields: written.fields })
+        let origins =
+            written.origins.into_iter().map(|origin| self.origin(origin)).collect::<Result<_, _>>()?;
+        Ok(Push { route, key: written.key.into_inner(), snapshot, topics, fields: written.fields, origins })
+    }
+
+    /// An origin as browsers send it.
+    pub(super) fn origin(&self, written: Spanned<String>) -> Result<String, Error> {
+        match url::Url::parse(written.get_ref()) {
+            Ok(url) if url.origin().ascii_serialization() == *written.get_ref() => Ok(written.into_inner()),
+            _ => self.fail(
+                written.span().start,
+                format!(
+                    "\"{written}\" is no origin; write scheme, host and port, as in \"https://shop.example\""
+                ),
+            ),
+        }
     }
 
     /// A route without a wildcard.
