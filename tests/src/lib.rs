@@ -17,6 +17,7 @@ pub mod kafka;
 pub mod keys;
 pub mod live;
 pub mod load;
+pub mod otlp;
 pub mod outcome;
 mod process;
 pub mod prometheus;

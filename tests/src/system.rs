@@ -28,7 +28,7 @@ pub const MAX_ATTEMPTS: u32 = 6;
 /// Ports that are tried: neither in Linux's ephemeral range nor where fnhost looks for those of its servers.
 const PORTS: std::ops::Range<u16> = 12_000..20_000;
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 12] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
     "FNHOST_KAFKA",
@@ -38,6 +38,9 @@ const VARIABLES: [&str; 9] = [
     "FNHOST_MANIFEST",
     "FNHOST_ROLE_SECRET",
     "FNHOST_LOG_FORMAT",
+    "FNHOST_TRACE_RATIO",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
 ];
 
 /// How an fnhost is run, besides its addresses and its data directory.

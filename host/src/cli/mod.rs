@@ -18,6 +18,8 @@ mod up;
 use crate::kafka::access::{Properties, VARIABLE_PREFIX};
 use crate::log::LogFormat;
 use crate::manifest::{self, Manifest};
+use crate::trace::collector::Collector;
+use crate::trace::export::DEFAULT_RATIO;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -154,6 +156,38 @@ pub struct KafkaArgs {
     /// Properties of librdkafka for the given Kafka, one `name=value` a line: TLS, logins (security.protocol, sasl.*, ssl.*)
     #[arg(long = "kafka-config", value_name = "FILE", env = "FNHOST_KAFKA_CONFIG")]
     pub config: Option<PathBuf>,
+}
+
+/// Where traces go.
+#[derive(Args, Debug, Clone)]
+pub struct TraceArgs {
+    /// Collector that gets traces, by OTLP over HTTP: its base URL, as http://localhost:4318. Headers, service name and resource
+    /// attributes come from OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES)
+    #[arg(long = "otlp", value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp: Option<String>,
+    /// Part of the traces beginning here that is recorded, 0 to 1; a request or record with a traceparent brings its own decision
+    #[arg(long = "trace-ratio", value_name = "RATIO", default_value_t = DEFAULT_RATIO, value_parser = ratio, env = "FNHOST_TRACE_RATIO")]
+    ratio: f64,
+}
+
+impl TraceArgs {
+    /// The collector, where one is named here or in the environment.
+    ///
+    /// # Errors
+    /// A value that cannot be meant.
+    pub fn collector(&self) -> anyhow::Result<Option<Collector>> {
+        Collector::from_settings(self.otlp.as_deref(), |name| std::env::var(name).ok())
+    }
+
+    /// Part of the traces beginning here that is recorded.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "is no number from 0 (none) to 1 (all)".to_owned())
 }
 
 impl KafkaArgs {

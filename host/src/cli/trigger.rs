@@ -5,7 +5,7 @@
 //! any trigger that ends, ends the others.
 
 use super::up::{self, Only, UpArgs};
-use super::{Application, KafkaArgs};
+use super::{Application, KafkaArgs, TraceArgs};
 use crate::log::LogFormat;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
@@ -40,6 +40,8 @@ pub struct Trigger {
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// URL of the database, as a role that may create schemas and roles; without it a private Postgres is run
     #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
     database: Option<String>,
@@ -116,7 +118,7 @@ impl Trigger {
             database: self.database,
             role_secret: self.role_secret,
         };
-        Ok(UpArgs::new(app, Some(Only::Kafka), self.admin, self.kafka))
+        Ok(UpArgs::new(app, Some(Only::Kafka), self.admin, self.kafka, self.traces))
     }
 }
 
@@ -149,8 +151,15 @@ mod tests {
     fn the_metadata_lists_every_argument() {
         let told = serde_json::to_value(launch_metadata()).expect("JSON");
         let flags = told["all_flags"].as_array().expect("a list");
-        for long in ["--variable", "--kafka", "--database", "--admin", "--data-dir", "--launch-metadata-only"]
-        {
+        for long in [
+            "--variable",
+            "--otlp",
+            "--kafka",
+            "--database",
+            "--admin",
+            "--data-dir",
+            "--launch-metadata-only",
+        ] {
             assert!(flags.iter().any(|flag| flag["long"] == long), "{long} in {told}");
         }
     }

@@ -2,7 +2,7 @@
 
 use super::ground::Ground;
 use super::triggers::{self, Triggers};
-use super::{Application, KafkaArgs};
+use super::{Application, KafkaArgs, TraceArgs};
 use crate::admin::{self, Admin};
 use crate::db::hosts::HostEntry;
 use crate::deployment::watch::{self, Watched};
@@ -16,6 +16,7 @@ use crate::kafka::{self, access::Access};
 use crate::log::{self, LogFormat};
 use crate::manifest::route::Route;
 use crate::metrics::Scrape;
+use crate::trace::export::Exporter;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ pub struct UpArgs {
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
     #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
     ready_max_lag: Option<u64>,
@@ -62,10 +65,16 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl UpArgs {
     /// As Spin's plugin runs: the HTTP address is Spin's.
-    pub(super) fn new(app: Application, only: Option<Only>, admin: SocketAddr, kafka: KafkaArgs) -> Self {
+    pub(super) fn new(
+        app: Application,
+        only: Option<Only>,
+        admin: SocketAddr,
+        kafka: KafkaArgs,
+        traces: TraceArgs,
+    ) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let drain_timeout = DRAIN_TIMEOUT.as_secs();
-        Self { app, only, listen, admin, kafka, ready_max_lag: None, drain_timeout, watch: false }
+        Self { app, only, listen, admin, kafka, traces, ready_max_lag: None, drain_timeout, watch: false }
     }
 }
 
@@ -85,6 +94,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
     let properties = args.kafka.properties()?;
+    let collector = args.traces.collector()?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
@@ -95,7 +105,16 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
     };
     let access = ground.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
-    let outcome = serve(&args, &mut ground, access, http_listener, admin_listener, &mut signals, began).await;
+    let host = Uuid::new_v4();
+    let exporter = collector.map(|collector| {
+        let collector = collector.of(ground.deployment(), &host.to_string());
+        Exporter::start(collector, args.traces.ratio())
+    });
+    let outcome =
+        serve(&args, &mut ground, access, (http_listener, admin_listener), &mut signals, host, began).await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
     ground.close().await;
     outcome
 }
@@ -104,12 +123,11 @@ async fn serve(
     args: &UpArgs,
     ground: &mut Ground,
     access: Option<Access>,
-    http_listener: Option<TcpListener>,
-    admin_listener: TcpListener,
+    (http_listener, admin_listener): (Option<TcpListener>, TcpListener),
     signals: &mut Signals,
+    host: Uuid,
     began: Instant,
 ) -> anyhow::Result<()> {
-    let host = Uuid::new_v4();
     let (engine, deployment) = start_deployment(args, ground, host).await?;
     let registry = Registry::default();
     let health =

@@ -20,8 +20,8 @@ pub struct Event {
     pub key: Option<Vec<u8>>,
     /// Value bytes.
     pub value: Option<Vec<u8>>,
-    /// Header names and text values.
-    pub headers: Vec<(String, String)>,
+    /// Header names and values.
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// Takes the lease of a relay, if nobody holds it, and raises its epoch. The row is made where it is missing.
@@ -125,7 +125,7 @@ pub async fn take_events(
             topic: row.try_get(1)?,
             key: row.try_get(2)?,
             value: row.try_get(3)?,
-            headers: headers.0.into_iter().map(|(name, value)| (name, header_text(value))).collect(),
+            headers: headers.0.into_iter().map(|(name, value)| (name, header_bytes(value))).collect(),
         });
     }
     // RETURNING promises no order.
@@ -133,10 +133,10 @@ pub async fn take_events(
     Ok(events)
 }
 
-fn header_text(value: serde_json::Value) -> String {
+fn header_bytes(value: serde_json::Value) -> Vec<u8> {
     match value {
-        serde_json::Value::String(text) => text,
-        other => other.to_string(),
+        serde_json::Value::String(text) => text.into_bytes(),
+        other => other.to_string().into_bytes(),
     }
 }
 

@@ -70,11 +70,13 @@ pub struct Called {
     pub reply: Reply,
     /// What to write to the log once the call's transaction is committed.
     pub printed: Printed,
+    /// Time in its parts, as in [`crate::engine::CallReport::phases`]; zero where there was none to measure.
+    pub phases: [Duration; 4],
 }
 
 impl From<Reply> for Called {
     fn from(reply: Reply) -> Self {
-        Self { reply, printed: Printed::default() }
+        Self { reply, printed: Printed::default(), phases: [Duration::ZERO; 4] }
     }
 }
 

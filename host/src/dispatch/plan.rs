@@ -53,6 +53,18 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Its name, and why where it is not done.
+    pub fn told(&self) -> (&'static str, Option<&str>) {
+        match self {
+            Self::Done => ("done", None),
+            Self::Retry { reason, .. } => ("retry", Some(reason)),
+            Self::Behind => ("behind", None),
+            Self::Dead { reason, .. } => ("dead", Some(reason)),
+        }
+    }
+}
+
 /// How a reply breaks the contract.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Breach {

@@ -57,8 +57,9 @@ impl WasmHandler {
         let component = self.picked.component();
         let state = component.call_state_with(postgres.clone());
         let (outcome, report) = component.call_kafka(state, batch).await;
+        let phases = report.phases();
         if let Some(metrics) = &self.metrics {
-            metrics.called(report.phases());
+            metrics.called(phases);
         }
         self.picked.count(Kind::Kafka, Outcome::call(!matches!(outcome, Ok(Ok(_))), report.took));
         // From here on the transaction is the host's: a statement that still runs fails the call.
@@ -69,7 +70,7 @@ impl WasmHandler {
             Ok(Ok(_)) if postgres.in_flight() => {
                 function("the function replied while a statement of its still ran".into(), None)
             }
-            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed }),
+            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed, phases }),
             Ok(Err(error)) => function(error.reason, error.message),
             Err(error) => function(error.to_string(), None),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
@@ -20,6 +20,7 @@ use crate::capabilities::key_value::{CallKeyValue, KeyValueCtx};
 use crate::capabilities::outbound_http::OutboundHttp;
 use crate::capabilities::postgres::{Access, CallPostgres, PostgresCtx, PostgresView};
 use crate::capabilities::variables::Variables;
+use crate::trace::{Hop, Kind, Span, batch};
 
 /// Ticks of the epoch after which a running guest yields to the other tasks of its thread.
 const YIELD_TICKS: u64 = 1;
@@ -84,6 +85,7 @@ impl LoadedComponent {
             version: component.version.clone(),
             call,
             cause: OnceLock::new(),
+            hop: OnceLock::new(),
         });
         let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(origin.clone()))));
         let output = |stream| Output::new(stream, origin.clone(), printed.clone());
@@ -103,18 +105,18 @@ impl LoadedComponent {
         }
         let stores = self.engine.shared.key_value.clone();
         CallState {
-            origin,
             wasi: wasi.build(),
             key_value: CallKeyValue::new(stores, component.key_value_stores.clone()),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            outbound_http: OutboundHttp::new(component.allowed_hosts.clone()),
+            outbound_http: OutboundHttp::new(component.allowed_hosts.clone(), origin.clone()),
             postgres,
             limiter: MemoryLimiter::new(component.limits.memory_bytes),
             stdout,
             stderr,
             printed,
             component,
+            origin,
         }
     }
 
@@ -142,6 +144,11 @@ impl CallState {
     /// Says what causes the call: its log lines carry it. The first one that is said counts.
     pub fn caused_by(&self, cause: impl FnOnce() -> Cause) {
         self.origin.cause.get_or_init(cause);
+    }
+
+    /// The call is this hop of a trace that is recorded. Said once, before the call.
+    pub fn traced(&self, hop: Hop) {
+        self.origin.hop.get_or_init(|| hop);
     }
 
     /// What `spin:variables` answers.
@@ -188,6 +195,19 @@ impl CallState {
 }
 
 impl CallReport {
+    /// The call, which failed with `error` if any, was a hop of a trace: ends that, where it is recorded.
+    pub(super) fn traced(&self, error: Option<String>) {
+        let (state, phases) = (&self.state, self.phases());
+        let Some(hop) = state.origin.hop.get() else { return };
+        let took = self.waited + self.took;
+        let from = SystemTime::now().checked_sub(took).unwrap_or(SystemTime::UNIX_EPOCH);
+        let span = Span::new(Kind::Internal, format!("call {}", state.origin.component), from)
+            .text("fnhost.component", &*state.origin.component)
+            .text("fnhost.version", &*state.origin.version)
+            .number("fnhost.call", state.origin.call.try_into().unwrap_or(i64::MAX));
+        hop.ended(batch::with_phases(span, phases).failed(error));
+    }
+
     /// Time in the parts of the call: waiting for a place, instantiation, the guest outside of SQL, SQL.
     pub fn phases(&self) -> [Duration; 4] {
         let sql = self.state.postgres.busy();

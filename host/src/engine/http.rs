@@ -138,6 +138,7 @@ impl LoadedComponent {
             Err(_) => Some(store.data().deadline_exceeded()),
         };
         let outcome = error.as_ref().map_or(Ending::Ok, Ending::of);
+        let reason = error.as_ref().map(ToString::to_string);
         if let Some(error) = error {
             failed.store(true, Ordering::Release);
             match head.take() {
@@ -153,6 +154,7 @@ impl LoadedComponent {
         let report = store.into_data().into_report(waited, started.elapsed(), instantiated);
         metrics.ended(outcome, cpu, report.memory_peak_bytes);
         metrics.phases(report.phases());
+        report.traced(reason);
     }
 }
 

@@ -31,6 +31,7 @@ pub use error::{CallError, LoadError};
 pub use http::{BodyError, ResponseBody};
 pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
 pub use origin::Cause;
+pub(crate) use origin::Origin;
 
 use crate::capabilities::key_value::{MemoryStores, Stores};
 use crate::manifest::MAX_MEMORY_LIMIT_MB;

@@ -1,17 +1,19 @@
 //! Where a call comes from: its log lines carry the component, and the records or the request that caused it.
 
 use super::kafka::Batch;
-use crate::trace;
+use crate::trace::{self, Hop};
 use std::sync::{Arc, OnceLock};
 
 /// A call, for its log lines.
 #[derive(Debug)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     pub component: Arc<str>,
     pub version: Arc<str>,
     pub call: u64,
     /// What caused it, as soon as it is known.
     pub cause: OnceLock<Cause>,
+    /// Its hop, where it is of a trace that is recorded.
+    pub hop: OnceLock<Hop>,
 }
 
 /// What caused a call. Fields that do not fit it are absent.
@@ -33,8 +35,8 @@ pub struct Cause {
     pub route: Option<String>,
     /// What the client, or a proxy, calls it in `x-request-id`.
     pub request_id: Option<String>,
-    /// The trace of the request or the one record.
-    pub trace_id: Option<String>,
+    /// Place in the trace of the request or the one record.
+    pub context: Option<trace::Context>,
 }
 
 impl Cause {
@@ -50,9 +52,14 @@ impl Cause {
             first_offset: first.map(|record| record.offset),
             last_offset: last.map(|record| record.offset),
             key: only.and_then(|record| text(record.key.as_deref()?)),
-            trace_id: header.and_then(|header| trace::trace_id(&header.value)).map(str::to_owned),
+            context: header.and_then(|header| trace::Context::parse(&header.value)),
             ..Self::default()
         }
+    }
+
+    /// The trace's id, for a log line.
+    pub fn trace_id(&self) -> Option<tracing::field::DisplayValue<trace::TraceId>> {
+        self.context.map(|context| tracing::field::display(context.trace_id()))
     }
 }
 
@@ -68,7 +75,7 @@ impl Origin {
             method: None,
             route: None,
             request_id: None,
-            trace_id: None,
+            context: None,
         };
         self.cause.get().unwrap_or(&NONE)
     }
@@ -92,7 +99,7 @@ macro_rules! guest_event {
             method = cause.method,
             route = cause.route,
             request_id = cause.request_id,
-            trace_id = cause.trace_id,
+            trace_id = cause.trace_id(),
             $($rest)+
         )
     }};
@@ -126,10 +133,13 @@ mod tests {
         let many = Cause::batch(&batch(vec![message(3), message(4), message(9)]));
         assert_eq!((many.topic.as_deref(), many.partition), (Some("t"), Some(2)));
         assert_eq!((many.first_offset, many.last_offset), (Some(3), Some(9)));
-        assert_eq!((many.key, many.trace_id), (None, None));
+        assert_eq!((many.key, many.context), (None, None));
         let one = Cause::batch(&batch(vec![message(3)]));
         assert_eq!((one.first_offset, one.last_offset), (Some(3), Some(3)));
         assert_eq!(one.key.as_deref(), Some("k"));
-        assert_eq!(one.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(
+            one.context.map(|c| c.trace_id().to_string()).as_deref(),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
     }
 }

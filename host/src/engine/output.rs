@@ -151,8 +151,13 @@ mod tests {
 
     #[test]
     fn the_tail_is_the_end_of_stderr() {
-        let origin =
-            Origin { component: "x".into(), version: "0".into(), call: 1, cause: std::sync::OnceLock::new() };
+        let origin = Origin {
+            component: "x".into(),
+            version: "0".into(),
+            call: 1,
+            cause: std::sync::OnceLock::new(),
+            hop: std::sync::OnceLock::new(),
+        };
         let output = Output::new(Stream::Stderr, Arc::new(origin), None);
         output.print(b"first\nsec");
         output.print("ond \u{fc}\nthird".as_bytes());

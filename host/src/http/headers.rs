@@ -6,12 +6,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 use super::Peers;
 use crate::engine::Cause;
 use crate::manifest::route::{Captures, Pattern};
-use crate::trace;
+use crate::trace::{self, Hop};
 
 /// What the host's headers begin with; a client's headers of such names are dropped.
 const PREFIX: &str = "spin-";
 /// What the headers with the values of a route's parameters begin with.
 const PATH_MATCH: &str = "spin-path-match-";
+
+/// The header of a request's id, both ways.
+pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The address and the headers that a request gets.
 pub(super) struct Added {
@@ -63,32 +66,41 @@ pub(super) fn spin<B>(
 
 /// What the log lines of a request's call carry.
 pub(super) fn cause(head: &request::Parts, pattern: &Pattern) -> Cause {
-    const REQUEST_ID: &str = "x-request-id";
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     Cause {
         method: Some(head.method.to_string()),
         route: Some(pattern.raw().to_owned()),
         request_id: header(REQUEST_ID).map(str::to_owned),
-        trace_id: header(trace::TRACEPARENT)
-            .and_then(|value| trace::trace_id(value.as_bytes()))
-            .map(str::to_owned),
+        context: header(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes())),
         ..Cause::default()
     }
 }
 
-/// Has the call go on with the client's trace, or begin one: either way with a span of its own.
-pub(super) fn continue_trace(headers: &mut HeaderMap) -> trace::Context {
+/// Has the call go on with the client's trace, or begin one: that of the request's id, where it is one. Either way with a span of
+/// its own. Answers the hops of a trace that is recorded: that of the request, and within it that of the call, which is the one
+/// the component sees.
+pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
     let given = headers.get(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes()));
     if given.is_none() {
         // It says more of a trace that this request does not belong to.
         headers.remove("tracestate");
     }
-    let context = given.map_or_else(trace::Context::begin, |given| given.next());
+    let (context, hop) = match given {
+        Some(given) => (given.next(), Hop::after(given)),
+        None => {
+            let id = headers.get(REQUEST_ID).and_then(|id| trace::TraceId::parse(id.as_bytes()));
+            let id = id.unwrap_or_else(trace::TraceId::new);
+            let begun = trace::Context::begin_as(id, trace::export::samples());
+            (begun, Hop::first(begun))
+        }
+    };
+    let hops = hop.map(|request| [request, request.next()]);
+    let seen = hops.map_or(context, |[_, call]| call.context());
     // Hexadecimal digits and dashes.
-    if let Ok(value) = HeaderValue::from_str(context.as_str()) {
+    if let Ok(value) = HeaderValue::from_str(&seen.to_string()) {
         headers.insert(HeaderName::from_static(trace::TRACEPARENT), value);
     }
-    context
+    hops
 }
 
 /// Puts the additions into the request's head in place of what the client may have sent under these names.
@@ -117,7 +129,10 @@ mod tests {
         let found = cause(&head, &pattern);
         assert_eq!((found.method.as_deref(), found.route.as_deref()), (Some("POST"), Some("/orders/:id")));
         assert_eq!(found.request_id.as_deref(), Some("seen-by-the-proxy"));
-        assert_eq!(found.trace_id.as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        assert_eq!(
+            found.context.map(|c| c.trace_id().to_string()).as_deref(),
+            Some("4bf92f3577b34da6a3ce929d0e0e4736")
+        );
         assert_eq!((found.topic, found.key), (None, None));
     }
 }

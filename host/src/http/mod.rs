@@ -6,13 +6,14 @@ mod headers;
 mod problem;
 mod push;
 mod router;
+mod traced;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -267,19 +268,28 @@ impl Server {
         let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
+        let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
         let state = component.call_state();
         let cause = headers::cause(&head, pattern);
         state.caused_by(|| cause.clone());
+        let request_hop = hops.map(|[request_hop, call_hop]| {
+            state.traced(call_hop);
+            (request_hop, traced::about(&head, pattern, peers.client))
+        });
         let call = state.call();
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
         let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
         let counted = Outcome::call(outcome.is_err(), began.elapsed());
         version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
-        match outcome {
+        let response = match outcome {
             Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
             Err(error) => failure(component.id(), component.version(), call, &cause, &error),
+        };
+        if let Some((hop, about)) = request_hop {
+            about.answered(hop, from, response.status());
         }
+        response
     }
 }
 
@@ -347,7 +357,8 @@ fn failure(
     cause: &Cause,
     error: &CallError,
 ) -> Response<ServerBody> {
-    let Cause { method, route, request_id, trace_id, .. } = cause;
+    let Cause { method, route, request_id, .. } = cause;
+    let trace_id = cause.trace_id();
     let backtrace = match error {
         CallError::Trap { backtrace, .. } => Some(backtrace),
         _ => None,

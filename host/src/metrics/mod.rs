@@ -47,6 +47,8 @@ rare!(SWAPS = SWAPS);
 rare!(DATABASE_ERRORS = DATABASE_ERRORS);
 rare!(KAFKA_ERRORS = KAFKA_ERRORS);
 rare!(EMBEDDED_RESTARTS = EMBEDDED_RESTARTS);
+rare!(SPANS_EXPORTED = SPANS_EXPORTED);
+rare!(SPANS_DROPPED = SPANS_DROPPED);
 
 /// What became of a new version of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,10 +119,45 @@ pub fn embedded_restart(server: &str) {
     EMBEDDED_RESTARTS.with_label_values(&[&server.to_ascii_lowercase()]).inc();
 }
 
+/// Why spans were dropped.
+#[derive(Clone, Copy, Debug)]
+pub enum Dropped {
+    /// The exporter's queue was full.
+    Queue,
+    /// The collector did not take them.
+    Collector,
+}
+
+impl Dropped {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Collector => "collector",
+        }
+    }
+}
+
+/// Counts spans that were dropped.
+pub fn spans_dropped(why: Dropped, spans: usize) {
+    SPANS_DROPPED.with_label_values(&[why.label()]).inc_by(spans as u64);
+}
+
+/// Spans dropped so far.
+pub fn dropped_spans(why: Dropped) -> u64 {
+    SPANS_DROPPED.with_label_values(&[why.label()]).get()
+}
+
+/// Counts spans that the collector took.
+pub fn spans_exported(spans: usize) {
+    SPANS_EXPORTED.with_label_values(&[] as &[&str]).inc_by(spans as u64);
+}
+
 /// Shows what has fixed labels before anything happened: a rate needs the 0 it rises from.
 fn show_rare() {
     let zero = |family: &IntCounterVec, label: &str| -> IntCounter { family.with_label_values(&[label]) };
     ["consumer", "producer"].iter().for_each(|l| drop(zero(&KAFKA_ERRORS, l)));
     ["function", "conflict", "infrastructure"].iter().for_each(|l| drop(zero(&DATABASE_ERRORS, l)));
     ["postgres", "kafka"].iter().for_each(|l| drop(zero(&EMBEDDED_RESTARTS, l)));
+    ["queue", "collector"].iter().for_each(|l| drop(zero(&SPANS_DROPPED, l)));
+    spans_exported(0);
 }

@@ -171,6 +171,10 @@ names! {
         "Errors that the Kafka library reported, by client (consumer, producer); those that pass by themselves included.";
     EMBEDDED_RESTARTS = Counter, "fnhost_embedded_restarts_total", "restarts", ["server"],
         "Times that a private server (postgres, kafka) ended by itself and was started again.";
+    SPANS_EXPORTED = Counter, "fnhost_trace_spans_exported_total", "spans", [],
+        "Spans that the collector of traces took; 0 where none is given (--otlp).";
+    SPANS_DROPPED = Counter, "fnhost_trace_spans_dropped_total", "spans", ["reason"],
+        "Spans dropped, by reason (queue: more than the exporter could send, collector: not taken). Nothing waits for them.";
     CHECK = Gauge, "fnhost_health_check", "boolean", ["check"],
         "1 where a check of /readyz passes.";
     BUILD = Gauge, "fnhost_build_info", "boolean", ["version"],

@@ -20,14 +20,15 @@ use crate::kafka::producer::{Producer, StreamSender};
 use crate::kafka::{HOST_HEADER_PREFIX, Record};
 use crate::leader::{self, LEASE};
 use crate::metrics::{RelayMetrics, Timer};
-use crate::trace::{self, TRACEPARENT};
+use crate::trace::TRACEPARENT;
+use crate::trace::batch::Sends;
 use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, Postgres};
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -146,7 +147,7 @@ impl Relay {
             .headers
             .iter()
             .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
-            .map(|(name, value)| HeaderRef { name, value: value.as_bytes() })
+            .map(|(name, value)| HeaderRef { name, value })
             .collect();
         Outgoing {
             topic: &event.topic,
@@ -182,13 +183,6 @@ impl Leader<'_> {
         let mut transaction = self.connection.begin().await?;
         let mut events =
             relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
-        for (_, value) in
-            events.iter_mut().flat_map(|event| &mut event.headers).filter(|(n, _)| n == TRACEPARENT)
-        {
-            if let Some(context) = trace::Context::parse(value.as_bytes()) {
-                *value = context.next().as_str().to_owned();
-            }
-        }
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
             transaction.rollback().await?;
             return Ok(0);
@@ -198,10 +192,16 @@ impl Leader<'_> {
         let mut unfit: Vec<(Record, String)> = Vec::new();
         let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(events.len());
         let first_seq = self.ownership.emitted + 1;
-        for event in &events {
+        let mut sends = Sends::default();
+        for event in &mut events {
             match relay.unfit(event) {
                 Some(reason) => unfit.push((record(event), reason)),
-                None => messages.push(relay.outgoing(event, first_seq + messages.len() as i64)),
+                None => {
+                    for (_, value) in event.headers.iter_mut().filter(|(name, _)| name == TRACEPARENT) {
+                        sends.follow(messages.len(), value);
+                    }
+                    messages.push(relay.outgoing(event, first_seq + messages.len() as i64));
+                }
             }
         }
         let changes = Changes {
@@ -229,8 +229,10 @@ impl Leader<'_> {
         self.ownership = after;
         self.acknowledged = None;
         flow::committed(&relay.stream, "", &messages);
-        let emitted = messages.len();
-        self.sender.send(&Numbered { first_seq, version: "", messages }).await?;
+        let (emitted, committed) = (messages.len(), SystemTime::now());
+        let numbered = Numbered { first_seq, version: "", messages };
+        self.sender.send(&numbered).await?;
+        sends.sent(committed, first_seq, &numbered.messages);
         if taken > 0 {
             self.metrics.relayed(began, taken, emitted);
         }
@@ -287,7 +289,7 @@ fn record(event: &Event) -> Record {
     let headers = event
         .headers
         .iter()
-        .map(|(name, value)| Header { name: name.clone(), value: value.clone().into_bytes() })
+        .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
         .collect();
     Record { offset: event.id, timestamp_ms: -1, key: event.key.clone(), value: event.value.clone(), headers }
 }

@@ -22,10 +22,11 @@ use crate::kafka::Record;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
 use crate::leader::{self, LEASE};
+use crate::trace::batch::{About, Batch as Hops};
 use futures::FutureExt as _;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use time::Due;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -136,12 +137,16 @@ impl Schedule {
     async fn call(
         &self,
         handler: &dyn Handler,
-        tick: Message,
+        tick: Vec<Message>,
+        hops: &Hops,
         item: &Item,
         transaction: &SharedTransaction,
     ) -> Result<(Verdict, Vec<Emit>, Printed), CallFailure> {
-        let batch = Batch { topic: TOPIC.to_owned(), partition: 0, messages: vec![tick] };
-        let Called { reply, printed } = handler.call(batch, transaction.clone()).await?;
+        let batch = Batch { topic: TOPIC.to_owned(), partition: 0, messages: tick };
+        let called = handler.call(batch, transaction.clone()).await;
+        let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
+        hops.called(self.about(handler), told);
+        let Called { reply, printed, .. } = called?;
         let judged = plan::judge(&[item], &reply, &LIMITS, &|topic| self.emit_limit(topic));
         match judged.map(|mut verdicts| verdicts.pop()) {
             Ok(Some(Verdict::Retry { reason, .. })) => Err(function_failed(reason)),
@@ -152,6 +157,11 @@ impl Schedule {
                 Err(function_failed("the reply is not of one tick".to_owned()))
             }
         }
+    }
+
+    /// What spans say of its ticks.
+    fn about<'a>(&'a self, handler: &'a dyn Handler) -> About<'a> {
+        About { trigger: &self.id, from: None, group: "", version: handler.version().digest }
     }
 
     fn emit_limit(&self, topic: &str) -> Option<usize> {
@@ -205,27 +215,30 @@ impl Leader<'_> {
     /// Runs one tick and commits what follows from it. The inner error is a failure that rolled all of it back.
     async fn tick(&mut self, tick_ms: i64) -> anyhow::Result<Result<(), CallFailure>> {
         let schedule = self.schedule;
-        let tick = Message { attempt: self.failures + 1, ..message(&schedule.id, tick_ms) };
-        let Message { offset, timestamp_ms, key, value, headers, .. } = tick.clone();
+        let mut tick = vec![Message { attempt: self.failures + 1, ..message(&schedule.id, tick_ms) }];
+        let hops = Hops::begin(&mut tick);
+        let Message { offset, timestamp_ms, key, value, headers, .. } = tick[0].clone();
         let record = Record { offset, timestamp_ms, key, value, headers };
         let item = Item { record, attempts: self.failures, age: Duration::ZERO };
         let lent = SharedTransaction::new(Transaction::new(schedule.role.clone()));
         let nth = tick_ms.unsigned_abs() / u64::try_from(schedule.every.as_millis()).unwrap_or(1).max(1);
         let handler = schedule.handlers.pick(nth);
-        let judged = schedule.call(&*handler, tick, &item, &lent).await;
+        let judged = schedule.call(&*handler, tick, &hops, &item, &lent).await;
         handler.settled(1, judged.is_err().into());
         let Some(transaction) = lent.take() else {
             return Ok(Err(function_failed(
                 "a statement still ran when the function had replied".to_owned(),
             )));
         };
-        let (verdict, emits, printed) = match judged {
+        let (verdict, mut emits, printed) = match judged {
             Ok(judged) => judged,
             Err(failure) => {
                 transaction.rollback().await;
+                hops.settled(schedule.about(&*handler), |_| ("rolled-back", Some(&failure.reason)));
                 return Ok(Err(failure));
             }
         };
+        let sends = hops.emits(&mut emits);
         let bury = match verdict {
             Verdict::Dead { attempts, reason } => vec![Bury { record: &item.record, attempts, reason }],
             _ => Vec::new(),
@@ -243,14 +256,21 @@ impl Leader<'_> {
             ..Changes::default()
         };
         if let Err(failure) = self.store(transaction, &changes).await? {
+            hops.settled(schedule.about(&*handler), |_| ("rolled-back", Some(&failure.reason)));
             return Ok(Err(failure));
         }
+        let committed = SystemTime::now();
+        hops.settled(schedule.about(&*handler), |_| {
+            if changes.bury.is_empty() { ("done", None) } else { ("dead", None) }
+        });
         printed.committed();
         for Bury { reason, .. } in &changes.bury {
             tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function refused a tick");
         }
         flow::committed(&schedule.stream, version, &messages);
-        self.sender.send(&Numbered { first_seq, version, messages }).await?;
+        let numbered = Numbered { first_seq, version, messages };
+        self.sender.send(&numbered).await?;
+        sends.sent(committed, first_seq, &numbered.messages);
         Ok(Ok(()))
     }
 

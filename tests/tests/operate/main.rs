@@ -6,3 +6,4 @@ mod explain;
 mod health;
 mod logs;
 mod metrics;
+mod traces;

@@ -1,5 +1,7 @@
 //! `wasi:http/client`: requests that a component sends, held to its `allowed_outbound_hosts`.
 
+mod traced;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use http::uri::Scheme;
 use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
+use crate::engine::Origin;
 use crate::manifest::hosts::{AllowedHosts, default_port};
 
 /// Time a connection may take to be made where the function names none.
@@ -22,12 +25,14 @@ type Transfer = Box<dyn Future<Output = Result<(), Error>> + Send>;
 /// Sends the requests of one component.
 pub struct OutboundHttp {
     allowed: Arc<AllowedHosts>,
+    /// The call that sends them.
+    origin: Arc<Origin>,
 }
 
 impl OutboundHttp {
     /// Lets requests to the allowed hosts through.
-    pub fn new(allowed: Arc<AllowedHosts>) -> Self {
-        Self { allowed }
+    pub(crate) fn new(allowed: Arc<AllowedHosts>, origin: Arc<Origin>) -> Self {
+        Self { allowed, origin }
     }
 
     fn check<B>(&self, request: &http::Request<B>) -> Result<(), Error> {
@@ -45,16 +50,22 @@ impl OutboundHttp {
 impl WasiHttpHooks for OutboundHttp {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         // Resolves to what became of the response's body; there is nothing to do with it here.
         _processed: Transfer,
     ) -> Box<dyn Future<Output = SendResult> + Send> {
         let options = with_timeouts(options.unwrap_or_default());
         let allowed = self.check(&request);
+        let traced = traced::follow(&mut request, self.origin.cause().context);
         Box::new(async move {
             allowed?;
-            let (response, transfer) = default_send_request(request, Some(options)).await?;
+            let sent = default_send_request(request, Some(options)).await;
+            if let Some(traced) = traced {
+                let outcome = sent.as_ref().map(|(response, _)| response.status());
+                traced.answered(outcome.map_err(ToString::to_string));
+            }
+            let (response, transfer) = sent?;
             Ok((response.map(|body| body.boxed_unsync()), Box::new(transfer) as Transfer))
         })
     }

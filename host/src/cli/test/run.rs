@@ -103,7 +103,7 @@ impl<'a> Trial<'a> {
         let messages = batch.iter().map(|i| self.records[*i].message.clone()).collect();
         let Record { topic, partition, .. } = &self.records[batch[0]];
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
-        let Called { reply, printed } = self
+        let Called { reply, printed, .. } = self
             .handler
             .call(Batch { topic: topic.clone(), partition: *partition, messages }, shared.clone())
             .await?;

@@ -1,7 +1,10 @@
 //! Copies of dead records for the dead-letter topic.
 
+use super::Worker;
+use super::work::Work;
 use crate::dispatch::outbox::{HeaderRef, Outgoing};
-use crate::dispatch::plan::FRAMING_MAX_BYTES;
+use crate::dispatch::plan::{FRAMING_MAX_BYTES, Verdict};
+use crate::dispatch::subscription::dead_letter_topic;
 use crate::kafka::{HOST_HEADER_PREFIX, Record, TopicPartition, murmur2};
 
 /// A copy of a dead record for the dead-letter topic.
@@ -54,5 +57,41 @@ impl<'r> DeadLetter<'r> {
             value: self.record.value.as_deref(),
             headers: kept.map(HeaderRef::from).chain(added).collect(),
         }
+    }
+}
+
+impl Worker<'_> {
+    /// The letters of the records that are dead by these verdicts.
+    pub(super) fn dead_letters<'w>(
+        &self,
+        work: &'w Work,
+        verdicts: &[(usize, Verdict)],
+    ) -> Vec<DeadLetter<'w>> {
+        if !verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Dead { .. })) {
+            return Vec::new();
+        }
+        let topic = dead_letter_topic(&self.assigned.tp.topic);
+        let limits = self.subscription.cluster.topic(&topic);
+        verdicts
+            .iter()
+            .filter_map(|(i, verdict)| match verdict {
+                Verdict::Dead { attempts, reason } => {
+                    let record = &work.items[*i].record;
+                    let limits = limits?;
+                    let letter = DeadLetter::new(
+                        &topic,
+                        limits.partitions,
+                        &self.subscription.id,
+                        &self.assigned.tp,
+                        record,
+                        *attempts,
+                        reason,
+                    );
+                    // The table keeps it in any case; a letter that Kafka would refuse must not stop the stream.
+                    (letter.size() < limits.max_message_bytes).then_some(letter)
+                }
+                _ => None,
+            })
+            .collect()
     }
 }

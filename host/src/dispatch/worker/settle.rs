@@ -1,6 +1,5 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
-use super::dead_letter::DeadLetter;
 use super::work::{Source, Work, message};
 use super::{Care, Exit, Worker};
 use crate::db::ownership::{self, Ownership};
@@ -10,20 +9,28 @@ use crate::dispatch::commit::{Ended, commit};
 use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
 use crate::dispatch::plan::{self, Breach, Item, Verdict};
 use crate::dispatch::status::Counts;
-use crate::dispatch::subscription::dead_letter_topic;
 use crate::dispatch::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, flow};
-use crate::engine::kafka::{Batch, Emit};
+use crate::engine::kafka::{Batch, Emit, Message};
 use crate::engine::printed::Printed;
 use crate::metrics::{DispatchPhase, Timer};
-use crate::trace;
+use crate::trace::batch::{About, Batch as Hops, Sends};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 enum Settled {
     Yes,
     /// The call failed and the items have to be tried in these parts.
     Split(CallFailure),
+}
+
+/// What follows from a call beside the verdicts on its records.
+#[derive(Default)]
+struct Effects {
+    emits: Vec<Emit>,
+    /// The hops of the emits, where they are recorded.
+    sends: Sends,
+    printed: Printed,
 }
 
 enum CallEnd {
@@ -77,7 +84,7 @@ impl Worker<'_> {
             format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
         let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
         match self
-            .store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction(), Printed::default())
+            .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
             .await?
         {
             Ok(()) => Ok(true),
@@ -96,12 +103,19 @@ impl Worker<'_> {
         loop {
             let calls: Vec<usize> = (0..work.items.len()).filter(|i| !behind.contains(i)).collect();
             let lent = SharedTransaction::new(self.subscription.transaction());
-            let ended = self.call(work, &calls, &lent).await;
+            let mut messages: Vec<Message> =
+                calls.iter().map(|i| message(&work.items[*i], &self.subscription.limits)).collect();
+            let hops = Hops::begin(&mut messages);
+            let ended = self.call(work, &calls, messages, &hops, &lent).await;
             let failure = match (ended, lent.take()) {
-                (Ok((mut verdicts, emits, printed)), Some(transaction)) => {
+                (Ok((mut verdicts, effects)), Some(transaction)) => {
                     verdicts.extend(behind.iter().map(|i| (*i, Verdict::Behind)));
-                    match self.store_verdicts(work, &verdicts, &emits, transaction, printed).await? {
-                        Ok(()) => return Ok(Settled::Yes),
+                    match self.store_verdicts(work, &verdicts, effects, transaction).await? {
+                        Ok(()) => {
+                            // Those of the call come first, in its order.
+                            hops.settled(self.about(work), |i| verdicts[i].1.told());
+                            return Ok(Settled::Yes);
+                        }
                         Err(failure) => failure,
                     }
                 }
@@ -114,6 +128,9 @@ impl Worker<'_> {
                 (Err(CallEnd::OutOfOrder(early)), transaction) => {
                     roll_back(transaction).await;
                     self.say_out_of_order(early.len());
+                    hops.settled(self.about(work), |_| {
+                        ("rolled-back", Some("a record was done out of order"))
+                    });
                     behind.extend(early.into_iter().map(|i| calls[i]));
                     continue;
                 }
@@ -122,6 +139,7 @@ impl Worker<'_> {
                     failure
                 }
             };
+            hops.settled(self.about(work), |_| ("rolled-back", Some(&failure.reason)));
             match failure.class {
                 FailureClass::Conflict if reruns < CONFLICT_RERUNS_MAX => reruns += 1,
                 FailureClass::Conflict => return Err(Exit::BackOff(failure.reason)),
@@ -142,7 +160,7 @@ impl Worker<'_> {
     async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
         let verdict = plan::failed(&work.items[0], &failure.reason, &work.limits(&self.subscription.limits));
         match self
-            .store_verdicts(work, &[(0, verdict)], &[], self.subscription.transaction(), Printed::default())
+            .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
             .await?
         {
             Ok(()) => Ok(Settled::Yes),
@@ -150,23 +168,26 @@ impl Worker<'_> {
         }
     }
 
-    /// Calls the function with the items of `calls`; answers a verdict for each, the emits, and what it printed.
+    /// Calls the function with the items of `calls`, as messages; answers a verdict for each, and the effects.
     async fn call(
         &self,
         work: &Work,
         calls: &[usize],
+        messages: Vec<Message>,
+        hops: &Hops,
         transaction: &SharedTransaction,
-    ) -> Result<(Vec<(usize, Verdict)>, Vec<Emit>, Printed), CallEnd> {
+    ) -> Result<(Vec<(usize, Verdict)>, Effects), CallEnd> {
         if calls.is_empty() {
-            return Ok((Vec::new(), Vec::new(), Printed::default()));
+            return Ok((Vec::new(), Effects::default()));
         }
         let items: Vec<&Item> = calls.iter().map(|i| &work.items[*i]).collect();
-        let messages = items.iter().map(|item| message(item, &self.subscription.limits)).collect();
         let batch =
             Batch { topic: self.assigned.tp.topic.clone(), partition: self.assigned.tp.partition, messages };
-        let Called { mut reply, printed } =
-            work.handler.call(batch, transaction.clone()).await.map_err(CallEnd::Failed)?;
-        reply.emits.iter_mut().for_each(|emit| trace::next_hop(&mut emit.headers));
+        let called = work.handler.call(batch, transaction.clone()).await;
+        let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
+        hops.called(self.about(work), told);
+        let Called { mut reply, printed, .. } = called.map_err(CallEnd::Failed)?;
+        let sends = hops.emits(&mut reply.emits);
         if work.handler.on_trial() {
             plan::spare(&mut reply);
         }
@@ -179,23 +200,23 @@ impl Worker<'_> {
                 CallEnd::Failed(CallFailure { class: FailureClass::Function, reason, message: None })
             }
         })?;
-        Ok((calls.iter().copied().zip(verdicts).collect(), reply.emits, printed))
+        let effects = Effects { emits: reply.emits, sends, printed };
+        Ok((calls.iter().copied().zip(verdicts).collect(), effects))
     }
 
     /// Stores and commits what became of the items, then makes memory follow and sends the messages. The inner error is a failure
-    /// of the store or of COMMIT that rolled everything back. What the function `printed` is written after COMMIT, or not as such.
+    /// of the store or of COMMIT that rolled everything back. What the function printed is written after COMMIT, or not as such.
     async fn store_verdicts(
         &mut self,
         work: &Work,
         verdicts: &[(usize, Verdict)],
-        emits: &[Emit],
+        Effects { emits, sends, printed }: Effects,
         transaction: Transaction,
-        printed: Printed,
     ) -> Result<Result<(), CallFailure>, Exit> {
         let letters = self.dead_letters(work, verdicts);
         let first_seq = self.ownership.emitted + 1;
         let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(emits.len() + letters.len());
-        for emit in emits {
+        for emit in &emits {
             messages.push(self.outgoing(emit, first_seq + messages.len() as i64));
         }
         messages.extend(letters.iter().map(|l| l.outgoing()));
@@ -251,9 +272,11 @@ impl Worker<'_> {
         flow::committed(&self.subscription.id, version, &messages);
         let metrics = &self.subscription.status.metrics;
         metrics.emitted(messages.len());
-        let began = Timer::start();
-        self.sender.send(&Numbered { first_seq, version, messages }).await?;
+        let (began, committed) = (Timer::start(), SystemTime::now());
+        let numbered = Numbered { first_seq, version, messages };
+        self.sender.send(&numbered).await?;
         metrics.phase(DispatchPhase::Produce, began);
+        sends.sent(committed, first_seq, &numbered.messages);
         Ok(Ok(()))
     }
 
@@ -319,6 +342,16 @@ impl Worker<'_> {
         self.status.set_parked(&self.parking);
     }
 
+    /// What spans say of this partition's batches.
+    fn about<'w>(&'w self, work: &'w Work) -> About<'w> {
+        About {
+            trigger: &self.subscription.id,
+            from: Some((&self.assigned.tp.topic, self.assigned.tp.partition)),
+            group: &self.subscription.group,
+            version: work.handler.version().digest,
+        }
+    }
+
     fn outgoing<'e>(&self, emit: &'e Emit, seq: i64) -> Outgoing<'e> {
         Outgoing {
             topic: &emit.topic,
@@ -327,35 +360,6 @@ impl Worker<'_> {
             value: emit.value.as_deref(),
             headers: emit.headers.iter().map(HeaderRef::from).collect(),
         }
-    }
-
-    fn dead_letters<'w>(&self, work: &'w Work, verdicts: &[(usize, Verdict)]) -> Vec<DeadLetter<'w>> {
-        if !verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Dead { .. })) {
-            return Vec::new();
-        }
-        let topic = dead_letter_topic(&self.assigned.tp.topic);
-        let limits = self.subscription.cluster.topic(&topic);
-        verdicts
-            .iter()
-            .filter_map(|(i, verdict)| match verdict {
-                Verdict::Dead { attempts, reason } => {
-                    let record = &work.items[*i].record;
-                    let limits = limits?;
-                    let letter = DeadLetter::new(
-                        &topic,
-                        limits.partitions,
-                        &self.subscription.id,
-                        &self.assigned.tp,
-                        record,
-                        *attempts,
-                        reason,
-                    );
-                    // The table keeps it in any case; a letter that Kafka would refuse must not stop the stream.
-                    (letter.size() < limits.max_message_bytes).then_some(letter)
-                }
-                _ => None,
-            })
-            .collect()
     }
 }
 

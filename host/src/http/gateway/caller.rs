@@ -2,20 +2,19 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
-use crate::trace;
+use super::super::headers::REQUEST_ID;
+use crate::trace::{Context, TRACEPARENT, TraceId};
 
-/// The header of a request's id, both ways.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Characters of an id that a client gives at most.
 pub const MAX_REQUEST_ID_CHARS: usize = 128;
 /// The header that each proxy appends the address to that it was called from.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The id of a request, which its headers have from now on: the client's where it is sane, else that of the trace.
-pub(super) fn identify(headers: &mut HeaderMap, trace: &trace::Context) -> HeaderValue {
+pub(super) fn identify(headers: &mut HeaderMap) -> HeaderValue {
     let sane = |id: &HeaderValue| {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(byte);
         (1..=MAX_REQUEST_ID_CHARS).contains(&id.len()) && id.as_bytes().iter().all(plain)
@@ -26,8 +25,10 @@ pub(super) fn identify(headers: &mut HeaderMap, trace: &trace::Context) -> Heade
     {
         return id.clone();
     }
+    let trace = headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes()));
+    let trace = trace.map_or_else(TraceId::new, Context::trace_id);
     // Hexadecimal digits.
-    let id = HeaderValue::from_str(trace.trace_id()).unwrap_or(HeaderValue::from_static("-"));
+    let id = HeaderValue::try_from(trace.to_string()).unwrap_or(HeaderValue::from_static("-"));
     headers.insert(REQUEST_ID, id.clone());
     id
 }
@@ -65,14 +66,17 @@ fn address(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
-    fn headers(name: &HeaderName, values: &[&str]) -> HeaderMap {
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let name = HeaderName::from_static(name);
         values.iter().map(|value| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
     }
 
     #[test]
     fn a_sane_id_is_kept_and_any_other_becomes_the_traces() {
-        let trace = trace::Context::begin();
+        let trace = Context::begin(false);
+        let traces_id = trace.trace_id().to_string();
         let long = "a".repeat(MAX_REQUEST_ID_CHARS + 1);
         let cases: [(&[&str], Option<&str>); 8] = [
             (&["018f-A_b.c:d/e+f=@~"], Some("018f-A_b.c:d/e+f=@~")),
@@ -85,9 +89,10 @@ mod tests {
             (&["one", "two"], None),
         ];
         for (given, kept) in cases {
-            let mut headers = headers(&REQUEST_ID, given);
-            let id = identify(&mut headers, &trace);
-            assert_eq!(id, kept.unwrap_or(trace.trace_id()), "{given:?}");
+            let mut headers = headers(REQUEST_ID, given);
+            headers.insert(TRACEPARENT, HeaderValue::try_from(trace.to_string()).unwrap());
+            let id = identify(&mut headers);
+            assert_eq!(id, kept.unwrap_or(&traces_id), "{given:?}");
             assert_eq!(
                 headers.get_all(REQUEST_ID).iter().collect::<Vec<_>>(),
                 [&id],
@@ -116,7 +121,7 @@ mod tests {
         ];
         for (count, peer, written, client) in cases {
             let proxies = Proxies { count, networks: networks.clone() };
-            let found = proxies.client(peer.parse().unwrap(), &headers(&FORWARDED_FOR, written));
+            let found = proxies.client(peer.parse().unwrap(), &headers(FORWARDED_FOR, written));
             assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{count} {peer} {written:?}");
         }
     }

@@ -15,14 +15,15 @@ use governor::clock::MonotonicClock;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 
 use super::body::{BodyLimits, Fault};
+use super::headers::REQUEST_ID;
 use super::problem::refusal;
-use super::{Peers, ServerBody, headers};
+use super::{Peers, ServerBody};
 use crate::manifest::gateway::{Policy, TokenRule};
 use crate::manifest::route::{Pattern, Route};
 use crate::manifest::{Manifest, Values};
 use crate::metrics::{Refusal, RefusalMetrics};
 pub use caller::MAX_REQUEST_ID_CHARS;
-use caller::{Proxies, REQUEST_ID};
+use caller::Proxies;
 use cors::Cors;
 pub use limiter::REMEMBERED_CALLERS;
 use limiter::{Caller, Left, Limiter, Memory};
@@ -119,7 +120,7 @@ impl Gateway {
         }
     }
 
-    /// Gives a request its id and its place in a trace, and finds the rules for its path.
+    /// Gives a request its id, and finds the rules for its path.
     pub fn open<B>(&self, request: &mut Request<B>) -> Pass<'_> {
         let path = request.uri().path();
         let matching = self.routes.iter().filter(|(pattern, _)| pattern.covers(path));
@@ -127,8 +128,7 @@ impl Gateway {
             matching.min_by(|(a, _), (b, _)| a.specificity(b)).map_or(&self.defaults, |(_, rules)| rules);
         // As the client sent it, before anything is added.
         let over_size = over_size(request, &rules.policy);
-        let trace = headers::continue_trace(request.headers_mut());
-        let id = caller::identify(request.headers_mut(), &trace);
+        let id = caller::identify(request.headers_mut());
         let origin = rules.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
         Pass { rules, id, over_size, origin, left: None }
     }

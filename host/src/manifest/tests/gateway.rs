@@ -7,9 +7,6 @@ use super::super::gateway::{Gateway, RateLimit, TokenRule};
 use super::refused::{Case, refused};
 use super::{GOOD, parse};
 
-const KEYS: &str =
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}"#;
-
 fn good() -> Gateway {
     parse(GOOD).expect("it is good").application.gateway
 }
@@ -60,7 +57,7 @@ const CASES: &[Case] = &[
     ("requests = 5", "requests = 0", "requests", "requests = 0 is out of range: 1 to 1000000"),
     ("per_s = 2", "per_s = 3601", "per_s", "out of range: 1 to 3600"),
     ("token = \"required\"", "token = \"always\"", "always", "is none of \"required\", \"optional\", \"ignored\""),
-    ("token = { public_keys = \"{{ token_public_keys }}\", issuer = \"us\", audience = \"ours\" }\n", "",
+    ("token = { public_keys = \"{{ gateway_keys }}\", issuer = \"us\", audience = \"ours\" }\n", "",
      "token = \"required\"", "add [application.tool.fnhost.gateway.token]"),
     ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", "10.0.0.0/33", "is no network"),
     ("{{ proxies }}", "{{ proxis }}", "proxis", "did you mean \"proxies\"?"),
@@ -85,24 +82,20 @@ fn tables_that_cannot_be_are_refused_with_their_place() {
 #[test]
 fn values_that_cannot_be_are_said_without_them() {
     let manifest = parse(GOOD).expect("it is good");
-    let resolve = |keys: &str, proxies: &str| {
-        let flags = [
-            format!("token_public_keys={keys}"),
-            format!("proxies={proxies}"),
-            "order_database_url=u".into(),
-        ];
-        let sources = VariableSources::new(flags.iter().map(String::as_str), []).expect("they are named");
+    let resolve = |given: &[&str]| {
+        let flags = given.iter().copied().chain(["token_public_keys=k", "order_database_url=u"]);
+        let sources = VariableSources::new(flags, []).expect("they are named");
         manifest.resolve(&sources).map(|values| values.gateway).map_err(|error| error.to_string())
     };
-    let good = resolve(KEYS, " 1 ").expect("it is good");
+    let good = resolve(&["proxies= 1 "]).expect("it is good");
     assert_eq!((good.trusted_proxies, good.keys.is_some()), (1, true));
-    for (keys, proxies, part) in [
-        ("hush", "1", "token.public_keys: no JSON Web Key Set"),
-        ("{\"keys\":[]}", "1", "no key with kty"),
-        (KEYS, "hush", "trusted_proxies must be a number from 0 to 16"),
-        (KEYS, "17", "trusted_proxies must be"),
+    for (given, part) in [
+        ("gateway_keys=hush", "token.public_keys: no JSON Web Key Set"),
+        ("gateway_keys={\"keys\":[]}", "no key with kty"),
+        ("proxies=hush", "trusted_proxies must be a number from 0 to 16"),
+        ("proxies=17", "trusted_proxies must be"),
     ] {
-        let said = resolve(keys, proxies).expect_err(part);
+        let said = resolve(&[given]).expect_err(part);
         assert!(
             said.contains(part) && said.contains("app/spin.toml: [application.tool.fnhost.gateway]"),
             "{said}"

@@ -32,7 +32,7 @@ host_variable = "database_host"
 trusted_proxies = "{{ proxies }}"
 proxy_networks = ["10.0.0.0/8", "192.0.2.7"]
 header_timeout_ms = 5000
-token = { public_keys = "{{ token_public_keys }}", issuer = "us", audience = "ours" }
+token = { public_keys = "{{ gateway_keys }}", issuer = "us", audience = "ours" }
 
 [application.tool.fnhost.gateway.defaults]
 max_body_bytes = 2000
@@ -54,6 +54,7 @@ anything = { goes = true }
 [variables]
 database_host = { default = "127.0.0.1:5432" }
 proxies = { default = "2" }
+gateway_keys = { default = '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}' }
 order_database_url = { required = true, secret = true }
 token_public_keys = { required = true, description = "JWKS" }
 
