@@ -46,9 +46,27 @@ impl Connection {
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
         }
+        self.exchange(request.body(Full::new(body))?).await
+    }
+
+    /// Sends a file of that content type, as a POST.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn upload(
+        &mut self,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let request = Request::post(path).header("host", "localhost").header("content-type", content_type);
+        self.exchange(request.body(Full::new(body))?).await
+    }
+
+    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
         // The answer before is read, but the connection may still have to notice.
         self.sender.ready().await?;
-        let response = self.sender.send_request(request.body(Full::new(body))?).await?;
+        let response = self.sender.send_request(request).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     }

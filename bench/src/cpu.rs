@@ -92,10 +92,23 @@ fn family_seconds(pid: u32) -> anyhow::Result<f64> {
 /// # Errors
 /// The process is gone.
 pub fn resident_mb(pid: u32) -> anyhow::Result<f64> {
+    Ok(memory_mb(pid, ["VmRSS:"])?[0])
+}
+
+/// Lines of a process's `status`, in MB of 1,000,000 bytes.
+///
+/// # Errors
+/// The process is gone.
+pub fn memory_mb<const N: usize>(pid: u32, names: [&str; N]) -> anyhow::Result<[f64; N]> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib * 1024.0 / 1e6)
+    let mut found = [0.0; N];
+    for (mb, name) in found.iter_mut().zip(names) {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let kib: f64 =
+            line.with_context(|| format!("no {name}"))?.trim().trim_end_matches("kB").trim().parse()?;
+        *mb = kib * 1024.0 / 1e6;
+    }
+    Ok(found)
 }
 
 /// The process ids of private servers, from their data directory.

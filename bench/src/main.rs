@@ -17,7 +17,9 @@ mod picture;
 mod plain;
 mod report;
 mod saga;
+mod soak;
 mod system;
+mod telemetry;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -58,7 +60,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, start
+    /// Parts to run: noop, saga, load, get, start; and by themselves telemetry, soak
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -76,6 +78,12 @@ struct Plan {
     /// Seconds at the rate that has to be sustained
     #[arg(long, default_value_t = 120)]
     sustain_s: u64,
+    /// Seconds of the soak
+    #[arg(long, default_value_t = 900)]
+    soak_s: u64,
+    /// Orders a second of the soak
+    #[arg(long, default_value_t = 100.0)]
+    soak_rate: f64,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -134,6 +142,17 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let base = Base::prepare(fnhost, plan.manifest.canonicalize()?, scratch.path()).await?;
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
+    // Reports of their own.
+    let (telemetry, soak) = (wanted("telemetry"), wanted("soak"));
+    if telemetry {
+        telemetry::run(&base, plan).await?;
+    }
+    if soak {
+        soak::run(&base, plan).await?;
+    }
+    if telemetry || soak {
+        return Ok(());
+    }
     if wanted("noop") {
         noops(&base, &mut report).await?;
     }

@@ -20,11 +20,25 @@ const END_INTERVAL: Duration = Duration::from_millis(200);
 /// # Errors
 /// The run did not end with every order confirmed.
 pub async fn run(base: &Base, runner: Runner, count: usize, name: &str) -> anyhow::Result<SagaRun> {
+    run_with(base, runner, &[], count, name).await
+}
+
+/// As [`run`], with variables in the environment of `runner`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    base: &Base,
+    runner: Runner,
+    environment: &[(&str, String)],
+    count: usize,
+    name: &str,
+) -> anyhow::Result<SagaRun> {
     let stage = base.stage(name).await?;
     let owner = PgPoolOptions::new().max_connections(1).connect(&stage.servers.database).await?;
     orders::add_catalogue(&owner).await?;
     orders::preload(&owner, &stage.servers.kafka, count).await?;
-    let mut process = base.run(runner, &stage)?;
+    let mut process = base.run(runner, environment, &stage)?;
     let pids = stage.pids(&process)?;
     let measured = measure(&owner, &mut process, pids, count).await;
     if let Ok(run) = &measured {

@@ -169,7 +169,7 @@ impl Base {
         let mut process = Process::spawn(&mut command, &data_dir.with_extension("log"))?;
         process.ready(admin).await?;
         let ready_s = began.elapsed().as_secs_f64();
-        Ok(Running { process, listen, ready_s, data_dir: data_dir.to_owned() })
+        Ok(Running { process, listen, admin, ready_s, data_dir: data_dir.to_owned() })
     }
 
     fn fnhost(&self, data_dir: &Path, listen: SocketAddr, admin: SocketAddr) -> Command {
@@ -201,11 +201,16 @@ impl Base {
         Ok(Stage { data_dir, private, servers })
     }
 
-    /// Starts `runner` on the servers of `stage`.
+    /// Starts `runner` on the servers of `stage`, with these variables.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn run(&self, runner: Runner, stage: &Stage) -> anyhow::Result<Process> {
+    pub fn run(
+        &self,
+        runner: Runner,
+        environment: &[(&str, String)],
+        stage: &Stage,
+    ) -> anyhow::Result<Process> {
         // The servers hold the lock on their directory; the host gets one of its own, with the same images and names.
         let host_dir = stage.data_dir.with_extension("host");
         fs::create_dir_all(&host_dir)?;
@@ -228,6 +233,7 @@ impl Base {
         command.env("FNHOST_DATABASE", &stage.servers.database);
         command.env("FNHOST_ROLE_SECRET", &stage.servers.role_secret);
         command.env("BENCH_INSTANCE", &stage.servers.instance);
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         Process::spawn(&mut command, &host_dir.with_extension("host.log"))
     }
 }
@@ -238,6 +244,8 @@ pub struct Running {
     pub process: Process,
     /// Where it serves HTTP.
     pub listen: SocketAddr,
+    /// Its admin address.
+    pub admin: SocketAddr,
     /// Seconds from its start until it was ready.
     pub ready_s: f64,
     data_dir: PathBuf,

@@ -18,6 +18,7 @@ use crate::manifest::{KafkaTrigger, Manifest};
 use crate::push::Hub;
 use crate::relay::orphans::Orphans;
 use crate::relay::{self, Relay};
+use crate::schedule::status::ScheduleStatus;
 use crate::schedule::{self, Schedule};
 use anyhow::Context as _;
 use futures::FutureExt as _;
@@ -172,7 +173,9 @@ impl Triggers {
                 let login = role.options().get_username();
                 let (trigger, stream) =
                     schedule::register(&ground.owner, ground.deployment(), id, &declared.id, login).await?;
+                let status = ScheduleStatus::new(&format!("{id}:schedule:{}", declared.id), declared.every);
                 let schedule = Schedule {
+                    status: context.registry.schedule(status),
                     id: declared.id.clone(),
                     trigger,
                     stream,

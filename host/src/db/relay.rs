@@ -22,6 +22,8 @@ pub struct Event {
     pub value: Option<Vec<u8>>,
     /// Header names and values.
     pub headers: Vec<(String, Vec<u8>)>,
+    /// Short digest of the version that inserted it; none where Spin served the request.
+    pub version: Option<String>,
 }
 
 /// Takes the lease of a relay, if nobody holds it, and raises its epoch. The row is made where it is missing.
@@ -114,7 +116,7 @@ pub async fn take_events(
     let (schema, table) = (ident(schema), ident(table));
     let sql = format!(
         "DELETE FROM {schema}.{table} WHERE id = ANY (ARRAY(SELECT id FROM {schema}.{table} ORDER BY id LIMIT $1))
-         RETURNING id, topic, key, value, headers"
+         RETURNING id, topic, key, value, headers, version"
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(max).fetch_all(connection).await?;
     let mut events = Vec::with_capacity(rows.len());
@@ -126,6 +128,7 @@ pub async fn take_events(
             key: row.try_get(2)?,
             value: row.try_get(3)?,
             headers: headers.0.into_iter().map(|(name, value)| (name, header_bytes(value))).collect(),
+            version: row.try_get::<Option<String>, _>(5)?.filter(|version| !version.is_empty()),
         });
     }
     // RETURNING promises no order.

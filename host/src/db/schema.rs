@@ -1,5 +1,6 @@
 //! Schemas, roles and the host's rows for triggers: everything `fnhost migrate` prepares.
 
+use super::session::VERSION_SETTING;
 use super::{Error, OwnerPool, batch, ident, literal};
 use crate::kafka::TopicPartition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -180,7 +181,8 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
     Ok(())
 }
 
-/// The table for events from HTTP: insert-only for the function, emptied by the relay.
+/// The table for events from HTTP: insert-only for the function, emptied by the relay. The version that writes an event comes from
+/// its session; under Spin there is none.
 async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: &str) -> Result<(), Error> {
     batch(
         connection,
@@ -193,8 +195,9 @@ async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: 
                  headers jsonb NOT NULL DEFAULT '{{}}' CHECK (jsonb_typeof(headers) = 'object'),
                  created_at timestamptz NOT NULL DEFAULT clock_timestamp());
              ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+             ALTER TABLE {table} ADD COLUMN IF NOT EXISTS version text DEFAULT current_setting('{VERSION_SETTING}', true);
              REVOKE ALL ON {table} FROM {role};
-             GRANT INSERT ON {table} TO {role};
+             GRANT INSERT (topic, key, value, headers) ON {table} TO {role};
              CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON {table}
                  FOR EACH STATEMENT EXECUTE FUNCTION fnhost.wake_relay();"
         ),

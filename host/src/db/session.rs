@@ -7,7 +7,7 @@
 mod pool;
 mod transaction;
 
-pub use pool::{RolePool, Session, SessionLimits, Usage};
+pub use pool::{RolePool, Session, SessionLimits, Usage, VERSION_SETTING};
 pub use transaction::{CommitError, SharedTransaction, Transaction};
 
 /// Ends what a call may have left in its session without dropping the prepared statements: settings, advisory

@@ -3,6 +3,7 @@
 //! For people who watch a system work: under load lines are left out, and how many is said once a second.
 
 use super::outbox::Outgoing;
+use crate::kafka::VERSION_HEADER;
 use crate::log::{self, LogFormat};
 use crate::trace;
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ pub fn committed(from: &str, version: &str, messages: &[Outgoing<'_>]) {
 fn one(from: &str, version: &str, message: &Outgoing<'_>) {
     let key = message.key.map_or_else(|| "-".into(), String::from_utf8_lossy);
     let (kind, topic, partition) = (kind(message), message.topic, message.partition);
+    // Events of one relay's batch may be of several.
+    let own = message.header(VERSION_HEADER).and_then(|version| std::str::from_utf8(version).ok());
+    let version = own.unwrap_or(version);
     match log::format() {
         LogFormat::Human => {
             tracing::info!(version, "{kind:<22} {key}  {from} → {topic}/{partition}");

@@ -4,6 +4,7 @@ use super::backlog::Backlog;
 use super::parking::Parking;
 use crate::kafka::TopicPartition;
 use crate::metrics::DispatchMetrics;
+use crate::schedule::status::ScheduleStatus;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -236,16 +237,17 @@ impl TriggerStatus {
     }
 }
 
-/// All triggers of this host.
+/// All triggers and schedules of this host.
 #[derive(Clone, Debug)]
 pub struct Registry {
     triggers: Arc<Mutex<Vec<Arc<TriggerStatus>>>>,
+    schedules: Arc<Mutex<Vec<Arc<ScheduleStatus>>>>,
     changed: watch::Sender<()>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { triggers: Arc::default(), changed: watch::Sender::new(()) }
+        Self { triggers: Arc::default(), schedules: Arc::default(), changed: watch::Sender::new(()) }
     }
 }
 
@@ -265,6 +267,18 @@ impl Registry {
         });
         lock(&self.triggers).push(trigger.clone());
         trigger
+    }
+
+    /// Adds a schedule.
+    pub fn schedule(&self, schedule: ScheduleStatus) -> Arc<ScheduleStatus> {
+        let schedule = Arc::new(schedule);
+        lock(&self.schedules).push(schedule.clone());
+        schedule
+    }
+
+    /// All schedules, those included that another host leads.
+    pub fn schedules(&self) -> Vec<Arc<ScheduleStatus>> {
+        lock(&self.schedules).clone()
     }
 
     /// The row of a trigger's partition has this version now.

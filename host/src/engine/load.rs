@@ -149,7 +149,7 @@ pub(super) struct Shared {
 impl LoadedComponent {
     /// The component with its own database, which it reaches as its role.
     pub fn with_database(mut self, own: RolePool) -> Self {
-        self.database = Some(own);
+        self.database = Some(own.of_version(self.version()));
         self
     }
 

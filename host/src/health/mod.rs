@@ -6,6 +6,7 @@
 mod probe;
 
 use crate::db::views::OutboxView;
+use crate::dispatch::backlog::now_ms;
 use crate::dispatch::status::Registry;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -138,6 +139,12 @@ impl Health {
         if let Some(broker) = &inner.broker {
             checks.push(check("broker", said(broker)));
             checks.push(check("partitions", inner.registry.not_ready()));
+        }
+        let schedules = inner.registry.schedules();
+        if !schedules.is_empty() {
+            let detail = schedules.iter().filter_map(|schedule| schedule.line(now_ms())).collect();
+            // It tells and never fails: a function that fails on a tick is no reason to send its host no requests.
+            checks.push(Check { check: "schedules", state: CheckState::Ok, detail });
         }
         if let Some(max_lag) = inner.max_lag {
             checks.push(check("lag", inner.lagging(max_lag)));

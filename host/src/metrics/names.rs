@@ -117,6 +117,16 @@ names! {
     OUTBOX_AGE = Gauge, "fnhost_outbox_oldest_age_seconds", "seconds", ["trigger"],
         "Age of the oldest of them; one that keeps rising means that Kafka does not acknowledge.";
 
+    // Schedules.
+    SCHEDULE_RUNS = Counter, "fnhost_schedule_runs_total", "ticks", ["schedule"],
+        "Ticks that this host has handed to a function, those that are tried again included.";
+    SCHEDULE_FAILURES = Counter, "fnhost_schedule_failures_total", "ticks", ["schedule"],
+        "Of these, the ones that failed and are tried again.";
+    SCHEDULE_INTERVAL = Gauge, "fnhost_schedule_interval_seconds", "seconds", ["schedule"],
+        "Time between two ticks.";
+    SCHEDULE_SINCE_DONE = Gauge, "fnhost_schedule_since_done_seconds", "seconds", ["schedule"],
+        "Time since the last tick that was done, shown by the host that leads the schedule.";
+
     // Calls of components.
     CALLS = Counter, "fnhost_calls_total", "calls", ["component", "handler", "outcome"],
         "Calls ended, by handler (http, kafka) and outcome (ok, error, trap, deadline, memory, instantiate).";

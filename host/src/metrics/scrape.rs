@@ -47,6 +47,7 @@ impl Scrape {
         families.extend(self.pools());
         families.extend(self.outbox());
         families.extend(process::families());
+        families.extend(self.schedules());
         families.extend(self.host());
         families.retain(|family| !family.get_metric().is_empty());
         families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -132,6 +133,25 @@ impl Scrape {
         families.push(Read::one(&names::INSTANCES_LIMIT, limit as f64));
         families.push(Read::one(&names::INSTANCES_USED, limit.saturating_sub(free) as f64));
         families
+    }
+
+    fn schedules(&self) -> [MetricFamily; 4] {
+        let [mut runs, mut failures, mut interval, mut since] = [
+            &names::SCHEDULE_RUNS,
+            &names::SCHEDULE_FAILURES,
+            &names::SCHEDULE_INTERVAL,
+            &names::SCHEDULE_SINCE_DONE,
+        ]
+        .map(Read::new);
+        let now = now_ms();
+        for schedule in self.health.registry().schedules() {
+            let labels = [schedule.id.as_str()];
+            runs.add(&labels, schedule.runs.load(Ordering::Relaxed) as f64);
+            failures.add(&labels, schedule.failures.load(Ordering::Relaxed) as f64);
+            interval.add(&labels, schedule.every.as_secs_f64());
+            schedule.since_done(now).into_iter().for_each(|seconds| since.add(&labels, seconds));
+        }
+        [runs, failures, interval, since].map(Read::family)
     }
 
     fn outbox(&self) -> [MetricFamily; 2] {

@@ -17,7 +17,7 @@ use crate::dispatch::plan::FRAMING_MAX_BYTES;
 use crate::engine::kafka::Header;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::producer::{Producer, StreamSender};
-use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use crate::kafka::{HOST_HEADER_PREFIX, Record, VERSION_HEADER};
 use crate::leader::{self, LEASE};
 use crate::metrics::{RelayMetrics, Timer};
 use crate::trace::TRACEPARENT;
@@ -143,11 +143,14 @@ impl Relay {
 
     fn outgoing<'e>(&self, event: &'e Event, seq: i64) -> Outgoing<'e> {
         let partition = self.cluster.partition_for(&event.topic, event.key.as_deref(), seq);
+        let version = event.version.as_deref();
+        let version = version.map(|version| HeaderRef { name: VERSION_HEADER, value: version.as_bytes() });
         let headers = event
             .headers
             .iter()
             .filter(|(name, _)| !name.starts_with(HOST_HEADER_PREFIX))
             .map(|(name, value)| HeaderRef { name, value })
+            .chain(version)
             .collect();
         Outgoing {
             topic: &event.topic,

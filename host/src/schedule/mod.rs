@@ -5,6 +5,7 @@
 //! transaction. The host that has the lease does that; the epoch refuses what a former leader still tries. Ticks that
 //! were missed collapse into the latest, and one that fails is tried again until a later one takes its place.
 
+pub mod status;
 pub(crate) mod time;
 
 use crate::causes::chain;
@@ -24,6 +25,7 @@ use crate::kafka::producer::{Producer, StreamSender};
 use crate::leader::{self, LEASE};
 use crate::trace::batch::{About, Batch as Hops};
 use futures::FutureExt as _;
+use status::ScheduleStatus;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -64,6 +66,8 @@ pub struct Schedule {
     pub producer: Arc<Producer>,
     /// What is called.
     pub handlers: Arc<dyn Handlers>,
+    /// Where it says how it does.
+    pub status: Arc<ScheduleStatus>,
 }
 
 /// A tick as the function gets it: the schedule as key, the time in RFC 3339 as value and in milliseconds as offset.
@@ -111,6 +115,7 @@ impl Schedule {
         let sender = self.producer.open(&self.stream)?;
         sender.resend(&unsent).await?;
         tracing::debug!(schedule = self.stream, epoch = ownership.epoch, "schedule leads");
+        let _leads = self.status.leads(ownership.position);
         let lease = ownership.clone();
         let mut leader = Leader { schedule: self, sender, ownership, acknowledged: None, failures: 0 };
         // Beside the work, since a call may take longer than the lease.
@@ -198,13 +203,18 @@ impl Leader<'_> {
             self.note_acknowledged();
             let now_ms = db::schedule::now_ms(&self.schedule.owner).await?;
             let wait = match time::due(self.ownership.position, now_ms, self.schedule.every) {
-                Due::Now(tick_ms) => match self.tick(tick_ms).await? {
-                    Ok(()) => {
-                        self.failures = 0;
-                        continue;
+                Due::Now(tick_ms) => {
+                    let ended = self.tick(tick_ms).await?;
+                    let told = ended.as_ref().map(|()| tick_ms).map_err(|failure| failure.reason.as_str());
+                    self.schedule.status.ran(told);
+                    match ended {
+                        Ok(()) => {
+                            self.failures = 0;
+                            continue;
+                        }
+                        Err(failure) => self.failed(tick_ms, &failure)?,
                     }
-                    Err(failure) => self.failed(tick_ms, &failure)?,
-                },
+                }
                 Due::In(wait) => wait.min(SLEEP_MAX),
             };
             self.sleep(wait, stop).await?;

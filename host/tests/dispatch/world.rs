@@ -242,6 +242,7 @@ impl World {
             cluster: self.cluster.clone(),
             producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
             handlers: Arc::new(Fixed::from(handler)),
+            status: Arc::default(),
         }
     }
 

@@ -32,6 +32,11 @@ async fn json_lines_carry_the_records_that_caused_them_and_one_trace_runs_throug
     assert!(said["partition"].is_i64() && first.is_some() && first <= last, "{said}");
     assert_eq!(said["version"].as_str().map(str::len), Some(12), "{said}");
 
+    let components: Value = fnhost.admin()?.get("/components").await?.json(http::StatusCode::OK)?;
+    let of_order = components.as_array().into_iter().flatten().find(|component| component["id"] == "order");
+    let order_version: String =
+        of_order.and_then(|component| component["digest"].as_str()).unwrap_or_default()[..12].into();
+
     // One trace from the request to the notification, and each hop with a span of its own.
     let mut spans = vec!["00f067aa0ba902b7".to_owned()];
     for topic in ["order-events", "inventory-events", "payment-events", "notification-events"] {
@@ -47,6 +52,13 @@ async fn json_lines_carry_the_records_that_caused_them_and_one_trace_runs_throug
             let parts: Vec<&str> = trace.split('-').collect();
             assert_eq!((parts[0], parts[1], parts[3]), ("00", TRACE_ID, "01"), "{topic}: {trace}");
             spans.push(parts[2].to_owned());
+            let version = record.headers.get("fnhost-version").map(String::as_str);
+            if topic == "order-events" || topic == "notification-events" {
+                // Those of the request as well as those of dispatches.
+                assert_eq!(version, Some(&*order_version), "{topic}: {record:?}");
+            } else {
+                assert_eq!(version.map(str::len), Some(12), "{topic}: {record:?}");
+            }
         }
     }
     let count = spans.len();

@@ -26,6 +26,9 @@ const STATEMENT_CACHE_CAPACITY: usize = 256;
 /// A connection that nobody needed for so long is closed, which gives the server its memory back.
 const IDLE_LIFETIME: Duration = Duration::from_secs(300);
 
+/// The setting that says which version of the function a session serves, read by the default of its events' column.
+pub const VERSION_SETTING: &str = "fnhost.version";
+
 /// The bounds of a role's sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
@@ -39,6 +42,8 @@ pub struct SessionLimits {
 #[derive(Clone)]
 pub struct RolePool {
     inner: Arc<Inner>,
+    /// The version of the function that its sessions say they serve; without one a session may say any.
+    version: Option<Arc<str>>,
 }
 
 struct Inner {
@@ -52,6 +57,7 @@ struct Inner {
 
 struct Idle {
     connection: PgConnection,
+    version: Option<Arc<str>>,
     since: Instant,
 }
 
@@ -78,7 +84,16 @@ impl RolePool {
                 waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
             }),
+            version: None,
         }
+    }
+
+    /// The same connections for the calls of a version, a short digest: their sessions have it as the setting
+    /// [`VERSION_SETTING`]. One that was opened for another version is not used, and is closed where the budget needs its
+    /// place; so the setting costs a login after a swap, and nothing otherwise.
+    #[must_use]
+    pub fn of_version(&self, version: &str) -> Self {
+        Self { inner: self.inner.clone(), version: Some(version.into()) }
     }
 
     /// Where and as whom the sessions log in.
@@ -92,9 +107,16 @@ impl RolePool {
     /// Where a new connection is needed and the server cannot be reached or refuses the login.
     pub async fn acquire(&self) -> Result<Session, SessionError> {
         let permit = self.permit().await;
-        let reused = self.inner.idle().pop();
+        let reused = match &self.version {
+            None => self.inner.idle().pop(),
+            Some(_) => {
+                let mut idle = self.inner.idle();
+                let fitting = idle.iter().rposition(|idle| idle.version == self.version);
+                fitting.map(|at| idle.remove(at))
+            }
+        };
         match reused {
-            Some(idle) => Ok(self.session(idle.connection, permit, true)),
+            Some(idle) => Ok(self.session(idle.connection, idle.version, permit, true)),
             None => self.connect(permit).await,
         }
     }
@@ -138,16 +160,34 @@ impl RolePool {
     }
 
     async fn connect(&self, permit: OwnedSemaphorePermit) -> Result<Session, SessionError> {
-        let login = PgConnection::connect_with(&self.inner.options);
+        // Idle ones of other versions count against the budget.
+        let in_the_way = {
+            let mut idle = self.inner.idle();
+            (idle.len() > self.inner.permits.available_permits()).then(|| idle.remove(0))
+        };
+        drop(in_the_way);
+        let options = self.inner.options.clone();
+        let options = match &self.version {
+            // As the session's own default, so that its reset returns to it.
+            Some(version) => options.options([(VERSION_SETTING, version)]),
+            None => options,
+        };
+        let login = PgConnection::connect_with(&options);
         let connection = tokio::time::timeout(CONNECT_TIMEOUT, login)
             .await
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
-        Ok(self.session(connection, permit, false))
+        Ok(self.session(connection, self.version.clone(), permit, false))
     }
 
-    fn session(&self, connection: PgConnection, permit: OwnedSemaphorePermit, reused: bool) -> Session {
-        Session { connection, reused, pool: self.clone(), _permit: permit }
+    fn session(
+        &self,
+        connection: PgConnection,
+        version: Option<Arc<str>>,
+        permit: OwnedSemaphorePermit,
+        reused: bool,
+    ) -> Session {
+        Session { connection, version, reused, pool: self.clone(), _permit: permit }
     }
 }
 
@@ -190,6 +230,8 @@ impl Drop for Waiting<'_> {
 /// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
 pub struct Session {
     connection: PgConnection,
+    /// What it was opened for.
+    version: Option<Arc<str>>,
     reused: bool,
     pool: RolePool,
     /// Last, so that the connection is gone before another may take its place.
@@ -215,10 +257,10 @@ impl Session {
     /// Gives the connection back as it is: the caller has reset the session.
     pub fn release(self) {
         let now = Instant::now();
-        let Self { connection, pool, _permit: permit, .. } = self;
+        let Self { connection, version, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle { connection, since: now });
+            idle.push(Idle { connection, version, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };
