@@ -29,7 +29,7 @@ fn a_route_says_what_the_defaults_do_not() {
     for policy in [orders, &gateway.defaults] {
         assert_eq!((policy.max_body_bytes, policy.body_timeout), (2000, Duration::from_secs(1)));
         let cors = policy.cors.as_ref().expect("declared");
-        assert_eq!((cors.methods.len(), cors.max_age, cors.credentials), (3, Duration::from_secs(61), true));
+        assert_eq!((cors.methods.len(), cors.max_age, cors.credentials), (3, Duration::from_secs(600), true));
         let headers: Vec<&str> = policy.security_headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(headers, ["x-content-type-options", "referrer-policy", "strict-transport-security"]);
     }

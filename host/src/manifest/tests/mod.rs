@@ -37,7 +37,7 @@ token = { public_keys = "{{ gateway_keys }}", issuer = "us", audience = "ours" }
 [application.tool.fnhost.gateway.defaults]
 max_body_bytes = 2000
 body_timeout_ms = 1000
-cors = { origins = ["https://shop.example"], max_age_s = 61, credentials = true }
+cors = { origins = ["https://shop.example"], credentials = true }
 security_headers = { x-frame-options = "", strict-transport-security = "max-age=60" }
 
 [[application.tool.fnhost.gateway.route]]
