@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 /// A connection that is kept alive.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    cache_control: Option<&'static str>,
 }
 
 impl Connection {
@@ -25,7 +26,12 @@ impl Connection {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the sender.
         tokio::spawn(connection);
-        Ok(Self { sender })
+        Ok(Self { sender, cache_control: None })
+    }
+
+    /// What all its requests say in `cache-control`.
+    pub fn with_cache_control(self, cache_control: Option<&'static str>) -> Self {
+        Self { cache_control, ..self }
     }
 
     /// Sends one request and reads the whole answer. `token` is sent as the bearer's where it is not empty.
@@ -42,6 +48,9 @@ impl Connection {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         if !token.is_empty() {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(control) = self.cache_control {
+            request = request.header("cache-control", control);
         }
         if !body.is_empty() {
             request = request.header("content-type", "application/json");

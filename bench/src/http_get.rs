@@ -22,11 +22,12 @@ pub async fn run(
     duration: Duration,
     token: &str,
     ids: &[String],
+    cache_control: Option<&'static str>,
 ) -> anyhow::Result<HttpGet> {
     let (token, ids): (Arc<str>, Arc<[String]>) = (token.into(), ids.into());
     let mut clients = JoinSet::new();
     for _ in 0..connections {
-        let mut connection = Connection::open(address).await?;
+        let mut connection = Connection::open(address).await?.with_cache_control(cache_control);
         let (token, ids) = (token.clone(), ids.clone());
         clients.spawn(async move {
             let mut took_ms = Vec::new();

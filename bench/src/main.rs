@@ -1,10 +1,11 @@
 //! `./dev bench`: measures the host and the order system in one go.
 //!
 //! Progress goes to stderr, the table to stdout, `report.json` and `report.svg` to `target/bench/`. The servers are fnhost's
-//! own private ones with their usual settings, `fsync` on. [`saga`] and [`noop`] run on servers started for them, [`load`]
-//! and [`http_get`] on `fnhost up` as a user runs it. The baselines ([`host_native`], [`plain`]) are this same program,
+//! own private ones with their usual settings, `fsync` on. [`saga`] and [`noop`] run on servers started for them, [`load`],
+//! [`http_get`] and [`cache`] on `fnhost up` as a user runs it. The baselines ([`host_native`], [`plain`]) are this same program,
 //! started as processes of their own.
 
+mod cache;
 mod client;
 mod cpu;
 mod host_native;
@@ -41,6 +42,8 @@ const ORDERS_READ: usize = 500;
 const IDLE_RATE: f64 = 10.0;
 /// Orders a second that the system is meant to sustain.
 const SUSTAINED_RATE: f64 = 1_500.0;
+/// Seconds that orders are read for at most, each time.
+const GET_SECONDS_MAX: u64 = 8;
 /// Connections that read orders.
 const READERS: [usize; 2] = [1, 16];
 /// How long fnhost is left alone before its memory counts as that of an idle one.
@@ -60,8 +63,8 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, start; and by themselves telemetry, soak
-    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,start")]
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak
+    #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
     #[arg(long, default_value_t = 20_000)]
@@ -161,6 +164,14 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     }
     if wanted("load") || wanted("get") || wanted("start") {
         system(&base, plan, &wanted, &mut report).await?;
+    }
+    if wanted("cache") {
+        say("GET /orders/{id}, past the cache and with it");
+        for in_redis in [false, true] {
+            let gets =
+                cache::run(&base, in_redis, Duration::from_secs(plan.step_s.min(GET_SECONDS_MAX))).await?;
+            report.cache.extend(gets.unwrap_or_default());
+        }
     }
     let lines: usize = (0..3).map(|n| orders::lines(n).len()).sum();
     report.setup = Setup {
@@ -274,8 +285,16 @@ async fn system(
         say("GET /orders/{id}");
         let (token, ids) = load.own_orders(ORDERS_READ).await?;
         for connections in READERS {
-            let duration = Duration::from_secs(plan.step_s.min(8));
-            let get = http_get::run(running.listen, connections, duration, &token, &ids).await?;
+            let duration = Duration::from_secs(plan.step_s.min(GET_SECONDS_MAX));
+            let get = http_get::run(
+                running.listen,
+                connections,
+                duration,
+                &token,
+                &ids,
+                Some(cache::PAST_THE_CACHE),
+            )
+            .await?;
             eprintln!("    {connections} connections: {:.0} requests/s", get.requests_per_s);
             report.http_get.insert(connections, get);
         }

@@ -18,8 +18,10 @@ pub struct Report {
     pub saga: Saga,
     /// From POST to CONFIRMED.
     pub end_to_end: Vec<EndToEnd>,
-    /// `GET /orders/{id}` by number of connections.
+    /// `GET /orders/{id}` by number of connections, from the database.
     pub http_get: BTreeMap<usize, HttpGet>,
+    /// `GET /orders/{id}` from the database and from the cache.
+    pub cache: Vec<CacheGet>,
     /// CPU time per order, microseconds, by measurement.
     pub cpu_us_per_order: BTreeMap<String, CpuPerOrder>,
     /// Resident memory of fnhost with all functions loaded and nothing to do, MB of 1,000,000 bytes.
@@ -109,6 +111,28 @@ pub struct HttpGet {
     pub requests_per_s: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
+}
+
+/// Reading orders with a cache, and past it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CacheGet {
+    /// Where the cache is: `memory`, `redis`.
+    pub store: String,
+    /// Connections at a time.
+    pub connections: usize,
+    /// Of reads with the cache to those past it, by requests a second: the median of the pairs.
+    pub ratio: f64,
+    /// Each pair.
+    pub pairs: Vec<CachePair>,
+}
+
+/// Two measurements, one right after the other.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct CachePair {
+    /// Past the cache.
+    pub database: HttpGet,
+    /// With it.
+    pub cache: HttpGet,
 }
 
 /// CPU time per order, microseconds.
@@ -208,6 +232,13 @@ pub fn table(report: &Report) -> String {
         let value = format!("{:.0}/s  p50 {:.2}  p99 {:.2} ms", get.requests_per_s, get.p50_ms, get.p99_ms);
         let target = if *connections == 1 { ">= 1,500/s" } else { ">= 4,000/s" };
         row(&format!("GET /orders/{{id}}, {connections} connections"), value, target);
+    }
+    for get in &report.cache {
+        let rate =
+            |of: fn(&CachePair) -> HttpGet| median(get.pairs.iter().map(|pair| of(pair).requests_per_s));
+        let (from_database, from_cache) = (rate(|pair| pair.database), rate(|pair| pair.cache));
+        let value = format!("{from_cache:.0}/s of {from_database:.0}/s: {:.2}", get.ratio);
+        row(&format!("GET cached in {}, {} connections", get.store, get.connections), value, ">= 3");
     }
     for (name, cpu) in &report.cpu_us_per_order {
         let value = format!("{:.0} + {:.0} + {:.0} us", cpu.fnhost, cpu.postgres, cpu.kafka);

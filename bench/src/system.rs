@@ -11,6 +11,7 @@ use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use fnhost::embedded;
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -163,8 +164,17 @@ impl Base {
     /// # Errors
     /// It does not become ready.
     pub async fn up(&self, data_dir: &Path) -> anyhow::Result<Running> {
+        self.up_with(data_dir, &[]).await
+    }
+
+    /// As [`Base::up`], with further arguments.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn up_with(&self, data_dir: &Path, arguments: &[OsString]) -> anyhow::Result<Running> {
         let (listen, admin) = (free_address()?, free_address()?);
         let mut command = self.fnhost(data_dir, listen, admin);
+        command.args(arguments);
         let began = Instant::now();
         let mut process = Process::spawn(&mut command, &data_dir.with_extension("log"))?;
         process.ready(admin).await?;
@@ -317,7 +327,11 @@ pub struct Process {
 }
 
 impl Process {
-    fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+    /// Starts it; what it prints goes to `log`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn spawn(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
         let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         // A group of its own, so that Ctrl-C reaches the measurement alone, which then stops what it started.
         command.process_group(0).kill_on_drop(true).stdin(Stdio::null());
@@ -376,6 +390,9 @@ impl Process {
 }
 
 /// An address that nobody listens on.
-fn free_address() -> anyhow::Result<SocketAddr> {
+///
+/// # Errors
+/// None is free.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

@@ -49,7 +49,8 @@ const OFFERED: [(&str, &[&str]); 9] = [
     ("wasi:http@0.3", &["types", "client"]),
 ];
 /// The same for Spin's own, whose versions are exact.
-const OFFERED_EXACTLY: [&str; 2] = ["spin:postgres/postgres@4.2.0", "spin:variables/variables@3.0.0"];
+const OFFERED_EXACTLY: [&str; 3] =
+    ["spin:key-value/key-value@3.0.0", "spin:postgres/postgres@4.2.0", "spin:variables/variables@3.0.0"];
 
 /// The components that `./dev build` has put into the checkout: one for each function's folder.
 fn functions() -> Vec<PathBuf> {

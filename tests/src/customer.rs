@@ -192,6 +192,16 @@ impl Customer {
         self.client.send(request(method, path, Some(&self.token), json)?).await
     }
 
+    /// Reads what is committed at this moment, past the cache.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn read_now(&self, path: &str) -> anyhow::Result<Answer> {
+        let mut request = request(Method::GET, path, Some(&self.token), None)?;
+        request.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache"));
+        self.client.send(request).await
+    }
+
     /// Asks for an order, perhaps under an idempotency key; whatever the answer is.
     ///
     /// # Errors
@@ -270,7 +280,7 @@ impl Customer {
     /// It has not within [`FINAL_DEADLINE`].
     pub async fn wait_payment(&self, order_id: Uuid, status: &str) -> anyhow::Result<Payment> {
         until(&format!("payment {status} of order {order_id}"), FINAL_DEADLINE, async || {
-            let answer = self.ask(Method::GET, &format!("/payments/{order_id}"), None).await?;
+            let answer = self.read_now(&format!("/payments/{order_id}")).await?;
             if answer.status == StatusCode::NOT_FOUND {
                 return Ok(Look::NotYet(answer.to_string()));
             }
@@ -308,7 +318,7 @@ impl Customer {
     /// # Errors
     /// The customer has no such order.
     pub async fn get(&self, order_id: Uuid) -> anyhow::Result<Order> {
-        self.ask(Method::GET, &format!("/orders/{order_id}"), None).await?.json(StatusCode::OK)
+        self.read_now(&format!("/orders/{order_id}")).await?.json(StatusCode::OK)
     }
 
     /// Cancels an order; whatever the answer is.

@@ -22,6 +22,7 @@ pub mod outcome;
 mod process;
 pub mod prometheus;
 pub mod promql;
+pub mod redis;
 pub mod scrape;
 pub mod secured;
 pub mod system;

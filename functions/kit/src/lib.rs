@@ -4,6 +4,7 @@
 //! code runs as a component and natively. The glue to WIT is in `wasm`, compiled for WebAssembly only, and one line in a
 //! function's `lib.rs` exports each handler: [`export_http!`] and [`export_kafka!`].
 
+pub mod cache;
 pub mod client;
 pub mod event;
 pub mod http;

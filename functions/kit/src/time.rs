@@ -9,6 +9,13 @@ pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Milliseconds since 1970-01-01T00:00Z; 0 for a clock before it.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() * 1_000 + u64::from(since.subsec_millis())
+}
+
 /// The current time as RFC 3339 with milliseconds, in UTC.
 #[must_use]
 pub fn now_rfc3339() -> String {

@@ -8,6 +8,7 @@ use crate::kafka::announcement;
 use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
 use kit::Host;
+use kit::cache::{self, Cache};
 use kit::event::{Event, Item, Money, OrderCreated, OrderStatus};
 use kit::http::{Request, Response};
 use kit::outgoing::OutgoingEvents;
@@ -28,11 +29,11 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 const DECISIONS_MAX: u32 = 4;
 
 /// Answers a request below `/orders`.
-pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
+pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
     route(host, &request).await.into()
 }
 
-async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
+async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {
     let segments = request.segments();
     match (request.method.as_str(), &segments[..]) {
         ("POST", ["orders"]) => create(host, request).await,
@@ -121,9 +122,23 @@ async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
     Ok(Response::json(202, &view).with_header("location", location))
 }
 
-async fn get<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
-    let Caller { user_id, .. } = token::caller(host, request).await?;
-    Ok(Response::json(200, &View::from(own(host, order_id(id)?, user_id).await?)))
+async fn get<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+    let order_id = order_id(id);
+    let read = async || {
+        let Caller { user_id, .. } = token::caller(host, request).await?;
+        let stored = own(host, order_id.clone()?, user_id).await?;
+        Ok((stored.order.version, Response::json(200, &View::from(stored))))
+    };
+    match &order_id {
+        Ok(id) => cache::through(host, request, &cache_key(*id), read).await,
+        // Who asks is told first.
+        Err(_) => Ok(read().await?.1),
+    }
+}
+
+/// Under which an order's answers are kept.
+fn cache_key(order_id: Uuid) -> String {
+    format!("order/{order_id}")
 }
 
 async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -180,7 +195,7 @@ async fn timeline<H: Host>(host: &H, request: &Request, id: &str) -> Result<Resp
     Ok(Response::json(200, &Timeline { order_id, entries }))
 }
 
-async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+async fn cancel<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
     let Caller { user_id, .. } = token::caller(host, request).await?;
     let order_id = order_id(id)?;
     for _ in 0..DECISIONS_MAX {
@@ -194,6 +209,7 @@ async fn cancel<H: Host>(host: &H, request: &Request, id: &str) -> Result<Respon
         let events = OutgoingEvents::new(&events, request.traceparent());
         let changed = sql::change(host, order_id, user_id, decided_on, &transition, events).await?;
         if let Some(updated_at) = changed {
+            cache::changed(host, &cache_key(order_id), transition.version).await;
             let stored = Stored { reason: transition.reason, updated_at, ..stored };
             return Ok(Response::json(200, &View::from(stored)));
         }

@@ -26,6 +26,16 @@ impl Host for KeysOnly {
     }
 }
 
+impl Cache for KeysOnly {
+    async fn get(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    async fn set(&self, key: &str, _: Vec<u8>) {
+        panic!("{key} was kept, and nothing was read")
+    }
+}
+
 const GOOD: &str = r#"{"items":[{"sku":"MUG-RED","quantity":1}],"payment_token":"tok_ok"}"#;
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 

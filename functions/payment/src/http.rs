@@ -1,6 +1,7 @@
 //! The caller's own payments.
 
-use crate::sql;
+use crate::{domain, sql};
+use kit::cache::{self, Cache};
 use kit::event::Money;
 use kit::http::{Request, Response};
 use kit::problem::Problem;
@@ -24,11 +25,11 @@ struct Payment {
 }
 
 /// Answers a request.
-pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
+pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
     route(host, &request).await.into()
 }
 
-async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
+async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {
     match (request.method.as_str(), request.segments().as_slice()) {
         ("GET", ["payments", order_id]) => payment(host, request, order_id).await,
         (_, ["payments", _]) => Err(Problem::method_not_allowed("GET")),
@@ -36,15 +37,27 @@ async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem>
     }
 }
 
-async fn payment(host: &impl Host, request: &Request, order_id: &str) -> Result<Response, Problem> {
-    let user_id = token::caller(host, request).await?.user_id;
+async fn payment<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
     // One answer for what does not exist and for what is another's: nobody learns which orders there are.
     let unknown = || Problem::not_found("you have no payment for such an order").with_field("order_id");
-    let order_id: Uuid = order_id.parse().map_err(|_| unknown())?;
-    let payment = sql::payment_of_user(host, order_id, user_id).await?.ok_or_else(unknown)?;
+    let order_id = id.parse::<Uuid>().map_err(|_| unknown());
+    let read = async || {
+        let user_id = token::caller(host, request).await?.user_id;
+        let order_id = order_id.clone()?;
+        let payment = sql::payment_of_user(host, order_id, user_id).await?.ok_or_else(unknown)?;
+        Ok((payment.version, Response::json(200, &shown(order_id, payment))))
+    };
+    match &order_id {
+        Ok(id) => cache::through(host, request, &format!("payment/{id}"), read).await,
+        // Who asks is told first.
+        Err(_) => Ok(read().await?.1),
+    }
+}
+
+fn shown(order_id: Uuid, payment: domain::Payment) -> Payment {
     let status = payment.state.as_str();
     let (payment_id, amount, reason) = (payment.payment_id, payment.amount, payment.reason);
     let refunded = amount.clone().filter(|_| payment.refunded > 0);
     let refunded = refunded.map(|money| Money { amount: payment.refunded, ..money });
-    Ok(Response::json(200, &Payment { order_id, payment_id, status, amount, refunded, reason }))
+    Payment { order_id, payment_id, status, amount, refunded, reason }
 }

@@ -1,9 +1,11 @@
 //! `fnhost ps`: all hosts of a deployment, asked at any of them.
 
+use super::Format;
 use super::remote::Remote;
 use crate::engine::short_digest;
 use clap::Args;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Shows the hosts of the deployment: addresses, components with their digests, partitions.
@@ -11,6 +13,9 @@ use std::collections::BTreeMap;
 pub struct PsArgs {
     #[command(flatten)]
     remote: Remote,
+    /// How the answer is printed; json is what the admin address says
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 #[derive(Deserialize)]
@@ -48,7 +53,12 @@ struct Partition {
 
 /// Prints the deployment.
 pub async fn run(args: PsArgs) -> anyhow::Result<()> {
-    let view: Deployment = args.remote.get("/deployment").await?;
+    let answer: Value = args.remote.get("/deployment").await?;
+    if args.output == Format::Json {
+        println!("{answer}");
+        return Ok(());
+    }
+    let view: Deployment = serde_json::from_value(answer)?;
     println!("deployment {} at revision {}", view.deployment, view.revision);
     for (id, component) in &view.components {
         println!("  {id:12} version {} ({})", component.version, short_digest(&component.digest));

@@ -1,5 +1,6 @@
 //! `fnhost swap`, `fnhost rollback` and `fnhost versions`.
 
+use super::Format;
 use super::remote::Remote;
 use crate::db::hosts::VersionView;
 use crate::engine::{digest_of, short_digest};
@@ -59,6 +60,9 @@ pub struct RollbackArgs {
 pub struct VersionsArgs {
     #[command(flatten)]
     remote: Remote,
+    /// How the answer is printed; json is what the admin address says
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
     /// Component id
     component: String,
 }
@@ -123,7 +127,12 @@ pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
 /// Prints the versions.
 pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
     let path = format!("/components/{}/versions", args.component);
-    let versions: Vec<VersionView> = args.remote.get(&path).await?;
+    let answer: Value = args.remote.get(&path).await?;
+    if args.output == Format::Json {
+        println!("{answer}");
+        return Ok(());
+    }
+    let versions: Vec<VersionView> = serde_json::from_value(answer)?;
     println!(
         "{:>7}  {:64}  {:24}  {:11}  {:>9}  {:>7}  ORIGIN",
         "VERSION", "DIGEST", "SINCE", "STATE", "HANDLED", "ERRORS"

@@ -51,6 +51,9 @@ pub struct Trigger {
     /// Where fnhost's private servers, keys and caches live; without it .fnhost beside spin.toml
     #[arg(long, value_name = "DIR", env = "FNHOST_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Spin's runtime-config file: where key-value stores are; without it they are in memory
+    #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
+    runtime_config: Option<PathBuf>,
     /// What fnhost's log lines look like
     #[arg(long, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
     log_format: LogFormat,
@@ -118,7 +121,7 @@ impl Trigger {
             database: self.database,
             role_secret: self.role_secret,
         };
-        Ok(UpArgs::new(app, Some(Only::Kafka), self.admin, self.kafka, self.traces))
+        Ok(UpArgs::new(app, Some(Only::Kafka), self.admin, self.kafka, self.traces, self.runtime_config))
     }
 }
 

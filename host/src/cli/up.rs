@@ -4,6 +4,7 @@ use super::ground::Ground;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs, TraceArgs};
 use crate::admin::{self, Admin};
+use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
 use crate::db::hosts::HostEntry;
 use crate::deployment::watch::{self, Watched};
 use crate::deployment::{self, Deployment};
@@ -20,6 +21,7 @@ use crate::trace::export::Exporter;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -49,6 +51,9 @@ pub struct UpArgs {
     kafka: KafkaArgs,
     #[command(flatten)]
     traces: TraceArgs,
+    /// Spin's runtime-config file: where key-value stores are; without it they are in memory
+    #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
+    runtime_config: Option<PathBuf>,
     /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
     #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
     ready_max_lag: Option<u64>,
@@ -71,10 +76,22 @@ impl UpArgs {
         admin: SocketAddr,
         kafka: KafkaArgs,
         traces: TraceArgs,
+        runtime_config: Option<PathBuf>,
     ) -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let drain_timeout = DRAIN_TIMEOUT.as_secs();
-        Self { app, only, listen, admin, kafka, traces, ready_max_lag: None, drain_timeout, watch: false }
+        Self {
+            app,
+            only,
+            listen,
+            admin,
+            kafka,
+            traces,
+            runtime_config,
+            ready_max_lag: None,
+            drain_timeout,
+            watch: false,
+        }
     }
 }
 
@@ -94,6 +111,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
     let properties = args.kafka.properties()?;
+    // What is wrong with them costs no start.
+    stores(&args)?.check(&args.app.load_manifest()?)?;
     let collector = args.traces.collector()?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
@@ -255,6 +274,12 @@ async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut
     }
 }
 
+/// Where key-value stores are.
+fn stores(args: &UpArgs) -> Result<RuntimeConfig, key_value::Error> {
+    let readers = if args.app.locked { Readers::BesideSpin } else { Readers::Alone };
+    RuntimeConfig::read(args.runtime_config.as_deref(), readers)
+}
+
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
@@ -269,6 +294,7 @@ async fn start_deployment(
 ) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
+        key_value: stores(args)?.open(&ground.manifest.application.key_value_max_age)?,
         ..EngineOptions::default()
     })?;
     let identity = embedded::secret(&args.app.data_dir, "instance")?;

@@ -103,10 +103,9 @@ impl LoadedComponent {
             // The component finds no files then, and says so in its own way.
             tracing::error!(component = &*component.id, files = %files.display(), "cannot open the files: {error:#}");
         }
-        let stores = self.engine.shared.key_value.clone();
         CallState {
             wasi: wasi.build(),
-            key_value: CallKeyValue::new(stores, component.key_value_stores.clone()),
+            key_value: CallKeyValue::new(component.key_value.clone()),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
             outbound_http: OutboundHttp::new(component.allowed_hosts.clone(), origin.clone()),

@@ -18,6 +18,7 @@ use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
 use crate::capabilities::files::Files;
+use crate::capabilities::key_value::Grants;
 use crate::capabilities::postgres::AddressPools;
 use crate::capabilities::variables::Variables;
 use crate::db::session::RolePool;
@@ -143,7 +144,7 @@ pub(super) struct Shared {
     pub uses_postgres: bool,
     /// Copies of its files.
     pub files: Option<PathBuf>,
-    pub key_value_stores: Arc<BTreeSet<String>>,
+    pub key_value: Arc<Grants>,
 }
 
 impl LoadedComponent {
@@ -275,7 +276,7 @@ impl Engine {
                 metrics: ComponentMetrics::new(&spec.id, spec.http, spec.kafka),
                 uses_postgres,
                 files,
-                key_value_stores: Arc::new(spec.key_value_stores.clone()),
+                key_value: Arc::new(Grants::new(&*self.shared.key_value, &spec.id, &spec.key_value_stores)),
             }),
         })
     }

@@ -70,11 +70,13 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// Calls at a time over all components.
     pub max_calls: u32,
+    /// Where components keep values by key.
+    pub key_value: Arc<dyn Stores>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, max_calls: DEFAULT_MAX_CALLS }
+        Self { cache_dir: None, max_calls: DEFAULT_MAX_CALLS, key_value: Arc::new(MemoryStores::default()) }
     }
 }
 
@@ -111,7 +113,7 @@ impl Engine {
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let max_calls = options.max_calls;
-        let key_value = Arc::new(MemoryStores::default());
+        let key_value = options.key_value;
         let resident = Arc::default();
         let shared =
             Shared { wasm, linker, cache, files, key_value, places, max_calls, resident, _ticker: ticker };

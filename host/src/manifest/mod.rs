@@ -57,6 +57,9 @@ pub const MAX_MAX_AGE_S: i64 = 30 * 24 * 60 * 60;
 /// The longest time between two ticks of a schedule, in seconds.
 pub const MAX_EVERY_S: i64 = 30 * 24 * 60 * 60;
 
+/// The greatest age of a key-value store's values that can be named, in milliseconds.
+pub const MAX_KEY_VALUE_AGE_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
 /// A manifest that was read and checked; its variables have no values yet.
 #[derive(Debug, Clone)]
 pub struct Manifest {
@@ -91,6 +94,8 @@ pub struct Application {
     pub push: Vec<Push>,
     /// What a request has to pass first.
     pub gateway: gateway::Gateway,
+    /// Labels of key-value stores whose values are gone at an age, with it; those of others stay.
+    pub key_value_max_age: BTreeMap<String, Duration>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
     pub example: Option<String>,
 }

@@ -180,6 +180,8 @@ pub struct ApplicationTool {
     pub push: Vec<Push>,
     #[serde(default)]
     pub gateway: Gateway,
+    #[serde(default)]
+    pub key_value_max_age_ms: BTreeMap<Spanned<String>, Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

@@ -164,6 +164,16 @@ names! {
     PUSH_ENDED = Counter, "fnhost_push_streams_ended_total", "streams", ["end"],
         "Streams of push routes that have ended, by why (client, lifetime, cut-off, stopped).";
 
+    // Key-value stores.
+    KEY_VALUE_READS = Counter, "fnhost_key_value_reads_total", "reads", ["component", "store", "outcome"],
+        "Keys that a component asked a store for, by outcome (hit, miss, error).";
+    KEY_VALUE_WRITES = Counter, "fnhost_key_value_writes_total", "writes", ["component", "store", "outcome"],
+        "Keys that a component set or deleted, by outcome (ok, error).";
+    KEY_VALUE_DURATION = Histogram(SECONDS), "fnhost_key_value_duration_seconds", "seconds", ["component", "store"],
+        "Time that a read or a write took.";
+    KEY_VALUE_UP = Gauge, "fnhost_key_value_up", "boolean", ["store"],
+        "1 where a store can be reached, as one in memory always can; while one in Redis cannot, reads and writes fail at once.";
+
     // Database.
     CONNECTIONS_LIMIT = Gauge, "fnhost_database_connections_limit", "connections", ["pool"],
         "Connections that a pool may open: one pool for each component with a database, host:owner for the host itself.";

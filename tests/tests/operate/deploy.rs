@@ -4,6 +4,7 @@
 
 use crate::metrics::used;
 use anyhow::Context as _;
+use fnhost::capabilities::key_value::{Readers, RuntimeConfig};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -232,6 +233,13 @@ fn compose_runs_what_is_here() -> Outcome {
             assert!(names.contains(other), "{name} depends on {other}");
         }
     }
+    // Where the cache is.
+    let stores = services["fnhost"]["environment"]["RUNTIME_CONFIG_FILE"].as_str().context("stores")?;
+    let mounts = services["fnhost"]["volumes"].to_string();
+    let config = "deploy/fnhost/runtime-config.toml";
+    assert!(mounts.contains(&format!("./{config}:{stores}:ro")), "{mounts} misses {stores}");
+    RuntimeConfig::read(Some(&root().join(config)), Readers::Alone)?;
+    assert!(read(config)?.contains("url = \"redis://redis:6379\""), "the name and the port of its service");
     // What scrapes what, and who shows it.
     let scraped = yaml("deploy/prometheus/prometheus.yml")?["scrape_configs"].to_string();
     let admin = services["fnhost"]["environment"]["FNHOST_ADMIN"].as_str().context("FNHOST_ADMIN")?;

@@ -1,5 +1,6 @@
 //! What whoever runs the system sees of it: metrics, health, and how it ends.
 
+mod commands;
 mod deploy;
 mod drain;
 mod explain;
@@ -7,3 +8,4 @@ mod health;
 mod logs;
 mod metrics;
 mod traces;
+mod watch;

@@ -109,15 +109,21 @@ impl fmt::Display for Refused {
 /// # Errors
 /// 401 without a token that is accepted; 500 where the public keys are not configured.
 pub async fn caller(host: &impl Host, request: &Request) -> Result<Caller, Problem> {
-    let header = request.header("authorization")?.unwrap_or_default();
-    let token = match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => {
-            return Err(Problem::unauthorized("send the header authorization: Bearer ACCESS_TOKEN"));
-        }
-    };
+    let token = bearer(request)?;
     let keys = public_keys(host).await?;
     verify(token, &keys).map_err(|refused| Problem::unauthorized(refused.to_string()))
+}
+
+/// The token that the request brings, unchecked.
+///
+/// # Errors
+/// 401 where it brings none.
+pub fn bearer(request: &Request) -> Result<&str, Problem> {
+    let header = request.header("authorization")?.unwrap_or_default();
+    match header.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+        _ => Err(Problem::unauthorized("send the header authorization: Bearer ACCESS_TOKEN")),
+    }
 }
 
 /// The public keys that tokens are checked with, as in `/.well-known/jwks.json`.

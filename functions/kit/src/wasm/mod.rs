@@ -1,5 +1,6 @@
 //! The glue between the plain types of this crate and the component's imports and exports.
 
+mod cache;
 mod client;
 pub mod http;
 pub mod kafka;

@@ -1,6 +1,7 @@
 //! [`Sql`] and [`Host`] over Spin's interfaces.
 
 use crate::sql::{Row, Sql, SqlError, Value};
+use spin_sdk::key_value::Store;
 use spin_sdk::pg::{Connection, DbValue, Error, ParameterValue, PgError, QueryError};
 use spin_sdk::wit_bindgen::StreamResult;
 use std::cell::OnceCell;
@@ -14,6 +15,8 @@ const ROWS_PER_READ: usize = 1024;
 #[derive(Default)]
 pub struct Component {
     connection: OnceCell<Connection>,
+    /// Nothing inside where the component was given no store.
+    pub(super) store: OnceCell<Option<Store>>,
 }
 
 impl Component {

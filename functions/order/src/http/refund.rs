@@ -1,9 +1,10 @@
 //! `POST /orders/{id}/refund`: the whole of a confirmed order, or some of its lines.
 
-use super::{DECISIONS_MAX, View, body_hash, idempotency_key, invalid, no_order, order_id};
+use super::{DECISIONS_MAX, View, body_hash, cache_key, idempotency_key, invalid, no_order, order_id};
 use crate::refund::{self, OWN_REFUND_SECONDS, REASON_CHARS_MAX, Refusal, Wanted};
 use crate::sql::{self, NewRefund, Refundable, Stored};
 use kit::Host;
+use kit::cache::{self, Cache};
 use kit::event::{Event, Money, OrderRefunded};
 use kit::http::{Request, Response};
 use kit::outgoing::OutgoingEvents;
@@ -21,7 +22,11 @@ struct Input {
 
 /// Customers refund their own orders for some days, an admin any order at any time. The money goes back once payment
 /// has heard of it, so the answer is 202.
-pub(super) async fn refund<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
+pub(super) async fn refund<H: Host + Cache>(
+    host: &H,
+    request: &Request,
+    id: &str,
+) -> Result<Response, Problem> {
     let caller = token::caller(host, request).await?;
     let order_id = order_id(id)?;
     let input: Input = request.json()?;
@@ -49,6 +54,7 @@ pub(super) async fn refund<H: Host>(host: &H, request: &Request, id: &str) -> Re
         let this = refund::decide(order.status, items, refunded, input.lines.as_deref()).map_err(refused)?;
         let view = carry_out(host, request, caller, found, this, reason.clone(), idempotency.clone()).await?;
         if let Some(view) = view {
+            cache::changed(host, &cache_key(order_id), view.version).await;
             return Ok(Response::json(202, &view));
         }
     }

@@ -141,7 +141,7 @@ impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> Answer<Option<Vec<u8>>, api3::Error> {
-        Ok(opened(accessor, &store)?.store.get(&key).await.map_err(Into::into))
+        Ok(opened(accessor, &store)?.get(&key).await.map_err(Into::into))
     }
 
     async fn set(
@@ -150,7 +150,7 @@ impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
         key: String,
         value: Vec<u8>,
     ) -> Answer<(), api3::Error> {
-        Ok(opened(accessor, &store)?.store.set(&key, value).await.map_err(Into::into))
+        Ok(opened(accessor, &store)?.set(&key, value).await.map_err(Into::into))
     }
 
     async fn delete(
@@ -158,7 +158,7 @@ impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> Answer<(), api3::Error> {
-        Ok(opened(accessor, &store)?.store.delete(&key).await.map_err(Into::into))
+        Ok(opened(accessor, &store)?.delete(&key).await.map_err(Into::into))
     }
 
     async fn exists(
@@ -166,14 +166,14 @@ impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
         store: Resource<OpenStore>,
         key: String,
     ) -> Answer<bool, api3::Error> {
-        Ok(opened(accessor, &store)?.store.exists(&key).await.map_err(Into::into))
+        Ok(opened(accessor, &store)?.exists(&key).await.map_err(Into::into))
     }
 
     async fn get_keys(
         accessor: &Accessor<T, Self>,
         store: Resource<OpenStore>,
     ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), api3::Error>>)> {
-        let (keys, end) = match opened(accessor, &store)?.store.keys().await {
+        let (keys, end) = match opened(accessor, &store)?.keys().await {
             Ok(keys) => (keys, Ok(())),
             Err(error) => (Vec::new(), Err(api3::Error::from(error))),
         };
@@ -193,7 +193,7 @@ impl api2::HostStore for KeyValueCtx<'_> {
     }
 
     async fn get(&mut self, store: Resource<OpenStore>, key: String) -> Answer<Option<Vec<u8>>, api2::Error> {
-        Ok(self.store(&store)?.store.get(&key).await.map_err(Into::into))
+        Ok(self.store(&store)?.get(&key).await.map_err(Into::into))
     }
 
     async fn set(
@@ -202,19 +202,19 @@ impl api2::HostStore for KeyValueCtx<'_> {
         key: String,
         value: Vec<u8>,
     ) -> Answer<(), api2::Error> {
-        Ok(self.store(&store)?.store.set(&key, value).await.map_err(Into::into))
+        Ok(self.store(&store)?.set(&key, value).await.map_err(Into::into))
     }
 
     async fn delete(&mut self, store: Resource<OpenStore>, key: String) -> Answer<(), api2::Error> {
-        Ok(self.store(&store)?.store.delete(&key).await.map_err(Into::into))
+        Ok(self.store(&store)?.delete(&key).await.map_err(Into::into))
     }
 
     async fn exists(&mut self, store: Resource<OpenStore>, key: String) -> Answer<bool, api2::Error> {
-        Ok(self.store(&store)?.store.exists(&key).await.map_err(Into::into))
+        Ok(self.store(&store)?.exists(&key).await.map_err(Into::into))
     }
 
     async fn get_keys(&mut self, store: Resource<OpenStore>) -> Answer<Vec<String>, api2::Error> {
-        Ok(self.store(&store)?.store.keys().await.map_err(Into::into))
+        Ok(self.store(&store)?.keys().await.map_err(Into::into))
     }
 
     async fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {

@@ -1,28 +1,54 @@
 //! `spin:key-value@3.0.0` and, for components of Spin 2 and 3, `fermyon:spin/key-value@2.0.0`.
 //!
-//! [`Stores`] gives stores by their names and [`Store`] is one of them; `memory` implements both. A component opens the
-//! names that its `key_value_stores` list, and no others. What is written takes effect at once, also in a Kafka
-//! handler: it is no part of the batch's transaction.
+//! [`Stores`] gives stores by their labels and [`Store`] is one of them; `memory` and `redis` implement it, and
+//! [`RuntimeConfig`] says which label is which. A component opens the labels that its `key_value_stores` list, and no
+//! others. What is written takes effect at once, also in a Kafka handler: it is no part of the batch's transaction.
 
 mod host;
 mod memory;
+mod redis;
+mod runtime_config;
 mod store;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::metrics::{StoreMetrics, Timer};
+
+pub use self::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, KEYS_MAX, RETRY_MAX, RETRY_MIN, RedisStore, STEADY};
 pub use host::{KeyValueCtx, add_to_linker};
-pub use memory::{MemoryStores, STORE_BYTES_MAX};
+pub use memory::{MemoryStore, MemoryStores, STORE_BYTES_MAX};
+pub use runtime_config::{DEFAULT_LABEL, Error, Readers, RuntimeConfig};
 pub use store::{Store, StoreError, Stores};
 
 /// Stores that one call may hold open.
 const OPEN_STORES_MAX: usize = 64;
 
+/// The stores that a component may open.
+#[derive(Default)]
+pub struct Grants(BTreeMap<String, Grant>);
+
+struct Grant {
+    /// Nothing where no such store is configured.
+    store: Option<Arc<dyn Store>>,
+    metrics: StoreMetrics,
+}
+
+impl Grants {
+    /// These labels of these stores, for a component.
+    pub fn new(stores: &dyn Stores, component: &str, labels: &BTreeSet<String>) -> Self {
+        let grant = |label: &String| {
+            let grant = Grant { store: stores.store(label), metrics: StoreMetrics::new(component, label) };
+            (label.clone(), grant)
+        };
+        Self(labels.iter().map(grant).collect())
+    }
+}
+
 /// One call's use of key-value stores.
 pub struct CallKeyValue {
-    stores: Arc<dyn Stores>,
-    allowed: Arc<BTreeSet<String>>,
+    grants: Arc<Grants>,
     open: Arc<AtomicUsize>,
 }
 
@@ -30,6 +56,7 @@ pub struct CallKeyValue {
 #[derive(Clone)]
 pub struct OpenStore {
     store: Arc<dyn Store>,
+    metrics: StoreMetrics,
     _place: Arc<Place>,
 }
 
@@ -50,20 +77,53 @@ enum OpenError {
 }
 
 impl CallKeyValue {
-    /// The use of these stores for one call, as far as `allowed` names them.
-    pub fn new(stores: Arc<dyn Stores>, allowed: Arc<BTreeSet<String>>) -> Self {
-        Self { stores, allowed, open: Arc::default() }
+    /// The use of these stores for one call.
+    pub fn new(grants: Arc<Grants>) -> Self {
+        Self { grants, open: Arc::default() }
     }
 
-    fn open(&self, name: &str) -> Result<OpenStore, OpenError> {
-        if !self.allowed.contains(name) {
-            return Err(OpenError::AccessDenied);
-        }
+    fn open(&self, label: &str) -> Result<OpenStore, OpenError> {
+        let grant = self.grants.0.get(label).ok_or(OpenError::AccessDenied)?;
+        let store = grant.store.clone().ok_or(OpenError::NoSuchStore)?;
         let place = Arc::new(Place(self.open.clone()));
         if self.open.fetch_add(1, Ordering::AcqRel) >= OPEN_STORES_MAX {
             return Err(OpenError::TableFull);
         }
-        let store = self.stores.store(name).ok_or(OpenError::NoSuchStore)?;
-        Ok(OpenStore { store, _place: place })
+        Ok(OpenStore { store, metrics: grant.metrics.clone(), _place: place })
+    }
+}
+
+/// [`Store`], counted.
+impl OpenStore {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let since = Timer::start();
+        let got = self.store.get(key).await;
+        self.metrics.read(since, got.as_ref().map(Option::is_some).ok());
+        got
+    }
+
+    async fn set(&self, key: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        let since = Timer::start();
+        let set = self.store.set(key, value).await;
+        self.metrics.written(since, set.is_ok());
+        set
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let since = Timer::start();
+        let deleted = self.store.delete(key).await;
+        self.metrics.written(since, deleted.is_ok());
+        deleted
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, StoreError> {
+        let since = Timer::start();
+        let exists = self.store.exists(key).await;
+        self.metrics.read(since, exists.clone().ok());
+        exists
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, StoreError> {
+        self.store.keys().await
     }
 }

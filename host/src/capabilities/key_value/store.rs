@@ -1,5 +1,6 @@
 //! What keeps values by key, behind one interface: in memory here, elsewhere a server.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -9,7 +10,8 @@ use futures::future::BoxFuture;
 #[error("{0}")]
 pub struct StoreError(pub String);
 
-/// A store. Its functions may be called at the same time; each takes effect as a whole.
+/// A store. Its functions may be called at the same time; each takes effect as a whole. None of them waits for a server
+/// that cannot be reached: they fail, and at once where that is known.
 pub trait Store: Send + Sync + 'static {
     /// The value of a key.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>>;
@@ -23,8 +25,8 @@ pub trait Store: Send + Sync + 'static {
     fn keys(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
 }
 
-/// Where stores come from, by the names that manifests give them in `key_value_stores`.
-pub trait Stores: Send + Sync + 'static {
-    /// The store of this name, the same for every component that may use it; nothing where there is none.
-    fn store(&self, name: &str) -> Option<Arc<dyn Store>>;
+/// Where stores come from, by the labels that manifests give them in `key_value_stores`.
+pub trait Stores: Debug + Send + Sync + 'static {
+    /// The store of this label, the same for every component that may use it; nothing where there is none.
+    fn store(&self, label: &str) -> Option<Arc<dyn Store>>;
 }

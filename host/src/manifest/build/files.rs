@@ -1,6 +1,7 @@
 //! What a component is given beside its code: files and key-value stores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -46,5 +47,16 @@ impl Builder<'_> {
             stores.insert(name.into_inner());
         }
         Ok(stores)
+    }
+
+    pub(super) fn key_value_max_age(
+        &self,
+        written: BTreeMap<Spanned<String>, Spanned<i64>>,
+    ) -> Result<BTreeMap<String, Duration>, Error> {
+        let age = |(label, age): (Spanned<String>, Spanned<i64>)| {
+            let age = self.number("key_value_max_age_ms", Some(age), 1, MAX_KEY_VALUE_AGE_MS)?;
+            Ok((label.into_inner(), Duration::from_millis(age)))
+        };
+        written.into_iter().map(age).collect()
     }
 }

@@ -138,6 +138,7 @@ impl Builder<'_> {
             database_host_variable,
             push: self.push_routes(tool.push)?,
             gateway: self.gateway(tool.gateway)?,
+            key_value_max_age: self.key_value_max_age(tool.key_value_max_age_ms)?,
             example: tool.example,
         })
     }
