@@ -21,6 +21,8 @@ mod saga;
 mod soak;
 mod system;
 mod telemetry;
+mod viewer;
+mod viewers;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
@@ -63,7 +65,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -81,6 +83,9 @@ struct Plan {
     /// Seconds at the rate that has to be sustained
     #[arg(long, default_value_t = 120)]
     sustain_s: u64,
+    /// Clients that watch orders at a time
+    #[arg(long, default_value_t = 1_000)]
+    viewers: usize,
     /// Seconds of the soak
     #[arg(long, default_value_t = 900)]
     soak_s: u64,
@@ -165,6 +170,10 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     if wanted("load") || wanted("get") || wanted("start") {
         system(&base, plan, &wanted, &mut report).await?;
     }
+    if wanted("viewers") {
+        say(&format!("{} live viewers", plan.viewers));
+        report.viewers = viewers::all(&base, plan.viewers).await?;
+    }
     if wanted("cache") {
         say("GET /orders/{id}, past the cache and with it");
         for in_redis in [false, true] {
@@ -183,6 +192,10 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let folder = Path::new(REPORT_FOLDER);
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("report.json"), serde_json::to_string_pretty(&report)? + "\n")?;
+    if !report.viewers.is_empty() {
+        let viewers = serde_json::to_string_pretty(&report.viewers)? + "\n";
+        std::fs::write(folder.join("viewers.json"), viewers)?;
+    }
     std::fs::write(folder.join("report.svg"), picture::svg(&report))?;
     print!("{}", report::table(&report));
     say(&format!("{REPORT_FOLDER}/report.json and report.svg, after {:.0} s", report.setup.seconds));

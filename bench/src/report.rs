@@ -1,6 +1,7 @@
 //! What is measured, as `report.json` names it, and as a table.
 
 use crate::cpu::Cpu;
+use crate::viewers::Viewers;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,6 +21,8 @@ pub struct Report {
     pub end_to_end: Vec<EndToEnd>,
     /// `GET /orders/{id}` by number of connections, from the database.
     pub http_get: BTreeMap<usize, HttpGet>,
+    /// Live viewers, by transport; `viewers.json` has them alone.
+    pub viewers: Vec<Viewers>,
     /// `GET /orders/{id}` from the database and from the cache.
     pub cache: Vec<CacheGet>,
     /// CPU time per order, microseconds, by measurement.
@@ -243,6 +246,15 @@ pub fn table(report: &Report) -> String {
     for (name, cpu) in &report.cpu_us_per_order {
         let value = format!("{:.0} + {:.0} + {:.0} us", cpu.fnhost, cpu.postgres, cpu.kafka);
         row(&format!("CPU per order, {name}: host, Postgres, Kafka"), value, "");
+    }
+    for seen in &report.viewers {
+        let what = format!("{} viewers, {}", seen.viewers, seen.transport);
+        row(&format!("{what}: memory"), format!("{:+.1} MB", seen.rss_delta_mb), "<= 100 MB");
+        let with =
+            format!("{:.1}/s ({:.1} without)", seen.transactions_per_s_with, seen.transactions_per_s_without);
+        row(&format!("{what}: transactions of the database"), with, "none for them");
+        let value = format!("p50 {:.1}  p99 {:.1} ms", seen.push_p50_ms, seen.push_p99_ms);
+        row(&format!("{what}: from commit to viewer"), value, "p99 <= 100 ms");
     }
     if !report.ready_s_each.is_empty() {
         row("fnhost at idle, resident", format!("{:.0} MB", report.idle_rss_mb), "<= 150 MB");

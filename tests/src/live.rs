@@ -18,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use uuid::Uuid;
 
 /// Longest wait for one event.
-pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,40 @@ impl Live {
             }
         };
         timeout(EVENT_TIMEOUT, next).await.context("no event in time")?.context("the stream has ended")?
+    }
+
+    /// Waits until nothing has come for so long that the host says that it is there.
+    ///
+    /// # Errors
+    /// The stream ended, or the host said nothing within [`EVENT_TIMEOUT`] after an event.
+    pub async fn heartbeat(&mut self) -> anyhow::Result<()> {
+        loop {
+            let next = async {
+                match self {
+                    Self::Events(body, text) => match text.split_once("\n\n") {
+                        Some((block, rest)) => {
+                            let heard = block.starts_with(':');
+                            *text = rest.to_owned();
+                            anyhow::Ok(heard)
+                        }
+                        None => {
+                            let frame = body.frame().await.context("the stream has ended")??;
+                            let data = frame.data_ref().map(|data| std::str::from_utf8(data)).transpose()?;
+                            text.push_str(data.unwrap_or_default());
+                            Ok(false)
+                        }
+                    },
+                    Self::WebSocket(socket) => {
+                        let message = socket.next().await.context("the stream has ended")??;
+                        socket.flush().await?;
+                        Ok(matches!(message, Message::Ping(_)))
+                    }
+                }
+            };
+            if timeout(EVENT_TIMEOUT, next).await.context("no heartbeat in time")?? {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads to the end of the stream; the code that a WebSocket is closed with.

@@ -5,12 +5,15 @@ import { learn, nameOf } from "./catalogue.js";
 import { action, announce, complaint, fill, h, money, shortId, time } from "./dom.js";
 import { follow } from "./follow.js";
 import { mark, moon } from "./mark.js";
+import { left, refund } from "./refund.js";
 import { cancellable, happening, status } from "./words.js";
 
 /** Who works on an order, in the order shown, with what each says before its first step. */
 const LANES = [["order", "Order"], ["stock", "Stock"], ["payment", "Payment"]];
 /** Milliseconds in which steps are gathered to be read out as one sentence. */
 const GATHER_MS = 400;
+/** Milliseconds after which an order is read again that is not as far as its timeline. */
+const AGAIN_MS = 1000;
 /** Milliseconds after which a lost connection is read out. */
 const LOSS_MS = 2000;
 
@@ -46,14 +49,26 @@ export async function order({ main, signal, id, entitle }) {
 // What was ordered. Whether the order can be seen at all, and whether there is a connection, is told by following it.
 function read(view) {
   view.reading ??= (async () => {
-    view.order = await call("GET", `/orders/${encodeURIComponent(view.id)}`, { signal: view.signal });
-    draw(view);
+    take(view, await call("GET", `/orders/${encodeURIComponent(view.id)}`, { signal: view.signal }));
     await learn(view.order.items.map((item) => item.sku));
     drawItems(view);
   })().catch(() => {
     view.reading = null;
   });
 }
+
+// Takes the order as an answer has it, unless a newer one is known.
+function take(view, order) {
+  if (view.order && order.version < view.order.version) return;
+  view.order = order;
+  // What the timeline has said since may be newer than this answer.
+  if (order.version > version(view.entries)) view.current = order.status;
+  drawItems(view);
+  draw(view);
+}
+
+/** The order's version at the end of its timeline: each status and each refund is one. */
+const version = (entries) => entries.filter((entry) => entry.status || entry.event === "order.refunded").length;
 
 // Takes all that is known so far. A step keeps its element, so that only what is new moves and is read out.
 function show(view, entries) {
@@ -82,6 +97,14 @@ function show(view, entries) {
   });
   drawLanes(view);
   draw(view);
+  // What has gone back is not in the timeline, and another page may have asked for it.
+  clearTimeout(view.again);
+  if (entries.some((entry) => entry.event === "order.refunded") && view.order?.version < version(entries)) {
+    view.again = setTimeout(() => {
+      view.reading = null;
+      if (!view.signal.aborted) read(view);
+    }, AGAIN_MS);
+  }
 }
 
 // Steps come within milliseconds of each other; one by one they would cut each other short.
@@ -108,37 +131,47 @@ function draw(view) {
       h("p", { class: `status ${words.tone}`, "data-status": name }, words.word),
       h("p", { class: "soft" }, reason && words.tone === "bad" ? sentence(reason) : words.sentence,
         took && ` Decided in ${took}.`)));
-  fill(view.actions,
-    name === "CONFIRMED" && confirmed(view, "Refund", "refund", "Ask for the money back?",
-      "All of it goes back to where it came from.", "Refund the order", {}),
-    cancellable(name) && confirmed(view, "Cancel order", "cancel", "Cancel this order?",
-      "What is reserved becomes free again, and what was paid comes back.", "Cancel the order"));
+  drawActions(view, name);
 }
 
-// A button whose deed is asked about once more.
-function confirmed(view, label, verb, question, consequence, deed, body) {
-  const dialog = h("dialog", { "aria-labelledby": `${verb}-question` });
+// Only what changes is drawn anew, and nothing under somebody's hands: steps come while a question is asked.
+function drawActions(view, name) {
+  if (view.actions.querySelector("dialog[open]")) return;
+  const refundable = name === "CONFIRMED" && view.order ? left(view.order) : [];
+  const offered = JSON.stringify([name, refundable.map(({ sku, left: pieces }) => [sku, pieces])]);
+  if (view.offered === offered) return;
+  view.offered = offered;
+  fill(view.actions,
+    refundable.length > 0 && asking(view, "Refund", "refund", ({ close, done, failed }) =>
+      refund({ order: view.order, close, done, failed })),
+    cancellable(name) && asking(view, "Cancel order", "cancel", cancelling(view)));
+}
+
+const cancelling = (view) => ({ close, done, failed }) => [
+  h("h2", { id: "cancel-question" }, "Cancel this order?"),
+  h("p", null, "What is reserved becomes free again, and what was paid comes back."),
+  h("div", { class: "pair" },
+    h("button", { type: "button", class: "quiet", autofocus: true, onclick: close }, "Keep it"),
+    action("Cancel the order", { class: "danger" }, async () =>
+      done(await call("POST", `/orders/${encodeURIComponent(view.id)}/cancel`)), failed)),
+];
+
+// A button whose deed is asked about once more, in a dialog that is filled when it opens.
+function asking(view, label, verb, content) {
+  const dialog = h("dialog", { "aria-labelledby": `${verb}-question`, onclose: () => draw(view) });
+  const close = () => dialog.close();
   const failed = (error) => {
-    dialog.close();
-    const missing = verb === "refund" && (error.status === 405 || error.problem?.detail === "there is no such address");
-    view.trouble.show(missing ? new Error("This shop does not give refunds yet. Cancelling gives the money back too.") : error);
+    close();
+    view.trouble.show(error);
   };
-  fill(dialog, h("h2", { id: `${verb}-question` }, question), h("p", null, consequence),
-    h("div", { class: "pair" },
-      h("button", { type: "button", class: "quiet", autofocus: true, onclick: () => dialog.close() }, "Keep it"),
-      action(deed, { class: "danger" }, async () => {
-        const answer = await call("POST", `/orders/${encodeURIComponent(view.id)}/${verb}`, { body });
-        dialog.close();
-        if (answer?.status) {
-          view.order = { ...view.order, ...answer };
-          // What the timeline has said since may be newer than this answer: each status is one version.
-          if (answer.version > view.entries.filter((entry) => entry.status).length) view.current = answer.status;
-        }
-        draw(view);
-        document.querySelector("h1")?.focus();
-      }, failed)));
+  const done = (order) => {
+    close();
+    take(view, order);
+    document.querySelector("h1")?.focus();
+  };
   return [h("button", { type: "button", class: "quiet", onclick: () => {
     view.trouble.clear();
+    fill(dialog, content({ close, done, failed }));
     dialog.showModal();
   } }, label), dialog];
 }
@@ -188,13 +221,15 @@ function tellOfLoss(view, lost) {
 }
 
 function drawItems(view) {
-  const { items, total, created_at } = view.order;
+  const { items, total, created_at, refunded, status: name } = view.order;
   fill(view.items, h("h2", { id: "items" }, "What was ordered"),
     h("ul", { class: "lines" }, items.map(({ sku, quantity, unit_price }) => h("li", null, mark(sku),
       h("span", { class: "what" }, h("span", { class: "name" }, nameOf(sku)),
         h("span", { class: "soft" }, `${quantity} × `, money({ amount: unit_price, currency: total.currency }))),
       h("span", { class: "price" }, money({ amount: BigInt(unit_price) * BigInt(quantity), currency: total.currency }))))),
     h("p", { class: "sum" }, h("span", null, "Total"), h("strong", null, money(total))),
+    // Of a cancelled order all of it comes back, and the steps say so.
+    refunded && name !== "CANCELLED" && h("p", { class: "back" }, h("span", null, "Refunded"), h("span", null, money(refunded))),
     h("p", { class: "soft" }, "Placed ", time(created_at)),
     h("p", { class: "soft id" }, view.id));
 }

@@ -7,7 +7,7 @@ const STATUS = {
   REJECTED: ["Rejected", "Not everything is in stock, so nothing was charged.", "new", "bad"],
   PAYMENT_FAILED: ["Payment failed", "The payment was not accepted, so nothing was charged.", "new", "bad"],
   CANCELLED: ["Cancelled", "What was reserved is free again, and what was paid comes back.", "new", "calm"],
-  REFUNDED: ["Refunded", "What was paid comes back.", "new", "calm"],
+  EXPIRED: ["Expired", "It waited too long for stock or payment, so nothing was charged.", "new", "bad"],
 };
 
 /** Events of a timeline: what happened, whose step it is, and where that one stands after it. */
@@ -16,7 +16,8 @@ const EVENT = {
   "order.confirmed": ["Order confirmed", "order", "confirmed"],
   "order.rejected": ["Order rejected", "order", "rejected"],
   "order.cancelled": ["Order cancelled", "order", "cancelled"],
-  "order.refunded": ["Refund asked for", "order", "being refunded"],
+  "order.expired": ["Order expired", "order", "expired"],
+  "order.refunded": ["Refund asked for", "order", "refund asked for"],
   "inventory.reserved": ["Stock reserved", "stock", "reserved"],
   "inventory.rejected": ["Not enough stock", "stock", "not enough"],
   "inventory.committed": ["Stock taken from the shelf", "stock", "taken"],
@@ -46,7 +47,7 @@ export function happening(name) {
 }
 
 /** All that a list can be narrowed to. */
-export const STATUSES = ["PENDING", "CONFIRMED", "REJECTED", "PAYMENT_FAILED", "CANCELLED"];
+export const STATUSES = ["PENDING", "CONFIRMED", "REJECTED", "PAYMENT_FAILED", "CANCELLED", "EXPIRED"];
 
 /** An order that may still be cancelled. */
 export const cancellable = (name) => name === "PENDING" || name === "CONFIRMED";

@@ -49,15 +49,33 @@ for (const [look, options] of Object.entries(LOOKS)) {
     assert.match(await page.title(), /^Confirmed: order/);
     await judge(page, look, "4-confirmed");
 
+    await page.getByRole("button", { name: "Refund" }).click();
+    await page.getByLabel("Coffee beans, 1 kg").selectOption("1");
+    await page.getByLabel("Mug, red").selectOption("0");
+    await page.getByLabel("Reason (may be empty)").fill("one bag was torn");
+    await page.locator("dialog .sum").getByText("€18.90").waitFor();
+    await page.getByLabel("Coffee beans, 1 kg").selectOption("0");
+    await page.locator("dialog").getByRole("button", { name: "Refund" }).click();
+    await page.getByText("Choose what goes back.").waitFor();
+    await page.getByLabel("Coffee beans, 1 kg").selectOption("1");
+    await judge(page, look, "5-refund-dialog");
+    await page.locator("dialog").getByRole("button", { name: "Refund" }).click();
+    await step(page, "order.refunded");
+    await step(page, "payment.refunded");
+    await page.locator(".back").getByText("€18.90").waitFor();
+    await status(page, "CONFIRMED");
+    assert.equal(await focused(page), await page.locator("h1").textContent());
+
     await page.getByRole("button", { name: "Cancel order" }).click();
     assert.equal(await focused(page), "Keep it", "the harmless answer has the focus");
-    await judge(page, look, "5-dialog");
+    await judge(page, look, "5-cancel-dialog");
     await page.keyboard.press("Escape");
     assert.equal(await focused(page), "Cancel order", "the focus is back where it was");
     await page.getByRole("button", { name: "Cancel order" }).click();
     await page.getByRole("button", { name: "Cancel the order" }).click();
     await status(page, "CANCELLED");
-    await step(page, "payment.refunded");
+    // What the refund has left.
+    await page.locator('.steps [data-event="payment.refunded"]').nth(1).waitFor();
     assert.equal(await page.getByRole("button", { name: "Cancel order" }).count(), 0);
     await judge(page, look, "6-cancelled");
 

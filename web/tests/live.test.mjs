@@ -107,6 +107,22 @@ for (const answer of [404, 405, 501, 503]) {
   });
 }
 
+test("where nothing is pushed, money goes back as well", async () => {
+  front.events = { status: 404 };
+  await orderFromShop(page, "Kettle", "Mug, red");
+  await status(page, "CONFIRMED");
+  await step(page, "payment.captured");
+  await page.getByRole("button", { name: "Refund" }).click();
+  await page.getByLabel("Kettle").selectOption("0");
+  await page.locator("dialog").getByRole("button", { name: "Refund" }).click();
+  await page.locator(".back").getByText("€9.90").waitFor();
+  await step(page, "payment.refunded");
+  await page.getByRole("button", { name: "Cancel order" }).click();
+  await page.getByRole("button", { name: "Cancel the order" }).click();
+  await status(page, "CANCELLED");
+  await page.locator('.steps [data-event="payment.refunded"]').nth(1).waitFor();
+});
+
 test("an order that is not the caller's is not there", async () => {
   await page.goto("/#/orders/01a203ae-19b5-7101-80a5-05757f8e4b1b");
   await page.getByRole("heading", { name: "There is nothing here" }).waitFor();

@@ -7,3 +7,4 @@ mod records;
 mod refunds;
 mod refusals;
 mod stories;
+mod viewers;
