@@ -3,27 +3,20 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fnhost::deployment::Slot;
 use fnhost::engine::ComponentSpec;
-use fnhost::http::{MAX_REQUEST_BODY_BYTES, Server};
-use fnhost::manifest::Manifest;
+use fnhost::manifest::gateway::DEFAULT_MAX_BODY_BYTES;
 use fnhost::manifest::hosts::AllowedHosts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::Frame;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use support::load;
+use support::app::App;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpStream;
 
 const MANIFEST: &str = r#"
 spin_manifest_version = 2
@@ -44,56 +37,8 @@ source = "guest.wasm"
 source = "hidden.wasm"
 "#;
 
-/// A running server with the guest behind it.
-struct App {
-    address: SocketAddr,
-    shutdown: CancellationToken,
-    served: JoinHandle<std::io::Result<()>>,
-}
-
-impl App {
-    async fn start(change: impl FnOnce(&mut ComponentSpec)) -> Self {
-        Self::start_with(MANIFEST, change).await
-    }
-
-    async fn start_with(manifest: &str, change: impl FnOnce(&mut ComponentSpec)) -> Self {
-        let manifest = Manifest::parse(Path::new("spin.toml"), manifest).unwrap();
-        let components = BTreeMap::from([("guest".to_owned(), Slot::of(load(change)))]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
-        let server = Arc::new(Server::new(&manifest, &components, None, CancellationToken::new()));
-        let served = tokio::spawn(server.serve(listener, shutdown.clone()));
-        Self { address, shutdown, served }
-    }
-
-    async fn send<B>(&self, request: Request<B>) -> hyper::Result<Response<Incoming>>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        sender.send_request(request).await
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, String) {
-        self.call(Method::GET, path, "").await
-    }
-
-    async fn call(&self, method: Method, path: &str, body: impl Into<Bytes>) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri(path).header("host", "shop.example:8080");
-        let response = self.send(request.body(Full::new(body.into())).unwrap()).await.unwrap();
-        let status = response.status();
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        self.served.await.unwrap().unwrap();
-    }
+async fn start(change: impl FnOnce(&mut ComponentSpec)) -> App {
+    App::start(MANIFEST, change).await
 }
 
 fn json(text: &str) -> serde_json::Value {
@@ -102,7 +47,7 @@ fn json(text: &str) -> serde_json::Value {
 
 #[tokio::test]
 async fn a_request_reaches_the_function_with_spins_headers() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let request = Request::get("/request/42/a/b?x=1")
         .header("host", "shop.example:8080")
         .header("spin-client-addr", "forged")
@@ -138,7 +83,7 @@ async fn a_request_reaches_the_function_with_spins_headers() {
 #[tokio::test]
 async fn a_valid_trace_is_continued_and_anything_else_begins_one() {
     const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let valid = format!("00-{TRACE_ID}-00f067aa0ba902b7-01");
     for (given, continued) in [(Some(valid.as_str()), true), (Some("00-no-trace-01"), false), (None, false)] {
         let mut request = Request::get("/request/42").header("host", "it").header("tracestate", "vendor=1");
@@ -165,7 +110,7 @@ async fn a_valid_trace_is_continued_and_anything_else_begins_one() {
 
 #[tokio::test]
 async fn variables_and_environment_are_those_of_the_manifest() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     assert_eq!(app.get("/variable/greeting").await.1, "hello");
     let (_, missing) = app.get("/variable/other").await;
     assert!(missing.contains("[component.guest.variables]"), "{missing}");
@@ -176,7 +121,7 @@ async fn variables_and_environment_are_those_of_the_manifest() {
 
 #[tokio::test]
 async fn bodies_and_statuses_pass_both_ways() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let sent = "x".repeat(300_000);
     assert_eq!(app.call(Method::POST, "/echo", sent.clone()).await, (StatusCode::OK, sent));
     assert_eq!(app.call(Method::PUT, "/status/422", "").await.0, StatusCode::UNPROCESSABLE_ENTITY);
@@ -188,7 +133,7 @@ async fn bodies_and_statuses_pass_both_ways() {
 #[tokio::test]
 async fn paths_without_a_function() {
     let routes = MANIFEST.replace("\"/...\"", "\"/only\"");
-    let app = App::start_with(&routes, |_| {}).await;
+    let app = App::start(&routes, |_| {}).await;
     assert_eq!(app.get("/only").await.0, StatusCode::OK);
     assert_eq!(app.get("/.well-known/spin/health").await, (StatusCode::OK, "OK".to_owned()));
     for path in ["/hidden", "/", "/only/more", "/.well-known/spin/other"] {
@@ -201,7 +146,7 @@ async fn paths_without_a_function() {
 
 #[tokio::test]
 async fn failures_become_problems_without_internals() {
-    let app = App::start(|spec| spec.limits.deadline = Duration::from_millis(300)).await;
+    let app = start(|spec| spec.limits.deadline = Duration::from_millis(300)).await;
     for (path, status) in [
         ("/panic", 500),
         ("/memory", 500),
@@ -227,7 +172,7 @@ async fn failures_become_problems_without_internals() {
 
 #[tokio::test]
 async fn a_body_that_the_function_does_not_finish_is_seen_to_break_off() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let response = app.send(Request::get("/break/3").body(Full::new(Bytes::new())).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK, "the head was sent before");
     assert!(response.into_body().collect().await.is_err(), "and the body has no regular end");
@@ -236,8 +181,8 @@ async fn a_body_that_the_function_does_not_finish_is_seen_to_break_off() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
-    let app = App::start(|_| {}).await;
-    let most = vec![b'a'; MAX_REQUEST_BODY_BYTES as usize];
+    let app = start(|_| {}).await;
+    let most = vec![b'a'; DEFAULT_MAX_BODY_BYTES as usize];
     let (status, length) = app.call(Method::POST, "/length", most.clone()).await;
     assert_eq!((status, length), (StatusCode::OK, most.len().to_string()));
     // A declared length is refused at once, without reading.
@@ -256,7 +201,7 @@ async fn a_body_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_malformed_or_huge_head_is_refused() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let huge = format!("GET /ok HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n", "a".repeat(64 << 10));
     let many = format!("GET /ok HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(200));
     for (request, status) in [
@@ -276,9 +221,9 @@ async fn a_malformed_or_huge_head_is_refused() {
 
 #[tokio::test]
 async fn outbound_requests_are_held_to_the_allowed_hosts() {
-    let target = App::start(|_| {}).await;
+    let target = start(|_| {}).await;
     let allowed = format!("http://{}", target.address);
-    let app = App::start(|spec| spec.allowed_hosts = AllowedHosts::parse("guest", [&allowed]).unwrap()).await;
+    let app = start(|spec| spec.allowed_hosts = AllowedHosts::parse("guest", [&allowed]).unwrap()).await;
     let (_, answer) = app.get(&format!("/fetch/http/{}/variable/greeting", target.address)).await;
     assert_eq!(answer, "200 hello");
     let (_, answer) = app.get(&format!("/fetch/http/{}/ok", app.address)).await;
@@ -289,7 +234,7 @@ async fn outbound_requests_are_held_to_the_allowed_hosts() {
 
 #[tokio::test]
 async fn calls_beyond_max_concurrency_queue() {
-    let app = App::start(|spec| spec.limits.max_concurrency = Some(1)).await;
+    let app = start(|spec| spec.limits.max_concurrency = Some(1)).await;
     let started = Instant::now();
     let calls = (0..4).map(|_| app.get("/sleep/50"));
     for (status, _) in futures::future::join_all(calls).await {
@@ -301,7 +246,7 @@ async fn calls_beyond_max_concurrency_queue() {
 
 #[tokio::test]
 async fn requests_that_run_end_before_the_server_does() {
-    let app = App::start(|_| {}).await;
+    let app = start(|_| {}).await;
     let stream = TcpStream::connect(app.address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);

@@ -167,7 +167,8 @@ async fn serve(
     tasks.spawn(health.clone().probe(ground.owner.clone(), name, cluster, stop.clone()));
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::push_source);
-        let server = http::Server::new(&ground.manifest, deployment.slots(), source, stop.clone());
+        let server =
+            http::Server::new(&ground.manifest, &ground.values, deployment.slots(), source, stop.clone());
         tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, ground);

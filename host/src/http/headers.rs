@@ -13,6 +13,9 @@ const PREFIX: &str = "spin-";
 /// What the headers with the values of a route's parameters begin with.
 const PATH_MATCH: &str = "spin-path-match-";
 
+/// The header of a request's id, both ways.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
 /// The address and the headers that a request gets.
 pub(super) struct Added {
     uri: Uri,
@@ -63,20 +66,19 @@ pub(super) fn spin<B>(
 
 /// What the log lines of a request's call carry.
 pub(super) fn cause(head: &request::Parts, pattern: &Pattern) -> Cause {
-    const REQUEST_ID: &str = "x-request-id";
-    const REQUEST_ID_MAX_CHARS: usize = 128;
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     Cause {
         method: Some(head.method.to_string()),
         route: Some(pattern.raw().to_owned()),
-        request_id: header(REQUEST_ID).map(|id| id.chars().take(REQUEST_ID_MAX_CHARS).collect()),
+        request_id: header(REQUEST_ID).map(str::to_owned),
         context: header(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes())),
         ..Cause::default()
     }
 }
 
-/// Has the call go on with the client's trace, or begin one: either way with a span of its own. Answers the hops of a trace
-/// that is recorded: that of the request, and within it that of the call, which is the one the component sees.
+/// Has the call go on with the client's trace, or begin one: that of the request's id, where it is one. Either way with a span of
+/// its own. Answers the hops of a trace that is recorded: that of the request, and within it that of the call, which is the one
+/// the component sees.
 pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
     let given = headers.get(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes()));
     if given.is_none() {
@@ -86,7 +88,9 @@ pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
     let (context, hop) = match given {
         Some(given) => (given.next(), Hop::after(given)),
         None => {
-            let begun = trace::Context::begin(trace::export::samples());
+            let id = headers.get(REQUEST_ID).and_then(|id| trace::TraceId::parse(id.as_bytes()));
+            let id = id.unwrap_or_else(trace::TraceId::new);
+            let begun = trace::Context::begin_as(id, trace::export::samples());
             (begun, Hop::first(begun))
         }
     };
@@ -118,13 +122,13 @@ mod tests {
     fn log_lines_name_the_request() {
         let pattern = Pattern::parse("/orders/:id").expect("a pattern");
         let request = Request::post("/orders/7")
-            .header("x-request-id", "r".repeat(1_000))
+            .header("x-request-id", "seen-by-the-proxy")
             .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00");
         let (mut head, ()) = request.body(()).expect("a request").into_parts();
         continue_trace(&mut head.headers);
         let found = cause(&head, &pattern);
         assert_eq!((found.method.as_deref(), found.route.as_deref()), (Some("POST"), Some("/orders/:id")));
-        assert_eq!(found.request_id.map(|id| id.len()), Some(128), "a client's text is cut");
+        assert_eq!(found.request_id.as_deref(), Some("seen-by-the-proxy"));
         assert_eq!(
             found.context.map(|c| c.trace_id().to_string()).as_deref(),
             Some("4bf92f3577b34da6a3ce929d0e0e4736")

@@ -1,6 +1,7 @@
 //! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
 
 mod body;
+mod gateway;
 mod headers;
 mod problem;
 mod push;
@@ -12,11 +13,10 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
@@ -24,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -32,29 +33,26 @@ use tokio_util::sync::CancellationToken;
 use crate::deployment::Slot;
 use crate::deployment::tally::{Kind, Outcome};
 use crate::engine::{CallError, Cause, ResponseBody};
-use crate::manifest::Manifest;
 use crate::manifest::route::Route;
-use crate::metrics::{HttpMetrics, RouteMetrics, Timer};
+use crate::manifest::{Manifest, Values};
+use crate::metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
 use body::LimitedBody;
+pub use gateway::{
+    CLOCK_LEEWAY_S, Keys, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS,
+    REMEMBERED_TOKENS,
+};
+use gateway::{Gateway, Pass};
 use problem::problem;
 pub use push::Source;
 use push::{Handover, PushBody, PushRoutes};
 use router::Router;
 
-/// Bytes of a request's body.
-pub const MAX_REQUEST_BODY_BYTES: u64 = 1 << 20;
 /// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
 const DISCARD_MAX_BYTES: usize = 16 << 20;
 /// Longest time that a refused body is read for.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of a request's line and headers.
-pub const MAX_REQUEST_HEAD_BYTES: usize = 32 << 10;
-/// Headers of a request.
-pub const MAX_REQUEST_HEADERS: usize = 100;
 /// Connections at a time; one more is accepted when another ends.
 pub const MAX_CONNECTIONS: usize = 4096;
-/// Time in which a request's head must arrive; a kept connection without a request ends after it too.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time, while the host stops, that a client takes to read the end of a stream.
@@ -72,6 +70,7 @@ pub struct Server {
     router: Router<Target>,
     metrics: HttpMetrics,
     push: PushRoutes,
+    gateway: Gateway,
 }
 
 /// Where a route leads.
@@ -85,6 +84,7 @@ impl Server {
     /// records from `source`, and their streams end at `stop`.
     pub fn new(
         manifest: &Manifest,
+        values: &Values,
         components: &BTreeMap<String, Arc<Slot>>,
         source: Option<Source>,
         stop: CancellationToken,
@@ -98,7 +98,7 @@ impl Server {
             }
         }
         let push = PushRoutes::new(manifest, source, stop);
-        Self { router, metrics: HttpMetrics::default(), push }
+        Self { router, metrics: HttpMetrics::default(), push, gateway: Gateway::new(manifest, values) }
     }
 
     /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
@@ -149,30 +149,35 @@ impl Server {
             tracing::debug!(%error, "a connection is gone already");
             return;
         }
+        let reading = self.gateway.reading;
         let handover = Handover::default();
         let service = service_fn(|request| {
             let (server, handover) = (self.clone(), handover.clone());
             async move { Ok::<_, Infallible>(server.answer(request, peers, &handover).await) }
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(MAX_REQUEST_HEAD_BYTES)
-            .max_headers(MAX_REQUEST_HEADERS)
+            .header_read_timeout(reading.head_timeout)
+            .max_buf_size(reading.head_bytes)
+            .max_headers(reading.headers)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = &mut connection => ended,
             () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
+                Pin::new(&mut connection).graceful_shutdown();
                 // A stream has its end by now, and a client that does not read it keeps nobody waiting.
                 let patience = if handover.is_stream() { STREAM_END_TIMEOUT } else { Duration::MAX };
-                tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
+                tokio::time::timeout(patience, &mut connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, client = %peers.client, "a connection ended");
+            // A connection without a request just ends; one in the middle of a head is told why.
+            let parts = connection.into_parts().filter(|parts| !parts.read_buf.is_empty());
+            if let Some(parts) = parts.filter(|_| error.is_timeout()) {
+                head_timed_out(parts.io.into_inner()).await;
+            }
         }
         if let Some(socket) = handover.take() {
             socket.run().await;
@@ -182,16 +187,36 @@ impl Server {
     /// Answers a request, and counts it.
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peers: Peers,
         handover: &Handover,
     ) -> Response<ServerBody> {
         let _in_flight = self.metrics.in_flight();
         let (began, method) = (Timer::start(), request.method().clone());
         let mut route = &self.metrics.unrouted;
-        let response = self.reply(request, peers, handover, &mut route).await;
+        let mut pass = self.gateway.open(&mut request);
+        let mut response = match self.gateway.admit(&mut pass, &request, peers) {
+            Ok(()) => {
+                let reply = self.reply(request, peers, &pass, handover, &mut route);
+                let reply = tokio::time::timeout(pass.request_timeout(), reply).await;
+                reply.unwrap_or_else(|_| pass.refuse(Refusal::RequestTimeout))
+            }
+            Err(answer) => {
+                route = self.route_metrics(request.uri().path());
+                discard(request).await;
+                *answer
+            }
+        };
+        pass.close(response.headers_mut());
         route.answered(&method, response.status(), began);
         response
+    }
+
+    /// Where a request on this path is counted.
+    fn route_metrics(&self, path: &str) -> &RouteMetrics {
+        let push = || self.push.route_metrics(path);
+        let route = || self.router.route(path).map(|(_, target, _)| &target.metrics);
+        push().or_else(route).unwrap_or(&self.metrics.unrouted)
     }
 
     /// Answers a request, and says by `route` whose it is.
@@ -199,6 +224,7 @@ impl Server {
         &'s self,
         mut request: Request<Incoming>,
         peers: Peers,
+        pass: &Pass<'_>,
         handover: &Handover,
         route: &mut &'s RouteMetrics,
     ) -> Response<ServerBody> {
@@ -212,11 +238,11 @@ impl Server {
         if let Some(response) = self.push(&mut request, peers, handover, route).await {
             return response;
         }
-        if content_length(&request).is_some_and(|length| length > MAX_REQUEST_BODY_BYTES) {
-            discard(request.into_body()).await;
-            return too_large();
-        }
-        self.call(request, peers, route).await
+        let (head, body) = request.into_parts();
+        let (body, fate) = LimitedBody::new(body, pass.body_limits());
+        let response = self.call(Request::from_parts(head, body), peers, route).await;
+        // Whatever the function made of the part that it could read.
+        fate.fault().map_or(response, |fault| pass.broken_off(fault))
     }
 
     /// Hands a request to the component of its route.
@@ -243,7 +269,6 @@ impl Server {
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
         let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
-        let (body, exceeded) = LimitedBody::new(body, MAX_REQUEST_BODY_BYTES);
         let state = component.call_state();
         let cause = headers::cause(&head, pattern);
         state.caused_by(|| cause.clone());
@@ -257,14 +282,9 @@ impl Server {
         let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
         let counted = Outcome::call(outcome.is_err(), began.elapsed());
         version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
-        let response = if exceeded.load(Ordering::Acquire) {
-            // Whatever the function made of the part that it could read.
-            too_large()
-        } else {
-            match outcome {
-                Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
-                Err(error) => failure(component.id(), component.version(), call, &cause, &error),
-            }
+        let response = match outcome {
+            Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
+            Err(error) => failure(component.id(), component.version(), call, &cause, &error),
         };
         if let Some((hop, about)) = request_hop {
             about.answered(hop, from, response.status());
@@ -290,13 +310,13 @@ async fn accept(
     Ok((stream, client, place))
 }
 
-fn content_length<B>(request: &Request<B>) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 /// Reads what a client still sends and throws it away, up to named limits: a connection that is closed with bytes unread is reset,
-/// and the client would see that instead of the answer.
-async fn discard(mut body: Incoming) {
+/// and the client would see that instead of the answer. One that asked first (`expect: 100-continue`) has not sent anything.
+async fn discard(request: Request<Incoming>) {
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = request.into_body();
     let mut left = DISCARD_MAX_BYTES;
     let read = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -311,12 +331,22 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-fn too_large() -> Response<ServerBody> {
-    let detail = format!("the body is larger than {MAX_REQUEST_BODY_BYTES} bytes");
-    let mut response = problem(StatusCode::PAYLOAD_TOO_LARGE, &detail, None);
-    // What is left of the body is not read, so the connection cannot carry another request.
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
+/// No body.
+fn empty() -> ServerBody {
+    Either::Right(Full::new(Bytes::new()))
+}
+
+/// Answers a request whose head is not there yet; the connection is closed after it.
+async fn head_timed_out(mut stream: TcpStream) {
+    const DETAIL: &str = "the request's headers were not sent in time";
+    let body = problem::document(StatusCode::REQUEST_TIMEOUT, DETAIL, None).to_string();
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        problem::CONTENT_TYPE,
+        body.len(),
+    );
+    // A client that has gone away does not want it.
+    let _ = stream.write_all(answer.as_bytes()).await;
 }
 
 /// Logs why a call failed and answers without the reason.

@@ -6,8 +6,11 @@ use http_body_util::{Either, Full};
 
 use super::ServerBody;
 
-/// An error's answer; `call` is the number under which the log tells more.
-pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
+/// The content type of what is answered.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error's document; `call` is the number under which the log tells more.
+pub(super) fn document(status: StatusCode, detail: &str, call: Option<u64>) -> serde_json::Value {
     let mut document = serde_json::json!({
         "type": "about:blank",
         "title": status.canonical_reason().unwrap_or_default(),
@@ -17,9 +20,26 @@ pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Re
     if let Some(call) = call {
         document["call"] = call.into();
     }
+    document
+}
+
+/// An error's answer.
+pub(super) fn problem(status: StatusCode, detail: &str, call: Option<u64>) -> Response<ServerBody> {
+    answer(status, &document(status, detail, call))
+}
+
+/// A refusal's answer that names the part of the request at fault, as those of functions do.
+pub(super) fn refusal(status: StatusCode, detail: &str, field: Option<&str>) -> Response<ServerBody> {
+    let mut document = document(status, detail, None);
+    if let Some(field) = field {
+        document["field"] = field.into();
+    }
+    answer(status, &document)
+}
+
+fn answer(status: StatusCode, document: &serde_json::Value) -> Response<ServerBody> {
     let mut response = Response::new(Either::Right(Full::new(Bytes::from(document.to_string()))));
     *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
 }

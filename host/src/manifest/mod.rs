@@ -5,6 +5,7 @@
 
 mod build;
 mod error;
+pub mod gateway;
 pub mod hosts;
 mod locked;
 pub mod route;
@@ -96,6 +97,8 @@ pub struct Application {
     pub push: Vec<Push>,
     /// Programs that stand in for other systems beside a private database, in the order of the file.
     pub services: Vec<Service>,
+    /// What a request has to pass first.
+    pub gateway: gateway::Gateway,
     /// Labels of key-value stores whose values are gone at an age, with it; those of others stay.
     pub key_value_max_age: BTreeMap<String, Duration>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.

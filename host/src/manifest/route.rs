@@ -107,8 +107,19 @@ impl Pattern {
 
     /// Matches a path (not decoded, without its query); one trailing slash of it makes no difference.
     pub fn matches<'path>(&self, path: &'path str) -> Option<Captures<'path>> {
-        let mut rest = path.strip_prefix('/')?;
         let mut params = Vec::new();
+        let rest = self.walk(path, |name, value| params.push((name.to_owned(), value)))?;
+        Some(Captures { params, path_info: if self.wildcard { rest.to_owned() } else { String::new() } })
+    }
+
+    /// Whether it matches a path.
+    pub fn covers(&self, path: &str) -> bool {
+        self.walk(path, |_, _| ()).is_some()
+    }
+
+    /// What is left of a path that matches; `param` is told the parameters.
+    fn walk<'path>(&self, path: &'path str, mut param: impl FnMut(&str, &'path str)) -> Option<&'path str> {
+        let mut rest = path.strip_prefix('/')?;
         for (index, segment) in self.segments.iter().enumerate() {
             if index > 0 {
                 rest = rest.strip_prefix('/')?;
@@ -116,7 +127,7 @@ impl Pattern {
             let (head, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             match segment {
                 Segment::Exact(text) if text == head => {}
-                Segment::Param(name) if !head.is_empty() => params.push((name.clone(), head)),
+                Segment::Param(name) if !head.is_empty() => param(name, head),
                 _ => return None,
             }
             rest = tail;
@@ -125,10 +136,7 @@ impl Pattern {
             // The slash that was taken off belongs to what the wildcard stands for.
             rest = path;
         }
-        if self.wildcard {
-            return Some(Captures { params, path_info: rest.to_owned() });
-        }
-        matches!(rest, "" | "/").then(|| Captures { params, path_info: String::new() })
+        (self.wildcard || matches!(rest, "" | "/")).then_some(rest)
     }
 
     /// `Less` where this one is the more specific of two patterns that match the same path: segment by
@@ -199,7 +207,9 @@ mod tests {
             ("/foo", "foo", None, &[]),
         ];
         for (route, path, expected, params) in cases {
-            let got = Pattern::parse(route).unwrap().matches(path);
+            let pattern = Pattern::parse(route).unwrap();
+            assert_eq!(pattern.covers(path), expected.is_some(), "{route} on {path}");
+            let got = pattern.matches(path);
             let expected = expected.map(|path_info| Captures {
                 params: params.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
                 path_info: path_info.to_owned(),

@@ -3,6 +3,8 @@
 //! Every key that Spin knows has a field, also where fnhost cannot run it, so that "unknown key" and
 //! "known to Spin, not run by fnhost" are told apart. Values that an error may point at are [`Spanned`].
 
+mod gateway;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,6 +13,8 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
+
+pub use gateway::{Cors, Gateway, Policy, RateLimit};
 
 /// A key that only Spin can use; refused where it holds anything.
 pub type SpinOnly = Option<Spanned<toml::Value>>;
@@ -177,6 +181,8 @@ pub struct ApplicationTool {
     pub push: Vec<Push>,
     #[serde(default)]
     pub service: Vec<Service>,
+    #[serde(default)]
+    pub gateway: Gateway,
     #[serde(default)]
     pub key_value_max_age_ms: BTreeMap<Spanned<String>, Spanned<i64>>,
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::gateway::ResolvedGateway;
 use super::hosts::AllowedHosts;
 use super::{Error, Manifest};
 
@@ -82,7 +83,7 @@ impl Template {
         }
     }
 
-    fn fill(&self, values: &BTreeMap<String, Secret>) -> String {
+    pub(super) fn fill(&self, values: &BTreeMap<String, Secret>) -> String {
         let text_of = |part: &Part| match part {
             Part::Literal(text) => text.clone(),
             // Checked when the manifest was read, and every variable has a value by now.
@@ -146,6 +147,8 @@ pub struct Values {
     pub application: BTreeMap<String, Secret>,
     /// What each component gets, by its id.
     pub components: BTreeMap<String, ResolvedComponent>,
+    /// What the gateway gets.
+    pub gateway: ResolvedGateway,
 }
 
 /// The parts of a component that depend on variables.
@@ -192,7 +195,13 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
         let variables = component.variables.iter().map(filled).collect();
         components.insert(component.id.clone(), ResolvedComponent { variables, allowed_hosts });
     }
-    Ok(Values { application, components })
+    let gateway = manifest.application.gateway.resolve(&application).map_err(|fault| {
+        Error::Variables(vec![format!(
+            "{}: [application.tool.fnhost.gateway]: {fault}",
+            manifest.path.display()
+        )])
+    })?;
+    Ok(Values { application, components, gateway })
 }
 
 fn unknown_flag(manifest: &Manifest, name: &str) -> String {

@@ -8,6 +8,7 @@
 mod calls;
 mod dispatch;
 mod family;
+mod gateway;
 mod http;
 mod key_value;
 pub mod names;
@@ -19,6 +20,7 @@ mod time;
 
 pub use calls::{CallMetrics, ComponentMetrics, Ending, Raised};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
+pub use gateway::{Refusal, RefusalMetrics};
 pub use http::{HttpMetrics, RouteMetrics};
 pub use key_value::{StoreMetrics, StoreUp};
 pub use outbound::{OutboundMetrics, OutboundOutcome};

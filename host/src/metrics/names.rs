@@ -170,6 +170,8 @@ names! {
         "Times that a closed circuit opened.";
     HTTP_PHASE = Histogram(SECONDS), "fnhost_http_phase_duration_seconds", "seconds", ["component", "phase"],
         "Parts of an HTTP call to its very end: wait (for an instance), instantiate, guest (outside of SQL), sql.";
+    HTTP_REFUSED = Counter, "fnhost_http_refused_total", "requests", ["route", "reason"],
+        "Requests refused by the gateway, by the pattern of its route (empty for the defaults) and reason (body-size, header-size, body-timeout, request-timeout, token, rate-limit, cors).";
     HTTP_IN_FLIGHT = Gauge, "fnhost_http_requests_in_flight", "requests", [],
         "Requests without the head of a response.";
     HTTP_CONNECTIONS = Gauge, "fnhost_http_connections", "connections", [],

@@ -24,7 +24,12 @@ pub struct TraceId(u128);
 impl Context {
     /// Begins a trace, recorded or not.
     pub fn begin(sampled: bool) -> Self {
-        Self { trace: fastrand::u128(1..), span: fastrand::u64(1..), flags: u8::from(sampled) }
+        Self::begin_as(TraceId::new(), sampled)
+    }
+
+    /// Begins the trace of this id, recorded or not.
+    pub fn begin_as(id: TraceId, sampled: bool) -> Self {
+        Self { trace: id.0, span: fastrand::u64(1..), flags: u8::from(sampled) }
     }
 
     /// Reads a header; none where it is not a valid one of version 00.
@@ -86,6 +91,22 @@ impl Context {
         value.clear();
         // A vector takes everything.
         let _ = write!(value, "{self}");
+    }
+}
+
+impl TraceId {
+    /// One that nobody has.
+    #[expect(clippy::new_without_default, reason = "each is another one")]
+    pub fn new() -> Self {
+        Self(fastrand::u128(1..))
+    }
+
+    /// Reads 32 lower-case hexadecimal digits that are not all zero.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        let digits =
+            std::str::from_utf8(text).ok().filter(|t| t.len() == 32 && t.bytes().all(|b| hex(&b)))?;
+        u128::from_str_radix(digits, 16).ok().filter(|id| *id != 0).map(Self)
     }
 }
 

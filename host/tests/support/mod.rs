@@ -3,6 +3,8 @@
 // Each test binary compiles this file and uses its own part of it.
 #![allow(dead_code)]
 
+pub mod app;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -22,6 +22,17 @@ const CLOCK_LEEWAY_SECONDS: u64 = 5;
 /// Failures of an account from one network that are free, as auth has it.
 const FREE_FAILURES: usize = 5;
 
+/// Attempts whose fault is no other application's business: the gateway lets them through to the function.
+const ONLY_THE_FUNCTION_KNOWS: [&str; 3] =
+    ["a subject that is nobody's id", "a role that does not exist", "roles in place of a role"];
+
+/// The manifest with a gateway that looks at no token.
+fn without_the_gateways_tokens(manifest: String) -> String {
+    let changed = manifest.replace("token = \"required\"", "").replace("token = \"optional\"", "");
+    assert_ne!(changed, manifest, "the manifest asks for tokens");
+    changed
+}
+
 /// A token of this header and these claims, signed by `sign`.
 fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
@@ -202,14 +213,29 @@ async fn no_other_token_than_ours_opens_any_door() -> Outcome {
     }
     let mut attempts = forged(&ada.token, &ours)?;
     attempts.extend(misplaced(&ada.token, &ours)?);
+    // Without the gateway the functions stand alone, as under Spin.
+    let open = Setup { arguments: vec!["--only".into(), "http".into()], ..fnhost.setup_of_joining()? };
+    let mut alone = Fnhost::new(Setup { manifest: Some(without_the_gateways_tokens), ..open })?;
+    alone.restart().await?;
+    let without = alone.client()?;
     for (name, forged) in attempts {
         let mallory = Customer { token: forged, ..ada.clone() };
+        let at_the_function = Customer { client: without.clone(), ..mallory.clone() };
         for (method, path, body) in doors() {
             let answer = mallory.ask(method.clone(), path, body.as_ref()).await?;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name} at {method} {path}: {answer}");
+            let by_gateway = answer.header("www-authenticate") == "Bearer error=\"invalid_token\"";
+            assert_eq!(
+                by_gateway,
+                !ONLY_THE_FUNCTION_KNOWS.contains(&name.as_str()),
+                "{name} at {method} {path}"
+            );
+            let answer = at_the_function.ask(method.clone(), path, body.as_ref()).await?;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name} at {method} {path}: {answer}");
             assert_eq!(answer.header("www-authenticate"), "Bearer", "{name} at {method} {path}");
         }
     }
+    alone.interrupt().await?;
     let page: Value = ada.ask(Method::GET, "/orders", None).await?.json(StatusCode::OK)?;
     assert_eq!(page["orders"], json!([]), "none of them ordered");
     Ok(())

@@ -1,6 +1,7 @@
 //! Whole orders, as readable stories over HTTP, and what is refused on the way.
 
 mod attacks;
+mod gateway;
 mod live;
 mod outage;
 mod records;

@@ -25,7 +25,20 @@ pub struct Call {
 }
 
 /// What any call can come to, whatever it asks for: status, name, title, why.
-const FAILURES: [(u16, &str, &str, &str); 3] = [
+const FAILURES: [(u16, &str, &str, &str); 6] = [
+    (408, "TooSlow", "Request Timeout", "The request did not arrive in time"),
+    (
+        429,
+        "TooMany",
+        "Too Many Requests",
+        "Too many requests of this caller; retry-after says when to come again",
+    ),
+    (
+        431,
+        "HeadTooLarge",
+        "Request Header Fields Too Large",
+        "The head has too many headers, or too many bytes",
+    ),
     (500, "Failed", "Internal Server Error", "The fault is ours; the log tells more"),
     (503, "Unavailable", "Service Unavailable", "The database or the broker is not there; try again"),
     (504, "TimedOut", "Gateway Timeout", "The function did not answer in time"),
@@ -35,7 +48,7 @@ const FAILURES: [(u16, &str, &str, &str); 3] = [
 pub fn failures() -> impl Iterator<Item = (&'static str, RefOr<Response>)> {
     FAILURES.into_iter().map(|(status, name, title, why)| {
         let example = of_host(status, title, &why.to_lowercase());
-        let header = (status == 503).then_some("retry-after");
+        let header = matches!(status, 429 | 503).then_some("retry-after");
         (name, RefOr::T(response(vec![(why, example, header)])))
     })
 }

@@ -52,7 +52,11 @@ impl Scratch {
             }
         };
         let mut ground = Self {
-            values: Values { application: BTreeMap::new(), components: BTreeMap::new() },
+            values: Values {
+                application: BTreeMap::new(),
+                components: BTreeMap::new(),
+                gateway: Default::default(),
+            },
             roles: BTreeMap::new(),
             database: None,
             servers,

@@ -129,6 +129,11 @@ impl PushRoutes {
         Self { routes, source, stop, metrics: PushMetrics::default() }
     }
 
+    /// Where a request on this path is counted; none where it is on no push route.
+    pub fn route_metrics(&self, path: &str) -> Option<&RouteMetrics> {
+        self.routes.iter().find(|target| target.route.covers(path)).map(|target| &target.metrics)
+    }
+
     fn target<'path>(&self, path: &'path str) -> Option<(&Target, Captures<'path>)> {
         self.routes.iter().find_map(|target| Some((target, target.route.matches(path)?)))
     }

@@ -2,6 +2,7 @@
 
 mod check;
 mod files;
+mod gateway;
 mod http;
 mod kafka;
 mod outbound;
@@ -139,6 +140,7 @@ impl Builder<'_> {
             database_host_variable,
             push: self.push_routes(tool.push)?,
             services: self.services(tool.service)?,
+            gateway: self.gateway(tool.gateway)?,
             key_value_max_age: self.key_value_max_age(tool.key_value_max_age_ms)?,
             example: tool.example,
         })

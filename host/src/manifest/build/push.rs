@@ -45,7 +45,7 @@ impl Builder<'_> {
     }
 
     /// An origin as browsers send it.
-    fn origin(&self, written: Spanned<String>) -> Result<String, Error> {
+    pub(super) fn origin(&self, written: Spanned<String>) -> Result<String, Error> {
         match url::Url::parse(written.get_ref()) {
             Ok(url) if url.origin().ascii_serialization() == *written.get_ref() => Ok(written.into_inner()),
             _ => self.fail(

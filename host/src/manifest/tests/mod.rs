@@ -1,5 +1,6 @@
 //! Manifests that are read; the ways in which one is refused are in `refused`, its variables in `values`.
 
+mod gateway;
 mod refused;
 mod values;
 
@@ -27,11 +28,33 @@ topics = { order-events = { partitions = 6 }, "inventory.events" = {} }
 [application.tool.fnhost.database]
 host_variable = "database_host"
 
+[application.tool.fnhost.gateway]
+trusted_proxies = "{{ proxies }}"
+proxy_networks = ["10.0.0.0/8", "192.0.2.7"]
+header_timeout_ms = 5000
+token = { public_keys = "{{ gateway_keys }}", issuer = "us", audience = "ours" }
+
+[application.tool.fnhost.gateway.defaults]
+max_body_bytes = 2000
+body_timeout_ms = 1000
+cors = { origins = ["https://shop.example"], credentials = true }
+security_headers = { x-frame-options = "", strict-transport-security = "max-age=60" }
+
+[[application.tool.fnhost.gateway.route]]
+route = "/orders/:id/..."
+max_header_bytes = 3000
+max_headers = 30
+request_timeout_ms = 7000
+token = "required"
+rate_limit = { requests = 5, per_s = 2, burst = 9 }
+
 [application.tool.other]
 anything = { goes = true }
 
 [variables]
 database_host = { default = "127.0.0.1:5432" }
+proxies = { default = "2" }
+gateway_keys = { default = '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}' }
 order_database_url = { required = true, secret = true }
 token_public_keys = { required = true, description = "JWKS" }
 

@@ -7,7 +7,7 @@ use super::{GOOD, parse};
 
 /// A change of `GOOD`: what is replaced, by what, the part of a line the error must point at, and what its
 /// message must hold.
-type Case = (&'static str, &'static str, &'static str, &'static str);
+pub(super) type Case = (&'static str, &'static str, &'static str, &'static str);
 
 #[rustfmt::skip]
 const UNKNOWN_KEYS: &[Case] = &[
@@ -93,7 +93,7 @@ fn line_of(text: &str, part: &str) -> usize {
     text.lines().position(|line| line.contains(part)).expect("the part is there") + 1
 }
 
-fn refused(cases: &[Case]) {
+pub(super) fn refused(cases: &[Case]) {
     for (old, new, at, part) in cases {
         assert!(GOOD.contains(old), "{old} is in the good manifest");
         let text = GOOD.replacen(old, new, 1);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::SinkExt as _;
 use http_body_util::BodyExt as _;
-use spin_sdk::http::{BoxBody, FullBody, IntoResponse, Request, Response, StatusCode, body, box_body};
+use spin_sdk::http::{
+    BoxBody, FullBody, HeaderName, IntoResponse, Request, Response, StatusCode, body, box_body,
+};
 use spin_sdk::http_service;
 
 use crate::misbehave;
@@ -63,6 +65,12 @@ async fn handle(request: Request) -> anyhow::Result<impl IntoResponse> {
         "sleep" => {
             spin_sdk::time::sleep(Duration::from_millis(argument.parse()?)).await;
             Ok(text("awake"))
+        }
+        "header" => {
+            let (name, value) = argument.split_once('/').unwrap_or((argument, ""));
+            let mut response = text("ok");
+            response.headers_mut().insert(HeaderName::from_bytes(name.as_bytes())?, value.parse()?);
+            Ok(response)
         }
         "stream" => Ok(stream(argument.parse()?, false)),
         "break" => Ok(stream(argument.parse()?, true)),

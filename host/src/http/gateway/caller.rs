@@ -1,0 +1,128 @@
+//! Who makes a request: its id, and the address that it comes from.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue};
+use ipnet::IpNet;
+
+use super::super::headers::REQUEST_ID;
+use crate::trace::{Context, TRACEPARENT, TraceId};
+
+/// Characters of an id that a client gives at most.
+pub const MAX_REQUEST_ID_CHARS: usize = 128;
+/// The header that each proxy appends the address to that it was called from.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The id of a request, which its headers have from now on: the client's where it is sane, else that of the trace.
+pub(super) fn identify(headers: &mut HeaderMap) -> HeaderValue {
+    let sane = |id: &HeaderValue| {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(byte);
+        (1..=MAX_REQUEST_ID_CHARS).contains(&id.len()) && id.as_bytes().iter().all(plain)
+    };
+    let mut given = headers.get_all(REQUEST_ID).iter();
+    if let (Some(id), None) = (given.next(), given.next())
+        && sane(id)
+    {
+        return id.clone();
+    }
+    let trace = headers.get(TRACEPARENT).and_then(|value| Context::parse(value.as_bytes()));
+    let trace = trace.map_or_else(TraceId::new, Context::trace_id);
+    // Hexadecimal digits.
+    let id = HeaderValue::try_from(trace.to_string()).unwrap_or(HeaderValue::from_static("-"));
+    headers.insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// Proxies in front of this host.
+pub(super) struct Proxies {
+    /// How many append to `x-forwarded-for`.
+    pub count: usize,
+    /// Where the nearest of them connects from.
+    pub networks: Vec<IpNet>,
+}
+
+impl Proxies {
+    /// The address of the client behind the proxies: what the outermost one wrote, which what a client wrote itself stands to
+    /// the left of. Without proxies, from elsewhere, or where the header is shorter, it is who connects.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let peer = peer.to_canonical();
+        if self.count == 0 || !self.networks.iter().any(|network| network.contains(&peer)) {
+            return peer;
+        }
+        let written = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+        let entries: Vec<&str> = written.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let entry = entries.len().checked_sub(self.count).map(|place| entries[place]);
+        entry.and_then(address).unwrap_or(peer)
+    }
+}
+
+/// An address as proxies write it: with or without a port.
+fn address(entry: &str) -> Option<IpAddr> {
+    let bare = || entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || entry.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    entry.parse().ok().or_else(with_port).or_else(bare).map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderName;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let name = HeaderName::from_static(name);
+        values.iter().map(|value| (name.clone(), HeaderValue::from_str(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_sane_id_is_kept_and_any_other_becomes_the_traces() {
+        let trace = Context::begin(false);
+        let traces_id = trace.trace_id().to_string();
+        let long = "a".repeat(MAX_REQUEST_ID_CHARS + 1);
+        let cases: [(&[&str], Option<&str>); 8] = [
+            (&["018f-A_b.c:d/e+f=@~"], Some("018f-A_b.c:d/e+f=@~")),
+            (&[&long[1..]], Some(&long[1..])),
+            (&[], None),
+            (&[""], None),
+            (&[&long], None),
+            (&["a b"], None),
+            (&["a\" onload=x"], None),
+            (&["one", "two"], None),
+        ];
+        for (given, kept) in cases {
+            let mut headers = headers(REQUEST_ID, given);
+            headers.insert(TRACEPARENT, HeaderValue::try_from(trace.to_string()).unwrap());
+            let id = identify(&mut headers);
+            assert_eq!(id, kept.unwrap_or(&traces_id), "{given:?}");
+            assert_eq!(
+                headers.get_all(REQUEST_ID).iter().collect::<Vec<_>>(),
+                [&id],
+                "the function sees the same"
+            );
+        }
+    }
+
+    #[test]
+    fn the_header_counts_for_as_many_proxies_as_are_declared_and_from_their_networks_alone() {
+        let networks = vec!["127.0.0.0/8".parse().unwrap(), "fc00::/7".parse().unwrap()];
+        // proxies, who connects, headers, who it is
+        let cases: [(usize, &str, &[&str], &str); 12] = [
+            (0, "127.0.0.1", &["192.0.2.1"], "127.0.0.1"),
+            (1, "127.0.0.1", &["192.0.2.1"], "192.0.2.1"),
+            (1, "::ffff:127.0.0.1", &["192.0.2.1"], "192.0.2.1"),
+            (1, "203.0.113.9", &["192.0.2.1"], "203.0.113.9"),
+            (1, "127.0.0.1", &["198.51.100.7, 192.0.2.1"], "192.0.2.1"),
+            (1, "127.0.0.1", &["198.51.100.7", "192.0.2.1"], "192.0.2.1"),
+            (2, "127.0.0.1", &["forged, 192.0.2.1,10.0.0.1"], "192.0.2.1"),
+            (2, "127.0.0.1", &["192.0.2.1"], "127.0.0.1"),
+            (1, "127.0.0.1", &[], "127.0.0.1"),
+            (1, "127.0.0.1", &["unknown"], "127.0.0.1"),
+            (1, "fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            (1, "fd00::1", &["192.0.2.1:50000"], "192.0.2.1"),
+        ];
+        for (count, peer, written, client) in cases {
+            let proxies = Proxies { count, networks: networks.clone() };
+            let found = proxies.client(peer.parse().unwrap(), &headers(FORWARDED_FOR, written));
+            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{count} {peer} {written:?}");
+        }
+    }
+}

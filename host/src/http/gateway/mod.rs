@@ -1,0 +1,308 @@
+//! What a request passes before a function or a push route sees it, and what an answer passes on its way back.
+//!
+//! The rules are the manifest's (`[application.tool.fnhost.gateway]`), those of the most specific route that the path matches. They
+//! come on top of what a function checks itself: under Spin there is nothing but the function.
+
+mod bounded;
+mod caller;
+mod cors;
+mod limiter;
+mod token;
+
+use std::time::Duration;
+
+use governor::clock::MonotonicClock;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+
+use super::body::{BodyLimits, Fault};
+use super::headers::REQUEST_ID;
+use super::problem::refusal;
+use super::{Peers, ServerBody};
+use crate::manifest::gateway::{Policy, TokenRule};
+use crate::manifest::route::{Pattern, Route};
+use crate::manifest::{Manifest, Values};
+use crate::metrics::{Refusal, RefusalMetrics};
+pub use caller::MAX_REQUEST_ID_CHARS;
+use caller::Proxies;
+use cors::Cors;
+pub use limiter::REMEMBERED_CALLERS;
+use limiter::{Caller, Left, Limiter, Memory};
+pub use token::{CLOCK_LEEWAY_S, Keys, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
+use token::{Refused, Tokens};
+
+/// Time that a request may wait for a place, on top of the longest deadline of a component, where no time-out is declared.
+pub const QUEUE_TIME: Duration = Duration::from_secs(30);
+/// How many times the declared bytes of headers a connection reads, so that what is over is refused with a problem document.
+/// Beyond that, and beyond half as many headers again as are declared, the connection answers 431 without one.
+const HEAD_BYTES_FACTOR: usize = 2;
+/// Headers that a connection reads at least: up to here hyper needs no memory for them.
+const READ_HEADERS_MIN: usize = 100;
+
+/// The door.
+pub(super) struct Gateway {
+    defaults: Rules,
+    routes: Vec<(Pattern, Rules)>,
+    tokens: Option<Tokens>,
+    proxies: Proxies,
+    /// What a connection reads.
+    pub reading: Reading,
+}
+
+/// What a connection reads, whatever the path.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Time in which a request's head must arrive.
+    pub head_timeout: Duration,
+    /// Bytes of a request's head, read-ahead included.
+    pub head_bytes: usize,
+    /// Headers of a request.
+    pub headers: usize,
+}
+
+/// The rules of one route.
+struct Rules {
+    policy: Policy,
+    request_timeout: Duration,
+    limiter: Option<Limiter>,
+    cors: Option<Cors>,
+    metrics: RefusalMetrics,
+}
+
+/// A request on its way through.
+pub(super) struct Pass<'g> {
+    rules: &'g Rules,
+    id: HeaderValue,
+    /// It has more headers than its rules allow.
+    over_size: bool,
+    /// What the answer says of the page's origin.
+    origin: Option<HeaderValue>,
+    left: Option<Left>,
+}
+
+impl Gateway {
+    /// The gateway of a manifest.
+    pub fn new(manifest: &Manifest, values: &Values) -> Self {
+        let declared = &manifest.application.gateway;
+        let public = manifest.http.iter().filter(|trigger| trigger.route != Route::Private);
+        let deadlines = public.filter_map(|t| Some(manifest.components.get(&t.component)?.limits.deadline));
+        let request_timeout = deadlines.max().unwrap_or_default() + QUEUE_TIME;
+        let memory = Memory::default();
+        let rules = |number, pattern: &str, policy: &Policy| Rules {
+            request_timeout: policy.request_timeout.unwrap_or(request_timeout),
+            limiter: policy.rate_limit.map(|limit| Limiter::new(number, limit, &memory, MonotonicClock)),
+            cors: policy.cors.as_ref().map(Cors::new),
+            metrics: RefusalMetrics::new(pattern),
+            policy: policy.clone(),
+        };
+        let routes = declared.routes.iter().enumerate();
+        let check = declared.token.as_ref().zip(values.gateway.keys.clone());
+        let policies = || declared.routes.iter().map(|(_, policy)| policy).chain([&declared.defaults]);
+        Self {
+            defaults: rules(declared.routes.len(), "", &declared.defaults),
+            routes: routes
+                .map(|(number, (pattern, policy))| (pattern.clone(), rules(number, pattern.raw(), policy)))
+                .collect(),
+            tokens: check.map(|(check, keys)| Tokens::new(keys, &check.issuer, &check.audience)),
+            proxies: Proxies {
+                count: values.gateway.trusted_proxies,
+                networks: declared.proxy_networks.clone(),
+            },
+            reading: Reading {
+                head_timeout: declared.header_timeout,
+                head_bytes: HEAD_BYTES_FACTOR
+                    * policies().map(|policy| policy.max_header_bytes).max().unwrap_or(0),
+                headers: policies()
+                    .map(|policy| policy.max_headers * 3 / 2)
+                    .max()
+                    .unwrap_or(0)
+                    .max(READ_HEADERS_MIN),
+            },
+        }
+    }
+
+    /// Gives a request its id, and finds the rules for its path.
+    pub fn open<B>(&self, request: &mut Request<B>) -> Pass<'_> {
+        let path = request.uri().path();
+        let matching = self.routes.iter().filter(|(pattern, _)| pattern.covers(path));
+        let rules =
+            matching.min_by(|(a, _), (b, _)| a.specificity(b)).map_or(&self.defaults, |(_, rules)| rules);
+        // As the client sent it, before anything is added.
+        let over_size = over_size(request, &rules.policy);
+        let id = caller::identify(request.headers_mut());
+        let origin = rules.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
+        Pass { rules, id, over_size, origin, left: None }
+    }
+
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// The answer, where it is given here: a refusal, or that to a preflight.
+    pub fn admit<B>(
+        &self,
+        pass: &mut Pass<'_>,
+        request: &Request<B>,
+        peers: Peers,
+    ) -> Result<(), Box<Response<ServerBody>>> {
+        let policy = &pass.rules.policy;
+        if pass.over_size {
+            return Err(pass.refuse(Refusal::HeaderSize).into());
+        }
+        if pass.rules.cors.is_some() && cors::is_preflight(request) {
+            return Err(pass.preflight().into());
+        }
+        let verified = match &self.tokens {
+            Some(tokens) if policy.token != TokenRule::Ignored => Some(tokens.check(request.headers())),
+            _ => None,
+        };
+        let address = || Caller::at(self.proxies.client(peers.client.ip(), request.headers()));
+        if let Some(limiter) = &pass.rules.limiter {
+            // Who has no good token counts for the address, so that guessing one is limited too.
+            let caller = verified.and_then(Result::ok).map_or_else(address, Caller::Subject);
+            match limiter.count(caller) {
+                Ok(left) => pass.left = Some(left),
+                Err(left) => {
+                    pass.left = Some(left);
+                    return Err(pass.refuse(Refusal::RateLimit).into());
+                }
+            }
+        }
+        match verified {
+            Some(Err(Refused::Missing))
+                if policy.token == TokenRule::Optional && !has_authorization(request) => {}
+            Some(Err(refused)) => return Err(pass.unauthorized(refused).into()),
+            None | Some(Ok(_)) => {}
+        }
+        if declared_length(request).is_some_and(|length| length > policy.max_body_bytes) {
+            return Err(pass.refuse(Refusal::BodySize).into());
+        }
+        Ok(())
+    }
+}
+
+impl Pass<'_> {
+    /// Time until the head of the answer.
+    pub fn request_timeout(&self) -> Duration {
+        self.rules.request_timeout
+    }
+
+    /// What the request's body may be.
+    pub fn body_limits(&self) -> BodyLimits {
+        let policy = &self.rules.policy;
+        BodyLimits { bytes: policy.max_body_bytes, wait: policy.body_timeout }
+    }
+
+    /// The answer to a request whose body was broken off.
+    pub fn broken_off(&self, fault: Fault) -> Response<ServerBody> {
+        match fault {
+            Fault::TooLarge => self.refuse(Refusal::BodySize),
+            Fault::TooSlow => self.refuse(Refusal::BodyTimeout),
+        }
+    }
+
+    /// The answer to a request that is refused; counts it.
+    pub fn refuse(&self, why: Refusal) -> Response<ServerBody> {
+        let policy = &self.rules.policy;
+        let (status, detail) = match why {
+            Refusal::BodySize => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {} bytes", policy.max_body_bytes),
+            ),
+            Refusal::HeaderSize => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!(
+                    "a request may have {} headers and {} bytes of them, its first line included",
+                    policy.max_headers, policy.max_header_bytes
+                ),
+            ),
+            Refusal::BodyTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body was not sent within {} ms", policy.body_timeout.as_millis()),
+            ),
+            Refusal::RequestTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "there was no answer in time; try again".to_owned())
+            }
+            Refusal::RateLimit => (
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many requests; try again in {} s", self.left.map_or(1, Left::retry_s)),
+            ),
+            Refusal::Cors => (StatusCode::FORBIDDEN, "pages of this origin may not call this".to_owned()),
+            Refusal::Token => (StatusCode::UNAUTHORIZED, Refused::Missing.to_string()),
+        };
+        let field = matches!(why, Refusal::BodySize | Refusal::BodyTimeout).then_some("body");
+        self.counted(why, refusal(status, &detail, field))
+    }
+
+    fn unauthorized(&self, refused: Refused) -> Response<ServerBody> {
+        let field = header::AUTHORIZATION;
+        let mut response = refusal(StatusCode::UNAUTHORIZED, &refused.to_string(), Some(field.as_str()));
+        // RFC 6750: without a token the challenge alone.
+        let challenge = match refused {
+            Refused::Missing => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        };
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        self.counted(Refusal::Token, response)
+    }
+
+    fn counted(&self, why: Refusal, mut response: Response<ServerBody>) -> Response<ServerBody> {
+        self.rules.metrics.refused(why);
+        let request_id = self.id.to_str().unwrap_or_default();
+        tracing::debug!(
+            request_id,
+            reason = why.label(),
+            status = response.status().as_u16(),
+            "request refused"
+        );
+        if matches!(why, Refusal::BodySize | Refusal::BodyTimeout) {
+            // What is left of the body is not read, so the connection cannot carry another request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn preflight(&self) -> Response<ServerBody> {
+        let (Some(cors), Some(_)) = (&self.rules.cors, &self.origin) else {
+            return self.refuse(Refusal::Cors);
+        };
+        let mut response = Response::new(super::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        cors.write_preflight(response.headers_mut());
+        response
+    }
+
+    /// Gives an answer what every answer has.
+    pub fn close(self, headers: &mut HeaderMap) {
+        for (name, value) in &self.rules.policy.security_headers {
+            if !headers.contains_key(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if let Some(cors) = &self.rules.cors {
+            cors.write(self.origin, headers);
+        }
+        if let Some(left) = self.left {
+            left.write(headers);
+        }
+        headers.insert(REQUEST_ID, self.id);
+    }
+}
+
+/// Whether a request has more headers, or more bytes of line and headers, than the policy allows.
+fn over_size<B>(request: &Request<B>, policy: &Policy) -> bool {
+    /// Colon, space and line break of a header; spaces, version and line break of the first line.
+    const BETWEEN: usize = 4;
+    const FIRST_LINE: usize = 12;
+    let headers = request.headers();
+    let path = request.uri().path_and_query().map_or(1, |path| path.as_str().len());
+    let line = request.method().as_str().len() + path + FIRST_LINE;
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum();
+    headers.len() > policy.max_headers || line + bytes > policy.max_header_bytes
+}
+
+fn has_authorization<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(header::AUTHORIZATION)
+}
+
+fn declared_length<B>(request: &Request<B>) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
