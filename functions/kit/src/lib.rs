@@ -9,6 +9,7 @@ pub mod client;
 pub mod event;
 pub mod http;
 pub mod kafka;
+mod money;
 pub mod nul;
 pub mod object;
 #[cfg(feature = "openapi")]

@@ -2,7 +2,7 @@
 
 use crate::domain::State;
 use crate::http::{Payment, unknown};
-use crate::webhook::{EVENTS_MAX, Event, ID_CHARS_MAX, Kept, SIGNATURE_HEADER, Told};
+use crate::webhook::{EVENTS_MAX, Event, ID_CHARS_MAX, Kept, Told};
 use kit::openapi::{Api, Call, HttpMethod, id};
 use kit::problem::Problem;
 use serde_json::json;
@@ -45,18 +45,13 @@ fn webhook() -> Call {
         },
     }] });
     Call::new("paymentWebhook", "What the payment gateway did")
-        .about("For the payment gateway alone: signed with the secret that it shares with payment.")
-        .header(
-            SIGNATURE_HEADER,
-            "`t=SECONDS,v1=HEX`: HMAC-SHA256 of the time, a full stop and the body",
-            json!({ "type": "string" }),
-        )
+        .about("For the payment gateway alone: signed with the secret that both share.")
+        .signed()
         .body::<Told>(told)
         .answers::<Kept>(
             200,
             "It is kept; what was told before is not kept twice",
             &Kept { new: 1, known: 0 },
         )
-        .refuses("It is not signed, or not lately", &Problem::unauthorized("the webhook is not signed"))
         .refuses("There is too much of it", &Problem::invalid("events", format!("at most {EVENTS_MAX}")))
 }

@@ -3,14 +3,16 @@
 use crate::events;
 use crate::manifest::{Manifest, Push};
 use anyhow::Context as _;
-use kit::openapi::{Api, BEARER, Call, HttpMethod, failures, id, schema};
+use kit::openapi::{Api, BEARER, Call, HttpMethod, SIGNATURE, failures, id, schema};
 use kit::problem::Problem;
 use serde_json::{Value, json};
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{Components, InfoBuilder, License, OpenApi, Paths, Server};
 
+/// How the payment gateway signs.
+const SIGNED: &str = "`t=SECONDS,v1=HEX`: HMAC-SHA256 of the time, a full stop and the body.";
 const DESCRIPTION: &str = "Orders through stock, payment and notification.\n\nRegister, log in, and send the access token as \
     the bearer. Money is integer minor units with its ISO 4217 code, times are RFC 3339, ids are UUIDs. Refusals are \
     `application/problem+json` (RFC 9457) and name the input at fault in `field`. A page's `next_cursor` is opaque.\n\n\
@@ -55,6 +57,8 @@ pub fn document(manifest: &Manifest) -> anyhow::Result<Value> {
     let bearer = bearer.description(Some("The `access_token` of a login, good for 15 minutes.")).build();
     let mut components = Components::new();
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+    let signature = ApiKeyValue::with_description(payment::webhook::SIGNATURE_HEADER, SIGNED);
+    components.add_security_scheme(SIGNATURE, SecurityScheme::ApiKey(ApiKey::Header(signature)));
     components.responses.extend(failures().map(|(name, response)| (name.to_owned(), response)));
     document.components = Some(components);
     let mut document = serde_json::to_value(document)?;

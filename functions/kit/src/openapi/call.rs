@@ -1,6 +1,6 @@
 //! One operation: what it takes, answers and refuses.
 
-use super::{AnySchema, BEARER, JSON, PROBLEM, Schemas, schema, schemas_of};
+use super::{AnySchema, BEARER, JSON, PROBLEM, SIGNATURE, Schemas, schema, schemas_of};
 use crate::http::BODY_LIMIT_BYTES;
 use crate::problem::Problem;
 use serde::Serialize;
@@ -94,6 +94,13 @@ impl Call {
             "There is no access token, or one that is not accepted",
             &Problem::unauthorized("the token has expired"),
         )
+    }
+
+    /// It needs the signature of another system.
+    #[must_use]
+    pub fn signed(mut self) -> Self {
+        self.operation = self.operation.security(SecurityRequirement::new::<_, [&str; 0], _>(SIGNATURE, []));
+        self.refuses("It is not signed, or not lately", &Problem::unauthorized("the webhook is not signed"))
     }
 
     /// A parameter in the path.

@@ -17,6 +17,8 @@ pub use utoipa::openapi::path::HttpMethod;
 
 /// The name of the security scheme: an access token as the bearer.
 pub const BEARER: &str = "bearer";
+/// The name of the security scheme: a signature over the body, by another system.
+pub const SIGNATURE: &str = "signature";
 /// The content type of refusals.
 pub const PROBLEM: &str = "application/problem+json";
 const JSON: &str = "application/json";
