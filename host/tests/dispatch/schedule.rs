@@ -129,12 +129,12 @@ async fn two_hosts_have_one_leader_and_a_tick_that_fails_is_tried_again() {
 async fn ticks_that_were_missed_collapse_into_one() {
     let world = world().await;
     let every = Duration::from_secs(3600);
-    let run = async |stop: CancellationToken| {
+    let schedule = async || {
         let ticks = Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(0) });
-        tokio::spawn(world.schedule(every, ticks).await.run(stop))
+        world.schedule(every, ticks).await
     };
     let stop = CancellationToken::new();
-    let host = run(stop.clone()).await;
+    let host = tokio::spawn(schedule().await.run(stop.clone()));
     world.until("SELECT count(*) = 1 FROM own.effect").await;
     stop.cancel();
     host.await.expect("no panic");
@@ -142,7 +142,7 @@ async fn ticks_that_were_missed_collapse_into_one() {
     world.run("UPDATE fnhost.partition SET position = position - 86400000, version = version + 1 WHERE topic = ''").await;
     world.run("DELETE FROM own.effect").await;
     let stop = CancellationToken::new();
-    let host = run(stop.clone()).await;
+    let host = tokio::spawn(schedule().await.run(stop.clone()));
     world.until("SELECT count(*) = 1 FROM own.effect").await;
     let now_ms =
         "SELECT (extract(epoch FROM now()) * 1000)::int8 - record BETWEEN 0 AND 3600000 FROM own.effect";

@@ -29,9 +29,12 @@ pub(super) trait Until: Copy {
     fn until(&self) -> u64;
 }
 
+/// The places that a key may be in.
+type Bucket<K, V> = Vec<(K, V)>;
+
 /// A map of a fixed number of places, each bucket of them behind a lock of its own.
 pub(super) struct Bounded<K, V> {
-    buckets: Box<[Mutex<Vec<(K, V)>>]>,
+    buckets: Box<[Mutex<Bucket<K, V>>]>,
 }
 
 impl<K: Key, V: Until> Bounded<K, V> {
@@ -66,7 +69,7 @@ impl<K: Key, V: Until> Bounded<K, V> {
         Ok(answer)
     }
 
-    fn bucket(&self, key: &K) -> MutexGuard<'_, Vec<(K, V)>> {
+    fn bucket(&self, key: &K) -> MutexGuard<'_, Bucket<K, V>> {
         let place = key.hash() % self.buckets.len() as u64;
         // What panicked left the bucket as it was: it changes in one step.
         self.buckets[place as usize].lock().unwrap_or_else(PoisonError::into_inner)
@@ -103,7 +106,7 @@ mod tests {
         (1..=8).for_each(|key| put(&map, key, 100 - key));
         put(&map, 9, 200);
         assert_eq!((map.get(&8), map.get(&7), map.get(&9)), (None, Some(Ends(93)), Some(Ends(200))));
-        let refused = map.update(&9, |old| Err::<((), Ends), _>(old));
+        let refused = map.update(&9, Err::<((), Ends), _>);
         assert_eq!(refused, Err(Some(Ends(200))), "an error changes nothing");
         assert_eq!(map.get(&9), Some(Ends(200)));
     }

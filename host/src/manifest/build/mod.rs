@@ -194,35 +194,33 @@ impl Builder<'_> {
             files: self.files(written.files, written.exclude_files)?,
             key_value_stores: self.key_value_stores(written.key_value_stores)?,
             build: written.build.map(build),
-            limits: Limits {
-                memory_bytes: self.number(
-                    "memory_limit_mb",
-                    tool.memory_limit_mb,
-                    DEFAULT_MEMORY_LIMIT_MB,
-                    MAX_MEMORY_LIMIT_MB,
-                )? as usize
-                    * (1 << 20),
-                deadline: Duration::from_millis(self.number(
-                    "deadline_ms",
-                    tool.deadline_ms,
-                    DEFAULT_DEADLINE_MS,
-                    MAX_DEADLINE_MS,
-                )?),
-                max_concurrency: match tool.max_concurrency {
-                    Some(_) => Some(self.number(
-                        "max_concurrency",
-                        tool.max_concurrency,
-                        MAX_MAX_CONCURRENCY,
-                        MAX_MAX_CONCURRENCY,
-                    )? as usize),
-                    None => None,
-                },
-            },
+            limits: self.limits(tool.memory_limit_mb, tool.deadline_ms, tool.max_concurrency)?,
             outbound: self.outbound(tool.outbound)?,
             database: tool.database.map(|database| self.database(database)).transpose()?,
             schedules: self.schedules(id, tool.schedule, has_database)?,
         };
         Ok((component, kafka))
+    }
+
+    fn limits(
+        &self,
+        memory_limit_mb: Option<Spanned<i64>>,
+        deadline_ms: Option<Spanned<i64>>,
+        max_concurrency: Option<Spanned<i64>>,
+    ) -> Result<Limits, Error> {
+        let memory_mb =
+            self.number("memory_limit_mb", memory_limit_mb, DEFAULT_MEMORY_LIMIT_MB, MAX_MEMORY_LIMIT_MB)?;
+        let deadline_ms = self.number("deadline_ms", deadline_ms, DEFAULT_DEADLINE_MS, MAX_DEADLINE_MS)?;
+        let max_concurrency = max_concurrency
+            .map(|written| {
+                self.number("max_concurrency", Some(written), MAX_MAX_CONCURRENCY, MAX_MAX_CONCURRENCY)
+            })
+            .transpose()?;
+        Ok(Limits {
+            memory_bytes: memory_mb as usize * (1 << 20),
+            deadline: Duration::from_millis(deadline_ms),
+            max_concurrency: max_concurrency.map(|calls| calls as usize),
+        })
     }
 
     fn component_source(&self, written: Spanned<TextOr<schema::RemoteSource>>) -> Result<PathBuf, Error> {
