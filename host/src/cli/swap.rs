@@ -44,6 +44,9 @@ pub struct SwapArgs {
     /// Forget the values that earlier swaps gave to variables
     #[arg(long)]
     clear_variables: bool,
+    /// How the answer is printed; json is what the admin address says
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// Goes back to the version before, or drops the canary. What failed under the version that goes is tried again.
@@ -53,6 +56,9 @@ pub struct RollbackArgs {
     remote: Remote,
     /// Component id
     component: String,
+    /// How the answer is printed; json is what the admin address says
+    #[arg(long, value_enum, default_value_t)]
+    output: Format,
 }
 
 /// Lists the versions of a component that are kept.
@@ -103,25 +109,25 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
         None => {}
     }
     let path = format!("/components/{}/versions", args.component);
-    let changed: Changed = args.remote.post(&path, &offer).await?;
-    let Changed { component, version, digest, behind } = changed;
+    // The host answers when every host of the deployment has compiled and loaded it, or was given up.
+    eprintln!("{}: waiting until every host has loaded it", args.component);
     let how = match args.canary {
         Some(percent) => format!("is tried on {percent}%"),
         None => "runs".to_owned(),
     };
-    println!("{component}: version {version} ({}) {how}", short_digest(&digest));
-    say_behind(&behind);
-    Ok(())
+    let answer: Value = args.remote.post(&path, &offer).await?;
+    say(args.output, answer, |changed| {
+        format!("version {} ({}) {how}", changed.version, short_digest(&changed.digest))
+    })
 }
 
 /// Goes back and says to what.
 pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
     let path = format!("/components/{}/rollback", args.component);
-    let changed: Changed = args.remote.post(&path, &Value::Null).await?;
-    let Changed { component, version, digest, behind } = changed;
-    println!("{component}: version {version} is rolled back, {} runs", short_digest(&digest));
-    say_behind(&behind);
-    Ok(())
+    let answer: Value = args.remote.post(&path, &Value::Null).await?;
+    say(args.output, answer, |changed| {
+        format!("version {} is rolled back, {} runs", changed.version, short_digest(&changed.digest))
+    })
 }
 
 /// Prints the versions.
@@ -160,8 +166,16 @@ fn variables(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
     given.iter().map(|text| text.split_once('=').context("--variable takes NAME=VALUE")).collect()
 }
 
-fn say_behind(behind: &[String]) {
-    if !behind.is_empty() {
-        eprintln!("these hosts do not run it yet, see their logs: {}", behind.join(", "));
+/// Prints what changed, and who does not follow.
+fn say(output: Format, answer: Value, what: impl Fn(&Changed) -> String) -> anyhow::Result<()> {
+    if output == Format::Json {
+        println!("{answer}");
+        return Ok(());
     }
+    let changed: Changed = serde_json::from_value(answer)?;
+    println!("{}: {}", changed.component, what(&changed));
+    if !changed.behind.is_empty() {
+        eprintln!("these hosts do not run it yet, see their logs: {}", changed.behind.join(", "));
+    }
+    Ok(())
 }

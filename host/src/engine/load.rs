@@ -296,6 +296,8 @@ impl Engine {
         if let Some(component) = cache.and_then(|cache| cache.load(&self.shared.wasm, digest)) {
             return Ok(component);
         }
+        // Of a large component this takes seconds.
+        tracing::info!(component = id, kib = bytes.len() / 1024, "compiling");
         let fault = |reason| LoadError::Compile { component: id.to_owned(), reason };
         let bytes = match bytes.starts_with(CORE_MODULE) {
             true => Cow::Owned(componentize(bytes).map_err(fault)?),

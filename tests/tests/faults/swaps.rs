@@ -111,8 +111,12 @@ async fn commands(one: &Fnhost, other: &Fnhost, digest: &str) -> anyhow::Result<
     assert!(said.starts_with("order: version ") && said.trim_end().ends_with("runs"), "{said}");
     let listed = other.run(&["versions", "order"]).await?;
     assert!(listed.contains("running*") && listed.contains("order.wasm with greeting"), "{listed}");
-    let said = other.run(&["rollback", "order"]).await?;
-    assert!(said.contains("is rolled back"), "{said}");
+    let said = other.run(&["rollback", "order", "--output", "json"]).await?;
+    let changed: serde_json::Value = serde_json::from_str(&said)?;
+    assert!(
+        changed["component"] == "order" && changed["behind"].as_array().is_some_and(Vec::is_empty),
+        "{said}"
+    );
     let refused = one.run(&["swap", "order", "/dev/null"]).await.expect_err("refused").to_string();
     assert!(refused.contains("no WebAssembly file"), "{refused}");
     let refused = one.run(&["swap", "nobody", &file]).await.expect_err("refused").to_string();
