@@ -116,8 +116,10 @@ async fn viewers_ask_the_database_nothing_and_who_does_not_read_is_left() -> Out
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     assert_eq!(db.count(waiting).await?, 0, "somebody asked for an order");
     let asked = calls().await? - before;
+    // A call is counted after its answer is out: the last ones from before may be among them.
+    let snapshots = (2 * VIEWERS + 2) as f64;
     assert!(
-        (asked - (2 * VIEWERS + 2) as f64).abs() < 0.5,
+        (snapshots..snapshots + 10.0).contains(&asked),
         "{asked} calls: one is for each viewer's snapshot"
     );
     lock.rollback().await.context("give the tables back")?;
