@@ -1,5 +1,8 @@
 // What is known of an order's steps: the timeline as the function tells it, and the records that were pushed since.
 
+/** What can happen to an order more than once. */
+const REPEATED = ["order.refunded", "payment.refunded"];
+
 /** One entry of a pushed record, in the form of the timeline's. */
 function entry(event, { time, data }) {
   // A record of another function says nothing about the order's status; that of its creation leaves it out.
@@ -25,8 +28,8 @@ export class Story {
   }
 
   /**
-   * Takes a pushed record. False where the timeline has to be asked: a kind that is known already and later than all that is known
-   * can be what was seen, under another clock, or happen a second time, as refunds do.
+   * Takes a pushed record. False where the timeline has to be asked: one more of a kind that can happen again is what was seen, or
+   * another one, and the clocks of functions, and topics that overtake each other, do not tell which.
    */
   push(event, record) {
     if (!this.entries.some((one) => one.event === event)) {
@@ -36,6 +39,6 @@ export class Story {
       this.entries = this.entries.toSpliced(place, 0, next);
       return true;
     }
-    return Date.parse(record.time) <= Math.max(...this.entries.map((one) => Date.parse(one.at)));
+    return !REPEATED.includes(event);
   }
 }
