@@ -192,10 +192,10 @@ impl Around {
     pub fn of(manifest: &Manifest, component: &str) -> anyhow::Result<Arc<Self>> {
         let mut sources = VariableSources::new([], std::env::vars())?;
         // What the host would fill in; no native code asks for it.
-        for name in
-            manifest.variables.keys().filter(|name| sources.get(name).is_none()).cloned().collect::<Vec<_>>()
-        {
-            sources.host.insert(name, Secret::new("127.0.0.1:5432"));
+        let open = manifest.variables.iter().filter(|(_, variable)| variable.default.is_none());
+        let open: Vec<_> = open.map(|(name, _)| name).filter(|name| sources.get(name).is_none()).collect();
+        for name in open {
+            sources.host.insert(name.clone(), Secret::new("127.0.0.1:5432"));
         }
         let values = manifest.resolve(&sources)?;
         let resolved = values.components.get(component).context("a component of the manifest")?;

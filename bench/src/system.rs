@@ -186,9 +186,13 @@ impl Base {
         let mut command = Command::new(&self.fnhost);
         command.args(["up", "--from"]).arg(&self.manifest).arg("--data-dir").arg(data_dir);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
+        self.give_keys(&mut command);
+        command
+    }
+
+    fn give_keys(&self, command: &mut Command) {
         command.env("SPIN_VARIABLE_TOKEN_PRIVATE_KEY", &self.keys.private_pem);
         command.env("SPIN_VARIABLE_TOKEN_PUBLIC_KEYS", &self.keys.public_jwks);
-        command
     }
 
     /// Private servers alone, on a fresh copy.
@@ -236,6 +240,8 @@ impl Base {
             Runner::Native | Runner::Plain => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.arg(runner.name()).arg("--manifest").arg(&self.manifest);
+                // The manifest is resolved as a whole, its gateway too.
+                self.give_keys(&mut command);
                 command
             }
         };
