@@ -263,6 +263,8 @@ impl Engine {
         } else {
             None
         };
+        let outbound = Outbound::new(&spec.id, Arc::new(spec.allowed_hosts.clone()), spec.outbound)
+            .map_err(|source| LoadError::Trust { component: id.clone(), source })?;
         Ok(LoadedComponent {
             engine: self.clone(),
             http,
@@ -270,7 +272,7 @@ impl Engine {
             database: None,
             _resident: Resident::new(&self.shared.resident),
             http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
-            outbound: Arc::new(Outbound::new(&spec.id, Arc::new(spec.allowed_hosts.clone()), spec.outbound)),
+            outbound: Arc::new(outbound),
             shared: Arc::new(Shared {
                 id: id.into(),
                 version: short_digest(&digest).into(),
