@@ -25,3 +25,4 @@ pub mod push;
 pub mod relay;
 pub mod schedule;
 pub mod trace;
+pub mod trust;

@@ -3,12 +3,13 @@
 //!
 //! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
 //! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults; [`browser`]
-//! drives the pages; [`payment_gateway`] is what pays; [`consistency`] says what must be true after all of them. Whatever is awaited is a condition with
-//! a deadline, by [`wait::until`].
+//! drives the pages; [`payment_gateway`] is what pays; [`tls`] serves with [`certificates`] made for a test; [`consistency`] says what
+//! must be true after all of them. Whatever is awaited is a condition with a deadline, by [`wait::until`].
 //!
 //! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
 
 pub mod browser;
+pub mod certificates;
 pub mod client;
 pub mod consistency;
 pub mod customer;
@@ -27,4 +28,5 @@ pub mod redis;
 pub mod scrape;
 pub mod secured;
 pub mod system;
+pub mod tls;
 pub mod wait;

@@ -1,5 +1,6 @@
 //! A Kafka as it stands in a company: behind TLS, a login, or both, with certificates of its own authority.
 
+use crate::certificates::{Authority, succeed};
 use crate::process::{self, Folder};
 use crate::system::free_port;
 use crate::wait::{Look, until};
@@ -129,27 +130,10 @@ log.cleaner.dedupe.buffer.size=8388608
 
 /// An authority, and what it has signed for the server and for a client.
 fn make_certificates(folder: &Path) -> anyhow::Result<()> {
-    let openssl = |line: &str| {
-        let mut command = Command::new("openssl");
-        command.current_dir(folder).args(line.split(' '));
-        succeed(command)
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!("req -x509 {key} -days 2 -subj /CN=tests -keyout ca.key -out ca.pem"))?;
-    for (name, subject) in [("server", "/CN=localhost"), ("client", "/CN=fnhost")] {
-        let names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1";
-        openssl(&format!("req {key} -subj {subject} {names} -keyout {name}.key -out {name}.csr"))?;
-        let by = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy";
-        openssl(&format!("x509 -req -in {name}.csr {by} -out {name}.pem"))?;
-    }
+    let authority = Authority::new(folder, "ca")?;
+    authority.issue("server", "DNS:localhost,IP:127.0.0.1")?;
+    authority.issue("client", "DNS:fnhost")?;
     let both = ["server.key", "server.pem"].map(|name| std::fs::read_to_string(folder.join(name)));
     let [key, certificate] = both;
     Ok(std::fs::write(folder.join("server.both.pem"), key? + &certificate?)?)
-}
-
-fn succeed(mut command: Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("run {:?}", command.get_program()))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    anyhow::ensure!(output.status.success(), "{command:?}: {}\n{said}", output.status);
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compile;
 mod completions;
 mod doctor;
 mod explain;
@@ -80,6 +81,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
+    /// Compile the component on standard input to an image in the cache: what `up` runs for itself
+    #[command(hide = true)]
+    Compile(compile::CompileArgs),
 }
 
 /// How a command prints data.
@@ -249,6 +253,7 @@ impl Cli {
             Command::Test(args) => test::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Completions(args) => completions::run(&args),
+            Command::Compile(args) => compile::run(args),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::deployment::watch::{self, Watched};
 use crate::deployment::{self, Deployment};
 use crate::dispatch::status::Registry;
 use crate::embedded;
+use crate::engine::compile::OWN_PROGRAM;
 use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::health::{Health, Stage};
 use crate::http;
@@ -295,6 +296,7 @@ async fn start_deployment(
 ) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
+        compiler: Some(OWN_PROGRAM.into()),
         key_value: stores(args)?.open(&ground.manifest.application.key_value_max_age)?,
         ..EngineOptions::default()
     })?;

@@ -51,6 +51,14 @@ pub enum LoadError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// Some of the component's hosts are asked by TLS, and nobody is trusted.
+    #[error("component \"{component}\" may ask hosts by TLS, and trusts nobody")]
+    Trust {
+        /// The component's id.
+        component: String,
+        /// What is wrong and what to do.
+        source: crate::trust::NoAuthorities,
+    },
     /// The component does not compile.
     #[error("component \"{component}\" does not compile: {reason}")]
     Compile {

@@ -20,7 +20,7 @@ use uuid::Uuid;
 const REACH_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A host whose servers run while it is frozen itself, and the one that does all the work.
-async fn frozen_and_working() -> anyhow::Result<(Fnhost, Fnhost)> {
+pub(super) async fn frozen_and_working() -> anyhow::Result<(Fnhost, Fnhost)> {
     let frozen = Fnhost::start(Setup::default()).await?;
     frozen.freeze()?;
     let working = frozen.join().await?;
@@ -28,7 +28,7 @@ async fn frozen_and_working() -> anyhow::Result<(Fnhost, Fnhost)> {
 }
 
 /// Waits until a question of the database has the answer true.
-async fn wait_for(db: &Database, what: &str, question: &'static str) -> anyhow::Result<()> {
+pub(super) async fn wait_for(db: &Database, what: &str, question: &'static str) -> anyhow::Result<()> {
     until(what, REACH_DEADLINE, async || {
         let seen: bool = sqlx::query_scalar(question).fetch_one(&db.pool).await?;
         Ok(Look::from_bool(seen, question))
@@ -36,7 +36,7 @@ async fn wait_for(db: &Database, what: &str, question: &'static str) -> anyhow::
     .await
 }
 
-async fn run(db: &Database, sql: &'static str) -> anyhow::Result<()> {
+pub(super) async fn run(db: &Database, sql: &'static str) -> anyhow::Result<()> {
     sqlx::raw_sql(sql).execute(&db.pool).await?;
     Ok(())
 }
@@ -48,7 +48,7 @@ async fn unsent(db: &Database) -> anyhow::Result<Vec<String>> {
 }
 
 /// How often a topic has each message about `order`: by type and number.
-async fn copies(
+pub(super) async fn copies(
     brokers: &str,
     topic: &'static str,
     order: Uuid,

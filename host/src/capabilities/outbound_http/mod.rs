@@ -12,6 +12,7 @@ pub mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod traced;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ pub use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 use crate::engine::Origin;
 use crate::manifest::hosts::{AllowedHosts, default_port};
 use crate::metrics::OutboundMetrics;
+use crate::trust::NoAuthorities;
 use pool::Address;
 use settings::OutboundSettings;
 use target::{Target, Times};
@@ -48,12 +50,22 @@ pub struct Outbound {
 
 impl Outbound {
     /// Lets requests to the allowed hosts through.
-    pub fn new(component: &str, allowed: Arc<AllowedHosts>, settings: OutboundSettings) -> Self {
+    ///
+    /// # Errors
+    /// Some are asked by TLS, and the process was told of authorities that cannot be read.
+    pub fn new(
+        component: &str,
+        allowed: Arc<AllowedHosts>,
+        settings: OutboundSettings,
+    ) -> Result<Self, NoAuthorities> {
+        if allowed.entries(&[Scheme::HTTPS.as_str()]).next().is_some() {
+            tls::connector()?;
+        }
         for entry in allowed.entries(&[Scheme::HTTP.as_str(), Scheme::HTTPS.as_str()]) {
             // A rate needs the 0 it rises from.
             OutboundMetrics::new(component, entry);
         }
-        Self { component: component.to_owned(), allowed, settings, targets: Mutex::default() }
+        Ok(Self { component: component.to_owned(), allowed, settings, targets: Mutex::default() })
     }
 
     /// Sends a request, as [`OutboundSettings`] say.

@@ -1,17 +1,15 @@
 //! Connections to one host: kept after an answer has been read, and used again.
 
-use std::io;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use super::tls;
 use crate::metrics::OutboundMetrics;
 
 /// Time that an unused connection is kept: shorter than servers usually keep theirs, which is what closes them under a request.
@@ -34,6 +32,8 @@ pub struct Pool {
     address: Address,
     idle_max: usize,
     idle: Mutex<Vec<Idle>>,
+    /// Why the last one was not agreed on; said when it changes, and not for each try.
+    refused: Mutex<Option<String>>,
     metrics: OutboundMetrics,
 }
 
@@ -56,7 +56,7 @@ pub struct Connection {
 impl Pool {
     /// No connection yet; `idle_max` are kept at most.
     pub fn new(address: Address, idle_max: usize, metrics: OutboundMetrics) -> Self {
-        Self { address, idle_max, idle: Mutex::default(), metrics }
+        Self { address, idle_max, idle: Mutex::default(), refused: Mutex::default(), metrics }
     }
 
     /// A connection that was kept, the latest first, so that those that are not needed grow old.
@@ -81,10 +81,27 @@ impl Pool {
         let Address { host, port, tls } = &self.address;
         let stream = TcpStream::connect(format!("{host}:{port}")).await.map_err(Error::Connect)?;
         stream.set_nodelay(true).map_err(Error::Connect)?;
-        let sender =
-            if *tls { handshake(secure(host, stream).await?).await? } else { handshake(stream).await? };
+        let sender = if *tls {
+            let secured = tls::secure(host, stream).await;
+            self.say(secured.as_ref().err().map(|refused| refused.reason.as_str()));
+            handshake(secured.map_err(|refused| refused.error)?).await?
+        } else {
+            handshake(stream).await?
+        };
         self.metrics.connected();
         Ok(Connection { sender, kept: false, pool: self.clone() })
+    }
+
+    /// Tells people why there is no TLS, where they were not told so before.
+    fn say(&self, reason: Option<&str>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.as_deref() != reason {
+            *refused = reason.map(str::to_owned);
+            if let Some(reason) = reason {
+                let Address { host, port, .. } = &self.address;
+                tracing::warn!("no connection to https://{host}:{port}: {reason}");
+            }
+        }
     }
 }
 
@@ -115,22 +132,4 @@ where
         }
     });
     Ok(sender)
-}
-
-async fn secure(host: &str, stream: TcpStream) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-    // The authorities that browsers trust; the configuration is the same for every host.
-    static CONNECTOR: LazyLock<Result<TlsConnector, String>> = LazyLock::new(|| {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let versions =
-            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config =
-            versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-        Ok(TlsConnector::from(Arc::new(config)))
-    });
-    let connector = CONNECTOR.as_ref().map_err(|error| Error::Tls(io::Error::other(error.as_str())))?;
-    // A name or an address; the latter without its brackets.
-    let name =
-        ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(Error::InvalidDnsNameError)?;
-    connector.connect(name, stream).await.map_err(Error::Tls)
 }

@@ -67,7 +67,7 @@ impl Host {
 
     fn outbound(&self, settings: OutboundSettings) -> Arc<Outbound> {
         let allowed = AllowedHosts::parse("test", [format!("http://127.0.0.1:{}", self.port)]).unwrap();
-        Arc::new(Outbound::new("test", Arc::new(allowed), settings))
+        Arc::new(Outbound::new("test", Arc::new(allowed), settings).unwrap())
     }
 
     fn request(&self, method: Method, key: Option<&str>) -> Request<WasiBody> {

@@ -1,0 +1,167 @@
+//! TLS to a host, and what is said where its certificate is not believed.
+
+use std::io;
+use std::sync::{Arc, LazyLock};
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, CertificateError, ClientConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use wasmtime_wasi_http::Error;
+
+use crate::trust::{self, NoAuthorities};
+
+/// The one version of HTTP that is spoken, by its name in ALPN.
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why there is no TLS.
+#[derive(Debug)]
+pub struct Refused {
+    /// What the function is told.
+    pub error: Error,
+    /// What people are told: why, and what to do.
+    pub reason: String,
+}
+
+/// The configuration of every host.
+///
+/// # Errors
+/// The process was told of authorities that cannot be read.
+pub fn connector() -> Result<TlsConnector, NoAuthorities> {
+    static CONNECTOR: LazyLock<Result<TlsConnector, NoAuthorities>> = LazyLock::new(|| {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has the suites of TLS 1.2 and 1.3")
+            .with_root_certificates(trust::authorities()?)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        Ok(TlsConnector::from(Arc::new(config)))
+    });
+    CONNECTOR.clone()
+}
+
+/// TLS on a connection to `host`, which is a name or an address.
+pub async fn secure(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refused> {
+    let connector = connector()
+        .map_err(|error| Refused { error: Error::ConfigurationError, reason: error.to_string() })?;
+    // An address of IPv6 without its brackets.
+    let bare = host.trim_matches(['[', ']']);
+    let name = ServerName::try_from(bare.to_owned()).map_err(|error| {
+        let reason = format!("\"{bare}\" can be in no certificate: {error}");
+        Refused { error: Error::InvalidDnsNameError(error), reason }
+    })?;
+    connector.connect(name, stream).await.map_err(|error| refused(bare, error))
+}
+
+fn refused(host: &str, error: io::Error) -> Refused {
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let (error, reason) = match cause {
+        Some(rustls::Error::InvalidCertificate(why)) => (Error::TlsCertificateError, distrust(host, why)),
+        Some(rustls::Error::AlertReceived(alert)) => {
+            let code = Error::TlsAlertReceived {
+                alert_id: Some(u8::from(*alert)),
+                alert_message: Some(format!("{alert:?}")),
+            };
+            (code, alerted(*alert))
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            let reason = "what it answers is no TLS; if it speaks plain HTTP at this port, write http://";
+            (Error::TlsProtocolError, reason.to_owned())
+        }
+        Some(other) => (Error::TlsProtocolError, other.to_string()),
+        None => {
+            let reason = format!("the connection broke before TLS was agreed on: {error}");
+            (Error::ConnectionTerminated, reason)
+        }
+    };
+    Refused { error, reason }
+}
+
+/// Why a certificate is not believed, and the cure.
+fn distrust(host: &str, why: &CertificateError) -> String {
+    use CertificateError as E;
+    match why {
+        E::UnknownIssuer => {
+            "its certificate is signed by no authority that is trusted here; where that is right, add the authority's \
+             certificate to the system's, or name a PEM file of all that are trusted in SSL_CERT_FILE, and restart"
+                .to_owned()
+        }
+        E::NotValidForName => other_name(host, "another name"),
+        E::NotValidForNameContext { presented, .. } if presented.is_empty() => other_name(host, "no name"),
+        // As they are in the certificate: `DnsName("example.com")`.
+        E::NotValidForNameContext { presented, .. } => other_name(host, &presented.join(", ")),
+        E::Expired | E::ExpiredContext { .. } => {
+            "its certificate has expired; have the host renew it, or set this machine's clock".to_owned()
+        }
+        E::NotValidYet | E::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; set this machine's clock, or the host's".to_owned()
+        }
+        other => format!("its certificate is not good ({other}); have the host replace it"),
+    }
+}
+
+fn other_name(host: &str, presented: &str) -> String {
+    format!(
+        "its certificate is for {presented} and not for {host}; ask for it by a name that the certificate has, in the URL and in \
+         allowed_outbound_hosts, or have the host get one for this name"
+    )
+}
+
+fn alerted(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => {
+            "it asks for a client's certificate, and fnhost has none".to_owned()
+        }
+        AlertDescription::NoApplicationProtocol => "it does not speak HTTP/1.1".to_owned(),
+        other => format!("it refused TLS: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::InvalidMessage;
+
+    #[test]
+    fn what_is_refused_has_its_cure() {
+        use CertificateError as E;
+        use rustls::Error as Tls;
+        let presented = |names: &[&str]| E::NotValidForNameContext {
+            expected: ServerName::try_from("pay.example").unwrap(),
+            presented: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        for (cause, code, cure) in [
+            (Tls::InvalidCertificate(E::UnknownIssuer), "TlsCertificateError", "in SSL_CERT_FILE"),
+            (
+                Tls::InvalidCertificate(presented(&["a.example", "b.example"])),
+                "TlsCertificateError",
+                "for a.example, b.example and not for pay.example",
+            ),
+            (
+                Tls::InvalidCertificate(presented(&[])),
+                "TlsCertificateError",
+                "for no name and not for pay.example",
+            ),
+            (Tls::InvalidCertificate(E::Expired), "TlsCertificateError", "have the host renew it"),
+            (Tls::InvalidCertificate(E::NotValidYet), "TlsCertificateError", "set this machine's clock"),
+            (Tls::InvalidCertificate(E::Revoked), "TlsCertificateError", "have the host replace it"),
+            (Tls::AlertReceived(AlertDescription::HandshakeFailure), "TlsAlertReceived", "HandshakeFailure"),
+            (
+                Tls::AlertReceived(AlertDescription::CertificateRequired),
+                "TlsAlertReceived",
+                "client's certificate",
+            ),
+            (Tls::AlertReceived(AlertDescription::NoApplicationProtocol), "TlsAlertReceived", "HTTP/1.1"),
+            (Tls::InvalidMessage(InvalidMessage::InvalidContentType), "TlsProtocolError", "write http://"),
+            (Tls::HandshakeNotComplete, "TlsProtocolError", ""),
+        ] {
+            let Refused { error, reason } = refused("pay.example", io::Error::other(cause.clone()));
+            assert!(format!("{error:?}").starts_with(code), "{cause:?}: {error:?}");
+            assert!(reason.contains(cure), "{cause:?}: {reason}");
+        }
+        let broken = refused("pay.example", io::ErrorKind::UnexpectedEof.into());
+        assert!(matches!(broken.error, Error::ConnectionTerminated), "{broken:?}");
+    }
+}
