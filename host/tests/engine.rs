@@ -241,3 +241,77 @@ fn a_cache_that_others_can_write_to_is_refused() {
     let message = Engine::new(options).err().expect("refused").to_string();
     assert!(message.contains("chmod 700"), "{message}");
 }
+
+/// Options under which components are compiled by another process.
+fn elsewhere(scratch: &Scratch, compiler: &str) -> EngineOptions {
+    let cache_dir = Some(scratch.path().join("cache"));
+    EngineOptions { cache_dir, compiler: Some(compiler.into()), max_calls: 4, ..EngineOptions::default() }
+}
+
+/// Names of the images in the cache.
+fn images(options: &EngineOptions) -> Vec<String> {
+    let entries = std::fs::read_dir(options.cache_dir.as_ref().expect("a cache")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    names.filter(|name| name.ends_with(".cwasm")).collect()
+}
+
+#[tokio::test]
+async fn another_process_compiles_and_leaves_the_image() {
+    let scratch = Scratch::new("compiler");
+    let options = elsewhere(&scratch, env!("CARGO_BIN_EXE_fnhost"));
+    let guest = Engine::new(options.clone()).unwrap().load(&spec()).unwrap();
+    assert!(call(&guest, "done").await.is_ok());
+    assert_eq!(images(&options), [format!("{}{}", guest.digest(), &images(&options)[0][64..])]);
+    // It says why a file does not compile, in the same words as this process.
+    let broken = ComponentSpec { source: scratch.path().join("broken.wasm"), ..spec() };
+    std::fs::write(&broken.source, b"\0asm\x0d\0\x01\0broken").unwrap();
+    let [there, here] = [options.clone(), EngineOptions { compiler: None, ..options.clone() }]
+        .map(|options| Engine::new(options).unwrap().load(&broken).err().expect("refused").to_string());
+    assert!(there.contains("does not compile"), "{there}");
+    assert_eq!(there, here);
+    assert_eq!(images(&options).len(), 1);
+}
+
+#[tokio::test]
+async fn a_compiling_process_that_fails_is_done_without() {
+    for (name, compiler) in
+        [("ends", "/bin/false"), ("leaves nothing", "/bin/true"), ("is missing", "/nowhere/fnhost")]
+    {
+        let scratch = Scratch::new(name);
+        let options = elsewhere(&scratch, compiler);
+        let guest = Engine::new(options.clone()).unwrap().load(&spec()).expect(name);
+        assert!(call(&guest, "done").await.is_ok(), "{name}");
+        assert_eq!(images(&options).len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn the_images_that_were_used_last_are_kept() {
+    let scratch = Scratch::new("many-images");
+    let options = elsewhere(&scratch, env!("CARGO_BIN_EXE_fnhost"));
+    let engine = Engine::new(options.clone()).unwrap();
+    let folder = options.cache_dir.clone().unwrap();
+    let hours_ago = |name: &str, hours: u64| {
+        let file = std::fs::File::create(folder.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+    };
+    for age in 1..=70 {
+        hours_ago(&format!("{age:02}.cwasm"), age);
+        hours_ago(&format!("{age:02}.sha256"), age);
+    }
+    hours_ago("crashed.1-0.tmp", 2);
+    hours_ago("writing.1-0.tmp", 0);
+    engine.load(&spec()).unwrap();
+    let kept = images(&options);
+    assert_eq!(kept.len(), 64);
+    for (name, there) in [
+        ("63.cwasm", true),
+        ("63.sha256", true),
+        ("64.cwasm", false),
+        ("64.sha256", false),
+        ("crashed.1-0.tmp", false),
+        ("writing.1-0.tmp", true),
+    ] {
+        assert_eq!(folder.join(name).exists(), there, "{name}");
+    }
+}

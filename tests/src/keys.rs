@@ -28,6 +28,15 @@ pub fn keys() -> &'static Keys {
     &KEYS
 }
 
+/// A token with the first letter of its signature changed. Not the last one: some of that letter's bits are no part of the
+/// signature, so that one token in four would stay what it is.
+#[must_use]
+pub fn tampered(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').unwrap_or(("", token));
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    format!("{signed}.{first}{}", signature.get(1..).unwrap_or_default())
+}
+
 fn generate() -> anyhow::Result<Keys> {
     let pem = openssl(&["genpkey", "-algorithm", "ed25519"], &[])?;
     let der = openssl(&["pkey", "-pubout", "-outform", "DER"], &pem)?;

@@ -500,6 +500,38 @@ impl Companion {
         Ok(Self { child, log: log.to_owned() })
     }
 
+    /// Sends it a signal, and does not wait.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        anyhow::ensure!(process::signal(&self.child, signal), "it has ended");
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// It still runs after [`STOP_DEADLINE`].
+    pub async fn wait_end(&mut self) -> anyhow::Result<ExitStatus> {
+        let ended = until("the end of the program", STOP_DEADLINE, async || {
+            Ok(Look::from_option(self.child.try_wait()?, "it is running"))
+        });
+        ended.await
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All it has said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// # Errors
     /// It has ended; the error has its log.
     pub fn check_runs(&mut self) -> anyhow::Result<()> {

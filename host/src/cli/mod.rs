@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compile;
 mod completions;
 mod doctor;
 mod explain;
@@ -9,6 +10,7 @@ mod new;
 mod position;
 mod ps;
 mod remote;
+mod signals;
 mod swap;
 mod test;
 pub mod trigger;
@@ -79,6 +81,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
+    /// Compile the component on standard input to an image in the cache: what `up` runs for itself
+    #[command(hide = true)]
+    Compile(compile::CompileArgs),
 }
 
 /// How a command prints data.
@@ -108,6 +113,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<Unsatisfied>() { EXIT_UNSATISFIED } else { EXIT_FAILED }
 }
 
+/// The forms of `--variable`, which are Spin's.
+const VARIABLE: &str = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml";
+
 /// What every command that reads the manifest takes.
 #[derive(Args, Debug, Clone)]
 pub struct Application {
@@ -123,8 +131,8 @@ pub struct Application {
     /// Whether the manifest is Spin's locked application.
     #[arg(skip)]
     pub locked: bool,
-    /// A variable's value; may be repeated
-    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    /// A variable's value, or a file with it, or a JSON or TOML file of names and values; may be repeated
+    #[arg(long = "variable", value_name = VARIABLE)]
     pub variables: Vec<String>,
     /// Where private servers, keys and caches live
     #[arg(long, value_name = "DIR", default_value = ".fnhost", env = "FNHOST_DATA_DIR")]
@@ -245,6 +253,7 @@ impl Cli {
             Command::Test(args) => test::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,
             Command::Completions(args) => completions::run(&args),
+            Command::Compile(args) => compile::run(args),
         }
     }
 }

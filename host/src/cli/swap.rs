@@ -1,9 +1,10 @@
 //! `fnhost swap`, `fnhost rollback` and `fnhost versions`.
 
-use super::Format;
 use super::remote::Remote;
+use super::{Format, VARIABLE};
 use crate::db::hosts::VersionView;
 use crate::engine::{digest_of, short_digest};
+use crate::manifest::given;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -38,8 +39,8 @@ pub struct SwapArgs {
     /// Seconds to try it for
     #[arg(long = "for", value_name = "SECONDS", requires = "canary")]
     canary_s: Option<u64>,
-    /// A variable's value from this version on, kept with it; may be repeated
-    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    /// A variable's value from this version on, kept with it, or a file with such; may be repeated
+    #[arg(long = "variable", value_name = VARIABLE)]
     variables: Vec<String>,
     /// Forget the values that earlier swaps gave to variables
     #[arg(long)]
@@ -161,9 +162,13 @@ pub async fn versions(args: VersionsArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn variables(given: &[String]) -> anyhow::Result<BTreeMap<&str, &str>> {
-    // What was typed may be a value without its name, and values may be secret.
-    given.iter().map(|text| text.split_once('=').context("--variable takes NAME=VALUE")).collect()
+fn variables(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut values = BTreeMap::new();
+    for argument in given {
+        let given = given::variables(argument).map_err(anyhow::Error::msg)?;
+        values.extend(given.into_iter().map(|(name, value)| (name, value.expose().to_owned())));
+    }
+    Ok(values)
 }
 
 /// Prints what changed, and who does not follow.

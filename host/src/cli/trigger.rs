@@ -5,7 +5,7 @@
 //! any trigger that ends, ends the others.
 
 use super::up::{self, Only, UpArgs};
-use super::{Application, KafkaArgs, TraceArgs};
+use super::{Application, KafkaArgs, TraceArgs, VARIABLE};
 use crate::log::LogFormat;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
@@ -28,12 +28,13 @@ const DATA_FOLDER: &str = ".fnhost";
     name = PROGRAM,
     version,
     override_usage = "spin up [OPTIONS]",
+    next_help_heading = "Kafka Trigger Options",
     after_help = "Example:
   spin up --kafka broker:9092 --database postgres://owner:secret@db/orders"
 )]
 pub struct Trigger {
-    /// A variable's value; may be repeated
-    #[arg(long = "variable", value_name = "NAME=VALUE")]
+    /// A variable's value, or a file with it, or a JSON or TOML file of names and values; may be repeated
+    #[arg(long = "variable", value_name = VARIABLE)]
     variables: Vec<String>,
     /// Address of fnhost for health and inspection; keep it on loopback
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]

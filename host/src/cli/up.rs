@@ -1,6 +1,7 @@
 //! `fnhost up`: starts everything, says where it is, and drains on Ctrl-C.
 
 use super::ground::Ground;
+use super::signals::Signals;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs, TraceArgs};
 use crate::admin::{self, Admin};
@@ -10,6 +11,7 @@ use crate::deployment::watch::{self, Watched};
 use crate::deployment::{self, Deployment};
 use crate::dispatch::status::Registry;
 use crate::embedded;
+use crate::engine::compile::OWN_PROGRAM;
 use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::health::{Health, Stage};
 use crate::http;
@@ -294,6 +296,7 @@ async fn start_deployment(
 ) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
+        compiler: Some(OWN_PROGRAM.into()),
         key_value: stores(args)?.open(&ground.manifest.application.key_value_max_age)?,
         ..EngineOptions::default()
     })?;
@@ -351,38 +354,4 @@ fn greeting(args: &UpArgs, ground: &Ground) -> String {
     }
     lines.push("Ctrl-C drains and stops everything".into());
     lines.join("\n")
-}
-
-/// Signals that come within this time under Spin are one: Ctrl-C reaches the whole process group, and Spin then sends its
-/// triggers SIGTERM.
-const SAME_SIGNAL: Duration = Duration::from_secs(1);
-
-/// The signals that stop the host.
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    under_spin: bool,
-    /// Until when further signals are copies of the last one.
-    same_until: Option<Instant>,
-}
-
-impl Signals {
-    fn new(under_spin: bool) -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate, under_spin, same_until: None })
-    }
-
-    async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.interrupt.recv() => {}
-                _ = self.terminate.recv() => {}
-            }
-            if self.same_until.is_none_or(|until| Instant::now() > until) {
-                self.same_until = self.under_spin.then(|| Instant::now() + SAME_SIGNAL);
-                return;
-            }
-        }
-    }
 }

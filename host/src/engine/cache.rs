@@ -2,14 +2,17 @@
 //!
 //! An image is found by the SHA-256 of its component and by what Wasmtime says its compiled form depends on
 //! (version, settings, processor). Beside it lies its own SHA-256: an image that a crash cut short, or that
-//! the disk damaged, is compiled again instead of run.
+//! the disk damaged, is compiled again instead of run. The images that were used last are kept, up to
+//! [`MAX_IMAGES`].
 
+use std::ffi::OsStr;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
@@ -20,6 +23,16 @@ use super::error::LoadError;
 const DIRECTORY_MODE: u32 = 0o700;
 /// Permission bits that would let others in.
 const OTHERS_MASK: u32 = 0o077;
+/// Images that are kept, of 3 MB each for a component of the order system: what runs, and versions to go back to.
+const MAX_IMAGES: usize = 64;
+/// File name extension of an image.
+const IMAGE: &str = "cwasm";
+/// File name extension of an image's checksum.
+const CHECKSUM: &str = "sha256";
+/// File name extension of what is being written.
+const UNFINISHED: &str = "tmp";
+/// Age of an unfinished file that nobody will finish.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// A directory of images for one engine.
 pub(super) struct Cache {
@@ -48,6 +61,11 @@ impl Cache {
         Ok(Self { directory, compatibility: hasher.finish() })
     }
 
+    /// Where the images are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The image of a component whose bytes have this digest; `None` where it must be compiled.
     pub fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
         let image = self.image(digest);
@@ -59,7 +77,11 @@ impl Cache {
         }
         drop(bytes);
         match deserialize(engine, &image) {
-            Ok(component) => Some(component),
+            Ok(component) => {
+                // Used last, and so kept longest; where that fails, it is only compiled again some day.
+                let _ = fs::File::open(&image).and_then(|file| file.set_modified(SystemTime::now()));
+                Some(component)
+            }
             Err(error) => {
                 tracing::warn!(image = %image.display(), "compiling a precompiled image anew: {error:#}");
                 None
@@ -67,37 +89,63 @@ impl Cache {
         }
     }
 
-    /// Keeps the image of a component. A failure costs a compilation at the next start, nothing else.
-    pub fn store(&self, digest: &str, component: &Component) {
+    /// Keeps the image of a component, and those that were used last beside it. A failure costs a compilation at the next
+    /// start, nothing else.
+    pub fn store(&self, digest: &str, component: &Component) -> io::Result<()> {
         let image = self.image(digest);
-        let stored = component.serialize().map_err(io::Error::other).and_then(|bytes| {
-            // The checksum first goes away and comes last: without it the image is not there.
-            match fs::remove_file(checksum_of(&image)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        let bytes = component.serialize().map_err(io::Error::other)?;
+        // The checksum first goes away and comes last: without it the image is not there.
+        remove_if_there(&checksum_of(&image))?;
+        write_atomically(&image, &bytes)?;
+        write_atomically(&checksum_of(&image), hex(&Sha256::digest(&bytes)).as_bytes())?;
+        self.clear_out()
+    }
+
+    /// Removes the images beyond [`MAX_IMAGES`], also those of other versions of fnhost, and what a crash left unfinished.
+    /// A process that has an image mapped goes on with it.
+    fn clear_out(&self) -> io::Result<()> {
+        let mut images = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            // Another process may clear out at the same time.
+            let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) else { continue };
+            match path.extension().and_then(OsStr::to_str) {
+                Some(IMAGE) => images.push((modified, path)),
+                Some(UNFINISHED) if modified.elapsed().is_ok_and(|age| age > ABANDONED) => {
+                    remove_if_there(&path)?
+                }
                 _ => {}
             }
-            write_atomically(&image, &bytes)?;
-            write_atomically(&checksum_of(&image), hex(&Sha256::digest(&bytes)).as_bytes())
-        });
-        if let Err(error) = stored {
-            tracing::warn!(image = %image.display(), %error, "cannot keep a precompiled image");
         }
+        images.sort_unstable_by(|a, b| b.cmp(a));
+        for (_, image) in images.get(MAX_IMAGES..).unwrap_or_default() {
+            remove_if_there(&checksum_of(image))?;
+            remove_if_there(image)?;
+        }
+        Ok(())
     }
 
     fn image(&self, digest: &str) -> PathBuf {
-        self.directory.join(format!("{digest}-{:016x}.cwasm", self.compatibility))
+        self.directory.join(format!("{digest}-{:016x}.{IMAGE}", self.compatibility))
     }
 }
 
 fn checksum_of(image: &Path) -> PathBuf {
-    image.with_extension("sha256")
+    image.with_extension(CHECKSUM)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file under another name and renames it, so that a reader sees all of it or none.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{serial}.tmp", std::process::id()));
+    let temporary = path.with_extension(format!("{}-{serial}.{UNFINISHED}", std::process::id()));
     let written = fs::File::create(&temporary).and_then(|mut file| file.write_all(bytes));
     let renamed = written.and_then(|()| fs::rename(&temporary, path));
     if renamed.is_err() {

@@ -1,6 +1,5 @@
 //! Loading a component: compile it, see what it exports, and refuse what could not serve its triggers.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::call::CallState;
-use super::componentize::componentize;
+use super::compile::{self, Elsewhere};
 use super::error::LoadError;
 use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
@@ -36,8 +35,6 @@ const KAFKA_HANDLER: &str = "fnhost:kafka/handler@0.1.0";
 pub const SHORT_DIGEST_CHARS: usize = 12;
 /// What every WebAssembly file begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
-/// What a core module begins with: the magic, version 1, layer 0.
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// What an [`Engine`] needs to load and call a component.
 #[derive(Debug, Clone)]
@@ -301,14 +298,21 @@ impl Engine {
         // Of a large component this takes seconds.
         tracing::info!(component = id, kib = bytes.len() / 1024, "compiling");
         let fault = |reason| LoadError::Compile { component: id.to_owned(), reason };
-        let bytes = match bytes.starts_with(CORE_MODULE) {
-            true => Cow::Owned(componentize(bytes).map_err(fault)?),
-            false => Cow::Borrowed(bytes),
-        };
-        let component =
-            Component::from_binary(&self.shared.wasm, &bytes).map_err(|error| fault(format!("{error:#}")))?;
-        if let Some(cache) = cache {
-            cache.store(digest, &component);
+        if let (Some(cache), Some(program)) = (cache, &self.shared.compiler) {
+            match compile::elsewhere(program, cache.directory(), bytes) {
+                Ok(()) => {}
+                Err(Elsewhere::Refused(reason)) => return Err(fault(reason)),
+                Err(Elsewhere::Failed(reason)) => {
+                    tracing::warn!(component = id, "compiling in this process: {reason}");
+                }
+            }
+            if let Some(component) = cache.load(&self.shared.wasm, digest) {
+                return Ok(component);
+            }
+        }
+        let component = compile::here(&self.shared.wasm, bytes).map_err(fault)?;
+        if let Some(Err(error)) = cache.map(|cache| cache.store(digest, &component)) {
+            tracing::warn!(component = id, %error, "cannot keep a precompiled image");
         }
         Ok(component)
     }

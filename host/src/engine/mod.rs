@@ -6,6 +6,7 @@
 
 mod cache;
 mod call;
+pub(crate) mod compile;
 mod componentize;
 mod error;
 mod http;
@@ -68,6 +69,9 @@ pub struct EngineOptions {
     /// Directory of precompiled images and of the components' files, created where missing; `None` compiles at every
     /// start, and refuses a component with files.
     pub cache_dir: Option<PathBuf>,
+    /// The `fnhost` program, for compiling in a process of its own where there is a `cache_dir`; `None` compiles in this
+    /// process.
+    pub compiler: Option<PathBuf>,
     /// Calls at a time over all components.
     pub max_calls: u32,
     /// Where components keep values by key.
@@ -76,7 +80,12 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, max_calls: DEFAULT_MAX_CALLS, key_value: Arc::new(MemoryStores::default()) }
+        Self {
+            cache_dir: None,
+            compiler: None,
+            max_calls: DEFAULT_MAX_CALLS,
+            key_value: Arc::new(MemoryStores::default()),
+        }
     }
 }
 
@@ -90,6 +99,7 @@ struct Shared {
     wasm: wasmtime::Engine,
     linker: Linker<CallState>,
     cache: Option<Cache>,
+    compiler: Option<PathBuf>,
     /// Folder of the components' files.
     files: Option<PathBuf>,
     /// The key-value stores that components share.
@@ -112,11 +122,18 @@ impl Engine {
         let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
         let places = Arc::new(Semaphore::new(options.max_calls as usize));
-        let max_calls = options.max_calls;
-        let key_value = options.key_value;
-        let resident = Arc::default();
-        let shared =
-            Shared { wasm, linker, cache, files, key_value, places, max_calls, resident, _ticker: ticker };
+        let shared = Shared {
+            wasm,
+            linker,
+            cache,
+            compiler: options.compiler,
+            files,
+            key_value: options.key_value,
+            places,
+            max_calls: options.max_calls,
+            resident: Arc::default(),
+            _ticker: ticker,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

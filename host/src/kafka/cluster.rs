@@ -346,6 +346,9 @@ fn is_passing(error: &KafkaError) -> bool {
     )
 }
 
+/// What librdkafka says of an address that it did not reach.
+const NOT_CONNECTED: &str = "in state CONNECT)";
+
 /// Remembers why a broker was given up last: a refused login or certificate, or a listener that hangs up on a client without TLS, is
 /// only said in librdkafka's log, while the question that is asked runs into its time-out.
 #[derive(Default)]
@@ -359,7 +362,15 @@ impl ClientContext for Scout {
         if facility == "FAIL" {
             // Begins with the name of a thread.
             let message = message.split_once("]: ").map_or(message, |(_, rest)| rest);
-            *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+            let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+            // One name often stands for two addresses, IPv6 and IPv4, of which only one is listened on: that the other one
+            // refuses says less than what came of this one.
+            if last
+                .as_ref()
+                .is_none_or(|last| last.contains(NOT_CONNECTED) || !message.contains(NOT_CONNECTED))
+            {
+                *last = Some(message.to_owned());
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod build;
 mod error;
 pub mod gateway;
+pub mod given;
 pub mod hosts;
 mod locked;
 pub mod route;

@@ -113,18 +113,15 @@ pub struct VariableSources {
 }
 
 impl VariableSources {
-    /// The sources a command line and an environment give; an argument is `name=value`.
+    /// The sources a command line and an environment give; an argument is what [`super::given`] reads.
     pub fn new<'a>(
         flags: impl IntoIterator<Item = &'a str>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Error> {
         let mut sources = Self::default();
         for flag in flags {
-            let Some((name, value)) = flag.split_once('=') else {
-                // What was typed may be a value without its name, and values may be secret.
-                return Err(Error::Variables(vec!["--variable takes NAME=VALUE".to_owned()]));
-            };
-            sources.flags.insert(name.to_owned(), Secret::new(value));
+            let given = super::given::variables(flag);
+            sources.flags.extend(given.map_err(|fault| Error::Variables(vec![fault]))?);
         }
         for (key, value) in environment {
             if let Some(name) = key.strip_prefix(ENVIRONMENT_PREFIX) {

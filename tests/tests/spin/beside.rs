@@ -1,7 +1,6 @@
 //! Plain Spin serves the HTTP functions while `fnhost up --only kafka` runs beside it.
 
-use std::path::PathBuf;
-use std::process::Command;
+use crate::spin;
 use tests::browser::Browser;
 use tests::client::Client;
 use tests::customer::{Customer, NewOrder, Status};
@@ -9,19 +8,9 @@ use tests::outcome::Outcome;
 use tests::system::{Companion, Fnhost, READY_DEADLINE, Setup, program};
 use tests::wait::{Look, until};
 
-fn spin() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("spin")).find(|spin| spin.is_file())
-}
-
 #[tokio::test]
 async fn spin_serves_http_beside_the_daemon_for_topics() -> Outcome {
-    let Some(spin) = spin() else {
-        println!("SKIPPED: `spin` is not on PATH (https://spinframework.dev/install)");
-        return Ok(());
-    };
-    let version = Command::new(&spin).arg("--version").output().map_err(anyhow::Error::from)?;
-    println!("{}", String::from_utf8_lossy(&version.stdout).trim());
+    let Some(spin) = spin() else { return Ok(()) };
     let only_kafka = Setup { arguments: vec!["--only".into(), "kafka".into()], ..Setup::default() };
     let fnhost = Fnhost::start(only_kafka).await?;
 
