@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Begins the names of variables that stand for a property: `FNHOST_KAFKA_CONFIG_SASL_PASSWORD` is `sasl.password`.
 pub const VARIABLE_PREFIX: &str = "FNHOST_KAFKA_CONFIG_";
+/// Bytes that a consumer without a group may have fetched and not yet read, KiB.
+const READER_QUEUED_MAX_KIB: u32 = 8_192;
 
 /// Properties that are refused, and why.
 const REFUSED: [(&[&str], &str); 11] = [
@@ -203,6 +205,20 @@ impl Access {
             .set("reconnect.backoff.max.ms", "2000")
             .set("allow.auto.create.topics", "false")
             .set("log.connection.close", "false");
+        config
+    }
+
+    /// What a consumer begins with that reads partitions on its own: it joins no group, and commits and stores nothing.
+    pub(super) fn reader_config(&self) -> ClientConfig {
+        let mut config = self.base_config();
+        config
+            // librdkafka wants one.
+            .set("group.id", "fnhost-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("queued.max.messages.kbytes", READER_QUEUED_MAX_KIB.to_string())
+            .set("isolation.level", "read_committed");
         config
     }
 

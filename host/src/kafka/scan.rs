@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep in one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bytes that may be fetched and not yet read, KiB.
-const QUEUED_MAX_KIB: u32 = 8_192;
 
 /// What a scan found.
 pub struct Scanned {
@@ -36,17 +34,9 @@ pub async fn scan(
     if range.is_empty() {
         return Ok(Scanned { records: Vec::new(), complete: true });
     }
-    let mut config = access.base_config();
-    config
-        // librdkafka wants one; nothing is ever joined or committed.
-        .set("group.id", "fnhost-scan")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
-        // A compacted log may have nothing at the offsets before its end.
-        .set("enable.partition.eof", "true")
-        .set("isolation.level", "read_committed");
+    let mut config = access.reader_config();
+    // A compacted log may have nothing at the offsets before its end.
+    config.set("enable.partition.eof", "true");
     let consumer: BaseConsumer =
         access.over(&mut config).create().map_err(Error::new(format!("cannot make a consumer of {tp}")))?;
     let mut list = TopicPartitionList::new();

@@ -21,8 +21,6 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause before a tail that broke is begun anew.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
-/// Bytes that may be fetched and not yet read, KiB.
-const QUEUED_MAX_KIB: u32 = 8_192;
 
 /// Reads the hub's topics into it until `stop`; begins anew where that breaks.
 pub async fn run(hub: Arc<Hub>, cluster: Arc<Cluster>, access: Access, stop: CancellationToken) {
@@ -53,16 +51,8 @@ async fn follow(
             from.push((tp, (bounds.end - RECORDS_BEFORE).max(bounds.start)));
         }
     }
-    let mut config = access.base_config();
-    config
-        // librdkafka wants one; nothing is ever joined or committed.
-        .set("group.id", "fnhost-tail")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error")
-        .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
-        .set("fetch.queue.backoff.ms", "5")
-        .set("isolation.level", "read_committed");
+    let mut config = access.reader_config();
+    config.set("fetch.queue.backoff.ms", "5");
     let consumer: BaseConsumer =
         access.over(&mut config).create().map_err(Error::new("cannot make a consumer for live updates"))?;
     let mut list = TopicPartitionList::new();
