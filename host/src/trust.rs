@@ -2,9 +2,11 @@
 //! `SSL_CERT_FILE` and the folders of `SSL_CERT_DIR`, as OpenSSL reads these variables. Where a system has none, those that Mozilla
 //! trusts. They are read once: a change counts from the next start.
 
+use std::error::Error;
+use std::io;
 use std::sync::{Arc, LazyLock};
 
-use rustls::RootCertStore;
+use rustls::{CertificateError, RootCertStore};
 
 /// What names authorities in place of the system's.
 const VARIABLES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
@@ -55,4 +57,53 @@ fn read() -> Result<Arc<RootCertStore>, NoAuthorities> {
         tracing::warn!("some certificate authorities cannot be read, and do not count: {reason}");
     }
     Ok(Arc::new(store))
+}
+
+/// Why the certificate of `host`, which is a name or an address, is not believed, and the cure.
+pub fn distrust(host: &str, why: &CertificateError) -> String {
+    use CertificateError as E;
+    match why {
+        E::UnknownIssuer => {
+            "its certificate is signed by no authority that is trusted here; where that is right, add the authority's \
+             certificate to the system's, or name a PEM file of all that are trusted in SSL_CERT_FILE, and restart"
+                .to_owned()
+        }
+        E::NotValidForName => other_name(host, "another name"),
+        E::NotValidForNameContext { presented, .. } if presented.is_empty() => other_name(host, "no name"),
+        // As they are in the certificate: `DnsName("example.com")`.
+        E::NotValidForNameContext { presented, .. } => other_name(host, &presented.join(", ")),
+        E::Expired | E::ExpiredContext { .. } => {
+            "its certificate has expired; have the host renew it, or set this machine's clock".to_owned()
+        }
+        E::NotValidYet | E::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; set this machine's clock, or the host's".to_owned()
+        }
+        other => format!("its certificate is not good ({other}); have the host replace it"),
+    }
+}
+
+fn other_name(host: &str, presented: &str) -> String {
+    format!(
+        "its certificate is for {presented} and not for {host}; ask for it by a name that the certificate has, in the URL and in \
+         allowed_outbound_hosts, or have the host get one for this name"
+    )
+}
+
+/// What is wrong with a certificate, where that is why a connection failed.
+pub fn certificate_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // What I/O errors and shared ones hold is the next of a chain, and not told as such.
+        let held =
+            match (error.downcast_ref::<io::Error>(), error.downcast_ref::<Arc<dyn Error + Send + Sync>>()) {
+                (Some(outer), _) => outer.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+                (_, Some(shared)) => Some(&**shared as &(dyn Error + 'static)),
+                _ => error.source(),
+            };
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
+        }
+        next = held;
+    }
+    None
 }

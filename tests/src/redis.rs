@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub struct Redis {
     program: PathBuf,
     port: u16,
+    /// How it is started, besides its address and folder.
+    arguments: Vec<String>,
     child: Option<Child>,
     // Dropped last.
     folder: Folder,
@@ -30,13 +32,25 @@ impl Redis {
     /// # Errors
     /// It does not answer.
     pub async fn start() -> anyhow::Result<Option<Self>> {
+        Self::start_with(|_| Ok(vec![])).await
+    }
+
+    /// One with further arguments, made for its folder.
+    ///
+    /// # Errors
+    /// Those of `arguments`, or it does not answer.
+    pub async fn start_with(
+        arguments: impl FnOnce(&Path) -> anyhow::Result<Vec<String>>,
+    ) -> anyhow::Result<Option<Self>> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut programs = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
         let Some(program) = programs.find(|program| program.is_file()) else {
             eprintln!("skipped: there is no redis-server; `./dev setup --tests` installs it");
             return Ok(None);
         };
-        let mut redis = Self { program, port: free_port()?, child: None, folder: Folder::new()? };
+        let folder = Folder::new()?;
+        let arguments = arguments(folder.path())?;
+        let mut redis = Self { program, port: free_port()?, arguments, child: None, folder };
         redis.restart().await?;
         Ok(Some(redis))
     }
@@ -49,7 +63,7 @@ impl Redis {
         anyhow::ensure!(self.child.is_none(), "it runs already");
         let child = process::spawn(&self.program, |command| {
             command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir"]);
-            command.arg(self.folder.path()).args(["--save", "", "--appendonly", "no"]);
+            command.arg(self.folder.path()).args(["--save", "", "--appendonly", "no"]).args(&self.arguments);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         })?;
         self.child = Some(child);
@@ -80,14 +94,27 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// A file of its folder.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// A runtime-config file with this Redis as the store `default`.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn runtime_config(&self) -> anyhow::Result<PathBuf> {
-        let path: &Path = self.folder.path();
-        let path = path.join("runtime-config.toml");
-        let text = format!("[key_value_store.default]\ntype = \"redis\"\nurl = \"{}\"\n", self.url());
+        self.runtime_config_of(&self.url())
+    }
+
+    /// The same with another URL of it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn runtime_config_of(&self, url: &str) -> anyhow::Result<PathBuf> {
+        let path = self.file("runtime-config.toml");
+        let text = format!("[key_value_store.default]\ntype = \"redis\"\nurl = \"{url}\"\n");
         std::fs::write(&path, text)?;
         Ok(path)
     }

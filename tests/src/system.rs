@@ -636,7 +636,10 @@ fn address(port: u16) -> String {
 }
 
 /// A port that nobody listens on, and that no other caller in this process was given.
-pub(crate) fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let len = PORTS.end - PORTS.start;
     // Test processes that run at the same time begin at different places.

@@ -69,16 +69,49 @@ impl Source<'_> {
 
     /// An error that the TOML reader or serde found.
     pub fn parse_error(&self, error: &toml::de::Error) -> Error {
-        let message = reword(error.message());
         match error.span() {
-            Some(span) => self.error_at(span.start, message),
-            None => self.error(message),
+            Some(span) => {
+                self.error_at(span.start, reword(error.message(), key_before(self.text, span.start)))
+            }
+            None => self.error(reword(error.message(), None)),
         }
     }
 }
 
-/// Says serde's "unknown field" as an unknown key with the nearest known one; other messages stay.
-fn reword(message: &str) -> String {
+/// The key whose value begins at a byte offset, or the last one of the table's header there.
+fn key_before(text: &str, offset: usize) -> Option<&str> {
+    let (before, after) = text.split_at_checked(offset)?;
+    let path = match before.trim_end().strip_suffix('=') {
+        Some(before) => before.trim_end(),
+        None => after.trim_start_matches('[').split(']').next().filter(|_| after.starts_with('['))?,
+    };
+    let in_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    path.rsplit(|c| !in_key(c)).next().filter(|key| !key.is_empty())
+}
+
+/// What serde calls a type, in the words of TOML.
+fn type_name(words: &str) -> &str {
+    match words {
+        "i64" => "a whole number",
+        "map" => "a table",
+        "sequence" | "a sequence" => "a list",
+        _ if words.starts_with("struct ") => "a table",
+        other => other,
+    }
+}
+
+/// Says what serde says of keys in the words of the file: one that is unknown with the nearest known one, one that is missing,
+/// and one whose value is of another type. Other messages stay.
+fn reword(message: &str, key: Option<&str>) -> String {
+    if let Some(missing) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        return format!("the key \"{missing}\" is missing here");
+    }
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
+    {
+        let (found, expected) = (type_name(found), type_name(expected));
+        return format!("{} is {found}, and has to be {expected}", key.unwrap_or("this"));
+    }
     let Some(rest) = message.strip_prefix("unknown field `") else {
         return message.to_owned();
     };

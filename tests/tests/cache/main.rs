@@ -2,4 +2,5 @@
 
 mod outage;
 mod races;
+mod secured;
 mod store;

@@ -4,6 +4,7 @@
 //! that is lost or not answered in time, calls fail at once, and a task of the store's own tries for a new connection.
 //! So a Redis that is gone or stuck costs the calls that were in hand [`CALL_TIMEOUT`], and later ones nothing.
 
+use std::error::Error as _;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -11,13 +12,19 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, IntoConnectionInfo as _, RedisError};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo as _,
+    RedisError,
+};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::store::{Store, StoreError};
 use crate::metrics::StoreUp;
+use crate::trust;
 
+/// How a Redis is named.
+pub const URL: &str = "redis://[user:password@]host[:port][/database], or rediss:// for TLS";
 /// Time in which Redis has to answer a call; later it counts as gone.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(50);
 /// Time for a connection to be made, with its log-in.
@@ -48,7 +55,8 @@ struct Link {
     server: String,
     client: Client,
     call_timeout: Duration,
-    live: RwLock<Option<Live>>,
+    /// Or why there is none.
+    live: RwLock<Result<Live, String>>,
     lost: Notify,
     up: StoreUp,
 }
@@ -61,27 +69,36 @@ struct Live {
 }
 
 impl RedisStore {
-    /// The store of this label at a URL: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS. Connects in
-    /// the background, within a runtime of tokio. Calls are given `call_timeout`, which is [`CALL_TIMEOUT`] but for tests.
+    /// The store of this label at a URL, as [`URL`] says. Connects in the background, within a runtime of tokio. Calls are
+    /// given `call_timeout`, which is [`CALL_TIMEOUT`] but for tests.
     ///
     /// # Errors
-    /// This is no such URL; the text does not repeat it.
+    /// This is no such URL, or asks for TLS where no authorities can be read; the text does not repeat it.
     pub fn new(
         label: &str,
         url: &str,
         max_age: Option<Duration>,
         call_timeout: Duration,
     ) -> Result<Self, String> {
-        let info = url.into_connection_info().map_err(|error| error.to_string())?;
+        let unfit = |error: RedisError| format!("{error}; write {URL}");
+        let info = url.into_connection_info().map_err(unfit)?;
         // Commands are small, and none is to wait until the one before it is acknowledged.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let client = Client::open(info).map_err(|error| error.to_string())?;
+        if let ConnectionAddr::TcpTls { insecure, .. } = info.addr() {
+            if *insecure {
+                return Err(
+                    "#insecure is not offered: have its authority trusted by SSL_CERT_FILE".to_owned()
+                );
+            }
+            trust::authorities().map_err(|error| error.to_string())?;
+        }
+        let client = Client::open(info).map_err(unfit)?;
         let server = client.get_connection_info().addr().to_string();
         let link = Arc::new(Link {
             label: label.to_owned(),
             server,
             client,
-            live: RwLock::default(),
+            live: RwLock::new(Err("not yet connected".to_owned())),
             call_timeout,
             lost: Notify::new(),
             up: StoreUp::new(label),
@@ -92,9 +109,9 @@ impl RedisStore {
     }
 
     async fn call<V: FromRedisValue>(&self, command: &Cmd) -> Result<V, StoreError> {
-        let Some(mut live) = self.link.live() else {
-            return Err(StoreError(format!("there is no connection to Redis at {}", self.link.server)));
-        };
+        let mut live = self.link.live().map_err(|reason| {
+            StoreError(format!("there is no connection to Redis at {}: {reason}", self.link.server))
+        })?;
         let called = tokio::time::timeout(self.link.call_timeout, command.query_async(&mut live.connection));
         let (reason, lost) = match called.await {
             Ok(Ok(value)) => return Ok(value),
@@ -131,15 +148,19 @@ impl RedisStore {
 }
 
 impl Link {
-    fn live(&self) -> Option<Live> {
+    fn live(&self) -> Result<Live, String> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn become_live(&self, live: Result<Live, String>) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
     /// Gives a connection up, unless a later one stands already.
     fn lose(&self, number: u64, reason: &str) {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        if live.as_ref().is_some_and(|live| live.number == number) {
-            *live = None;
+        if live.as_ref().is_ok_and(|live| live.number == number) {
+            *live = Err(reason.to_owned());
             self.up.set(false);
             let (store, server) = (&self.label, &self.server);
             tracing::warn!(store, server, "lost Redis, whose store fails until it is back: {reason}");
@@ -157,8 +178,7 @@ impl Link {
                 Ok(connection) => {
                     tracing::info!(store, server, "connected to Redis");
                     let since = Instant::now();
-                    *self.live.write().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Live { connection, number });
+                    self.become_live(Ok(Live { connection, number }));
                     self.up.set(true);
                     self.lost.notified().await;
                     told = true;
@@ -166,16 +186,15 @@ impl Link {
                         pause = RETRY_MIN;
                     }
                 }
-                // Once, and not at every try.
-                Err(reason) if !told => {
-                    tracing::warn!(
-                        store,
-                        server,
-                        "cannot reach Redis, whose store fails until it is there: {reason}"
-                    );
-                    told = true;
+                Err(reason) => {
+                    // Once, and not at every try.
+                    if !told {
+                        let what = "cannot reach Redis, whose store fails until it is there";
+                        tracing::warn!(store, server, "{what}: {reason}");
+                        told = true;
+                    }
+                    self.become_live(Err(reason));
                 }
-                Err(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
@@ -194,8 +213,20 @@ impl Link {
         match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
             Ok(Ok((connection, took))) if took <= self.call_timeout => Ok(connection),
             Ok(Ok((_, took))) => Err(format!("it takes {} ms to answer", took.as_millis())),
-            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Err(error)) => Err(self.why(&error)),
             Err(_) => Err(format!("no connection within {} ms", CONNECT_TIMEOUT.as_millis())),
+        }
+    }
+
+    /// Why there is no connection; a certificate that is not believed with its cure.
+    fn why(&self, error: &RedisError) -> String {
+        let certificate = error.source().and_then(trust::certificate_error);
+        match (certificate, self.client.get_connection_info().addr()) {
+            (Some(why), ConnectionAddr::TcpTls { host, .. }) => trust::distrust(host, why),
+            _ if error.kind() == ErrorKind::AuthenticationFailed => {
+                "it refused the log-in; correct user and password in the url".to_owned()
+            }
+            _ => error.to_string(),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::memory::{MemoryStore, MemoryStores};
-use super::redis::{CALL_TIMEOUT, RedisStore};
+use super::redis::{CALL_TIMEOUT, RedisStore, URL};
 use super::store::{Store, Stores};
 use crate::manifest::{Manifest, Secret};
 
@@ -128,7 +128,7 @@ impl RuntimeConfig {
 
     fn fault(&self, label: &str, reason: &str) -> Error {
         let path = self.file.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
-        Error::Invalid { path, reason: format!("[{TABLE}.{label}] url: {reason}; write redis://host:port") }
+        Error::Invalid { path, reason: format!("[{TABLE}.{label}] url: {reason}") }
     }
 }
 
@@ -185,7 +185,7 @@ fn kind(written: Value) -> Result<Kind, String> {
     };
     let kind = match text("type")?.as_deref() {
         Some("redis") => {
-            let url = text("url")?.ok_or("it has no url; write redis://host:port")?;
+            let url = text("url")?.ok_or_else(|| format!("it has no url; write {URL}"))?;
             Kind::Redis { url: Secret::new(url) }
         }
         Some("spin") if text("path")?.is_some() => {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig};
+use rustls::{AlertDescription, ClientConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -58,7 +58,9 @@ pub async fn secure(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream
 fn refused(host: &str, error: io::Error) -> Refused {
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let (error, reason) = match cause {
-        Some(rustls::Error::InvalidCertificate(why)) => (Error::TlsCertificateError, distrust(host, why)),
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            (Error::TlsCertificateError, trust::distrust(host, why))
+        }
         Some(rustls::Error::AlertReceived(alert)) => {
             let code = Error::TlsAlertReceived {
                 alert_id: Some(u8::from(*alert)),
@@ -79,36 +81,6 @@ fn refused(host: &str, error: io::Error) -> Refused {
     Refused { error, reason }
 }
 
-/// Why a certificate is not believed, and the cure.
-fn distrust(host: &str, why: &CertificateError) -> String {
-    use CertificateError as E;
-    match why {
-        E::UnknownIssuer => {
-            "its certificate is signed by no authority that is trusted here; where that is right, add the authority's \
-             certificate to the system's, or name a PEM file of all that are trusted in SSL_CERT_FILE, and restart"
-                .to_owned()
-        }
-        E::NotValidForName => other_name(host, "another name"),
-        E::NotValidForNameContext { presented, .. } if presented.is_empty() => other_name(host, "no name"),
-        // As they are in the certificate: `DnsName("example.com")`.
-        E::NotValidForNameContext { presented, .. } => other_name(host, &presented.join(", ")),
-        E::Expired | E::ExpiredContext { .. } => {
-            "its certificate has expired; have the host renew it, or set this machine's clock".to_owned()
-        }
-        E::NotValidYet | E::NotValidYetContext { .. } => {
-            "its certificate is not valid yet; set this machine's clock, or the host's".to_owned()
-        }
-        other => format!("its certificate is not good ({other}); have the host replace it"),
-    }
-}
-
-fn other_name(host: &str, presented: &str) -> String {
-    format!(
-        "its certificate is for {presented} and not for {host}; ask for it by a name that the certificate has, in the URL and in \
-         allowed_outbound_hosts, or have the host get one for this name"
-    )
-}
-
 fn alerted(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
@@ -122,7 +94,7 @@ fn alerted(alert: AlertDescription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::InvalidMessage;
+    use rustls::{CertificateError, InvalidMessage};
 
     #[test]
     fn what_is_refused_has_its_cure() {

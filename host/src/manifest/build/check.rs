@@ -1,6 +1,7 @@
 //! Rules for single values: names, numbers, templates, and keys that are not for fnhost.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use toml::Spanned;
 
@@ -142,11 +143,24 @@ impl Builder<'_> {
         default: i64,
         max: i64,
     ) -> Result<u64, Error> {
+        self.number_within(key, written, default, 1..=max)
+    }
+
+    /// A number of a range above zero, zero included, or the default.
+    pub(super) fn number_within(
+        &self,
+        key: &str,
+        written: Option<Spanned<i64>>,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> Result<u64, Error> {
         match written {
             None => Ok(default as u64),
-            Some(number) if (1..=max).contains(number.get_ref()) => Ok(*number.get_ref() as u64),
+            Some(number) if range.contains(number.get_ref()) => Ok(*number.get_ref() as u64),
             Some(number) => {
-                self.fail(number.span().start, format!("{key} = {number} is out of range: 1 to {max}"))
+                let (min, max) = (range.start(), range.end());
+                let message = format!("{key} = {number} is out of range: {min} to {max}");
+                self.fail(number.span().start, message)
             }
         }
     }

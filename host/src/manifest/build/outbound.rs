@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use toml::Spanned;
-
 use super::super::schema;
 use super::super::*;
 use super::Builder;
@@ -33,23 +31,23 @@ impl Builder<'_> {
                 DEFAULT_MAX_CONCURRENT,
                 MAX_MAX_CONCURRENT,
             )? as usize,
-            max_queued: self.number_or_none(
+            max_queued: self.number_within(
                 "max_queued",
                 written.max_queued,
                 DEFAULT_MAX_QUEUED,
-                MAX_MAX_QUEUED,
+                0..=MAX_MAX_QUEUED,
             )? as usize,
-            max_retries: self.number_or_none(
+            max_retries: self.number_within(
                 "max_retries",
                 written.max_retries,
                 DEFAULT_MAX_RETRIES,
-                MAX_MAX_RETRIES,
+                0..=MAX_MAX_RETRIES,
             )? as u32,
-            retry_budget_percent: self.number_or_none(
+            retry_budget_percent: self.number_within(
                 "retry_budget_percent",
                 written.retry_budget_percent,
                 DEFAULT_RETRY_BUDGET_PERCENT,
-                100,
+                0..=100,
             )? as u32,
             open_at_error_percent: self.number(
                 "open_at_error_percent",
@@ -65,19 +63,5 @@ impl Builder<'_> {
             )? as u32,
             open_for: time("open_ms", written.open_ms, DEFAULT_OPEN_MS)?,
         })
-    }
-
-    /// A number from 0 to `max`, or the default.
-    fn number_or_none(
-        &self,
-        key: &str,
-        written: Option<Spanned<i64>>,
-        default: i64,
-        max: i64,
-    ) -> Result<u64, Error> {
-        match written {
-            Some(number) if *number.get_ref() == 0 => Ok(0),
-            other => self.number(key, other, default, max),
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Manifests that are read; the ways in which one is refused are in `refused`, its variables in `values`.
 
 mod gateway;
+mod others;
 mod refused;
 mod values;
 
@@ -28,6 +29,15 @@ topics = { order-events = { partitions = 6 }, "inventory.events" = {} }
 [application.tool.fnhost.database]
 host_variable = "database_host"
 
+[[application.tool.fnhost.service]]
+name = "pay"
+command = "target/tools/pay"
+arguments = ["--listen", "{address}", "--in={folder}/x", "--tell", "http://{http}/told", "--secret", "{secret_file}"]
+ready = "listens on"
+port = 4010
+url_variable = "pay_url"
+secret_variable = "pay_secret"
+
 [application.tool.fnhost.gateway]
 trusted_proxies = "{{ proxies }}"
 proxy_networks = ["10.0.0.0/8", "192.0.2.7"]
@@ -54,6 +64,8 @@ anything = { goes = true }
 [variables]
 database_host = { default = "127.0.0.1:5432" }
 proxies = { default = "2" }
+pay_url = { default = "http://pay" }
+pay_secret = { default = "hush" }
 gateway_keys = { default = '{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}' }
 order_database_url = { required = true, secret = true }
 token_public_keys = { required = true, description = "JWKS" }
@@ -102,6 +114,18 @@ memory_limit_mb = 32
 deadline_ms = 5000
 max_concurrency = 1
 
+[component.order.tool.fnhost.outbound]
+connect_timeout_ms = 100
+first_byte_timeout_ms = 200
+total_timeout_ms = 300
+max_concurrent = 4
+max_queued = 6
+max_retries = 1
+retry_budget_percent = 10
+open_at_error_percent = 40
+open_at_calls = 7
+open_ms = 800
+
 [component.order.tool.fnhost.database]
 schema = "orders"
 url_variable = "order_database_url"
@@ -118,6 +142,7 @@ start = "2026-01-01T00:00:00Z"
 max_batch = 100
 max_attempts = 3
 max_age_s = 60
+max_back_off_s = 20
 
 [[component.order.tool.fnhost.schedule]]
 id = "expire"
@@ -170,6 +195,7 @@ fn everything_that_is_written_is_read() {
     assert_eq!((order.id.as_str(), order.topics.len(), order.emits.len()), ("order", 2, 1));
     assert_eq!(order.start, Start::Time(1_767_225_600_000));
     assert_eq!((order.max_batch, order.max_attempts, order.max_age), (100, 3, Duration::from_secs(60)));
+    assert_eq!(order.max_back_off, Duration::from_secs(20));
     assert_eq!(
         (audit.id.as_str(), audit.component.as_str(), audit.start),
         ("audit", "order", Start::Earliest)
@@ -184,4 +210,5 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(front.limits, limits);
     let audit = &manifest.kafka[1];
     assert_eq!((audit.max_batch, audit.max_attempts, audit.max_age), (500, 8, Duration::from_secs(86_400)));
+    assert_eq!(audit.max_back_off, Duration::from_secs(60));
 }
