@@ -201,7 +201,7 @@ impl Around {
         let resolved = values.components.get(component).context("a component of the manifest")?;
         let settings = manifest.components.get(component).context("a component of the manifest")?.outbound;
         let outbound = Outbound::new(component, Arc::new(resolved.allowed_hosts.clone()), settings);
-        Ok(Arc::new(Self { variables: resolved.variables.clone(), outbound }))
+        Ok(Arc::new(Self { variables: resolved.variables.clone(), outbound: outbound? }))
     }
 
     async fn send(
