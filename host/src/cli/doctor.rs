@@ -1,10 +1,9 @@
 //! `fnhost doctor`: what is missing or wrong, each with its cure.
 
-use super::ground::ROLE_CONNECTIONS_MAX;
+mod database;
+
 use super::{Application, Format, KafkaArgs, Unsatisfied};
 use crate::causes::chain;
-use crate::db::OWNER_CONNECTIONS_MAX;
-use crate::db::fitness::{self, VERSION_MIN};
 use crate::embedded;
 use crate::engine::{ComponentSpec, Engine, EngineOptions};
 use crate::kafka::access::Access;
@@ -12,11 +11,9 @@ use crate::kafka::cluster::Cluster;
 use crate::manifest::{Manifest, Secret, VariableSources};
 use clap::Args;
 use serde::Serialize;
-use sqlx::postgres::PgConnectOptions;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
-use std::str::FromStr as _;
 
 /// What functions are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -69,6 +66,10 @@ impl Finding {
         Self { check, status: Status::Ok, found: found.into(), cure: None }
     }
 
+    fn warning(check: &'static str, found: impl Into<String>, cure: impl Into<Option<String>>) -> Self {
+        Self { check, status: Status::Warning, found: found.into(), cure: cure.into() }
+    }
+
     fn failed(check: &'static str, found: impl Into<String>, cure: impl Into<Option<String>>) -> Self {
         Self { check, status: Status::Failed, found: found.into(), cure: cure.into() }
     }
@@ -80,10 +81,10 @@ impl Finding {
 /// [`Unsatisfied`] where a check failed.
 pub async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     let mut findings = vec![toolchain()];
-    findings.push(match &args.app.database {
-        Some(url) => database(url).await,
-        None => told("postgres", embedded::find_postgres(&args.app.data_dir)),
-    });
+    match &args.app.database {
+        Some(url) => findings.extend(database::check(url, &args.app.manifest).await),
+        None => findings.push(told("postgres", embedded::find_postgres(&args.app.data_dir))),
+    }
     findings.push(kafka(&args.kafka).await);
     findings.push(port("http address", args.listen, "--listen"));
     findings.push(port("admin address", args.admin, "--admin"));
@@ -132,12 +133,7 @@ fn toolchain() -> Finding {
         }
         Some(_) => ("Rust without the functions' target", "rustup target add wasm32-wasip2"),
     };
-    Finding {
-        check: "toolchain",
-        status: Status::Warning,
-        found: found.to_owned(),
-        cure: Some(cure.to_owned()),
-    }
+    Finding::warning("toolchain", found, cure.to_owned())
 }
 
 fn port(check: &'static str, address: SocketAddr, flag: &str) -> Finding {
@@ -166,39 +162,6 @@ async fn kafka(args: &KafkaArgs) -> Finding {
         }
         Err(error) => Finding::failed(CHECK, format!("{error:#}"), None),
     }
-}
-
-async fn database(url: &str) -> Finding {
-    const CHECK: &str = "postgres";
-    let Ok(options) = PgConnectOptions::from_str(url) else {
-        let cure = "give it as postgres://user:password@host:port/name".to_owned();
-        return Finding::failed(CHECK, "--database is no URL of a database", cure);
-    };
-    let place = format!("{}:{}", options.get_host(), options.get_port());
-    let role = options.get_username().to_owned();
-    let found = match fitness::look(options).await {
-        Ok(found) => found,
-        Err(error) => {
-            let cure =
-                "check --database (FNHOST_DATABASE), and that the server accepts connections from here";
-            return Finding::failed(CHECK, format!("{place}: {}", chain(&error)), cure.to_owned());
-        }
-    };
-    let needed = OWNER_CONNECTIONS_MAX as usize + ROLE_CONNECTIONS_MAX;
-    let faults = [
-        (found.version < VERSION_MIN, format!("upgrade it: {VERSION_MIN} is the oldest that works")),
-        (!found.creates_roles, format!("ALTER ROLE \"{role}\" CREATEROLE")),
-        (!found.creates_schemas, format!("GRANT CREATE ON DATABASE … TO \"{role}\"")),
-        (
-            (found.connections_max as usize) < needed,
-            format!(
-                "set max_connections to {needed} or more, {ROLE_CONNECTIONS_MAX} for each further function"
-            ),
-        ),
-    ];
-    let told = format!("Postgres {} at {place}, {} connections", found.version, found.connections_max);
-    let cures: Vec<String> = faults.into_iter().filter(|(wrong, _)| *wrong).map(|(_, cure)| cure).collect();
-    if cures.is_empty() { Finding::ok(CHECK, told) } else { Finding::failed(CHECK, told, cures.join("; ")) }
 }
 
 /// The manifest, its variables and its components.

@@ -15,6 +15,7 @@ const FILES: &[(&str, &str)] = &[
         include_str!("../../../templates/kafka-rust/content/migrations/0001_visit.sql"),
     ),
     ("records.jsonl", include_str!("../../../templates/kafka-rust/content/records.jsonl")),
+    ("rust-toolchain.toml", include_str!("../../../templates/kafka-rust/content/rust-toolchain.toml")),
     ("spin.toml", include_str!("../../../templates/kafka-rust/content/spin.toml")),
     ("src/lib.rs", include_str!("../../../templates/kafka-rust/content/src/lib.rs")),
 ];
@@ -211,6 +212,16 @@ mod tests {
                     ["database_host"]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_new_function_is_built_with_the_rust_of_the_checkout() {
+        let toolchain = |text: &str| toml::from_str::<toml::Table>(text).expect("TOML")["toolchain"].clone();
+        let own = toolchain(include_str!("../../../rust-toolchain.toml"));
+        let (_, text) = FILES.iter().find(|(path, _)| *path == "rust-toolchain.toml").expect("the file");
+        for key in ["channel", "targets"] {
+            assert_eq!(toolchain(text)[key], own[key], "{key}");
         }
     }
 

@@ -23,7 +23,7 @@ pub mod tally;
 pub mod views;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::{ConnectOptions as _, Executor as _, pool::PoolConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, pool::PoolConnection};
 use std::time::Duration;
 
 /// Connections of the owner role per host: take-overs, relays, the admin address.
@@ -90,8 +90,16 @@ impl OwnerPool {
             .max_connections(OWNER_CONNECTIONS_MAX)
             .acquire_timeout(OWNER_ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            .connect_with(options)
-            .await?;
+            .connect_with(options.clone())
+            .await;
+        let pool = match pool {
+            // The pool tried again all the time and kept none of the reasons.
+            Err(sqlx::Error::PoolTimedOut) => {
+                sqlx::PgConnection::connect_with(&options).await?.close().await?;
+                return Err(sqlx::Error::PoolTimedOut.into());
+            }
+            other => other?,
+        };
         for setting in ["fsync", "synchronous_commit"] {
             let value: String =
                 sqlx::query_scalar("SELECT current_setting($1)").bind(setting).fetch_one(&pool).await?;

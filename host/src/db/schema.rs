@@ -78,18 +78,20 @@ async fn migrate_locked(
     functions: &[FunctionSchema<'_>],
     passwords: &Passwords<'_>,
 ) -> Result<(), Error> {
-    let host = HOST_MIGRATIONS
-        .iter()
-        .map(|(version, name, sql)| {
-            Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
-        })
-        .collect();
-    run(pool, HOST_SCHEMA, Migrator::with_migrations(host)).await?;
+    run(pool, HOST_SCHEMA, host_migrator()).await?;
     check_secret(pool, passwords).await?;
     for function in functions {
         prepare_function(pool, function).await?;
     }
     Ok(())
+}
+
+/// The host's own migrations.
+pub(super) fn host_migrator() -> Migrator {
+    let migration = |(version, name, sql): &(i64, &'static str, &'static str)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(HOST_MIGRATIONS.iter().map(migration).collect())
 }
 
 /// A host with another secret would change the passwords under the hosts that run: only `fnhost migrate` may.
