@@ -8,6 +8,7 @@ mod ground;
 mod migrate;
 mod new;
 mod position;
+mod progress;
 mod ps;
 mod remote;
 mod signals;
@@ -222,7 +223,7 @@ impl Cli {
         match self.command {
             // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
             // went wrong.
-            Command::Test(_) => "warn,fnhost::guest=debug",
+            Command::Test(_) => "warn,fnhost::guest=debug,fnhost::cli::progress=info",
             Command::Doctor(_) | Command::Explain(_) | Command::Completions(_) => "error",
             _ => "info,sqlx=warn",
         }

@@ -1,7 +1,7 @@
 //! `fnhost swap`, `fnhost rollback` and `fnhost versions`.
 
 use super::remote::Remote;
-use super::{Format, VARIABLE};
+use super::{Format, VARIABLE, progress};
 use crate::db::hosts::VersionView;
 use crate::engine::{digest_of, short_digest};
 use crate::manifest::given;
@@ -111,12 +111,12 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
     }
     let path = format!("/components/{}/versions", args.component);
     // The host answers when every host of the deployment has compiled and loaded it, or was given up.
-    eprintln!("{}: waiting until every host has loaded it", args.component);
+    let waiting = format!("{}: waiting until every host has loaded it", args.component);
     let how = match args.canary {
         Some(percent) => format!("is tried on {percent}%"),
         None => "runs".to_owned(),
     };
-    let answer: Value = args.remote.post(&path, &offer).await?;
+    let answer: Value = progress::live(&waiting, args.remote.post(&path, &offer)).await?;
     say(args.output, answer, |changed| {
         format!("version {} ({}) {how}", changed.version, short_digest(&changed.digest))
     })
@@ -125,7 +125,8 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
 /// Goes back and says to what.
 pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
     let path = format!("/components/{}/rollback", args.component);
-    let answer: Value = args.remote.post(&path, &Value::Null).await?;
+    let waiting = format!("{}: waiting until every host is back", args.component);
+    let answer: Value = progress::live(&waiting, args.remote.post(&path, &Value::Null)).await?;
     say(args.output, answer, |changed| {
         format!("version {} is rolled back, {} runs", changed.version, short_digest(&changed.digest))
     })
