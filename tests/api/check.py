@@ -73,6 +73,18 @@ def check_examples(openapi):
     return count
 
 
+def check_asyncapi(asyncapi):
+    """The document by AsyncAPI's own schema, which npm brings."""
+    version = asyncapi["asyncapi"]
+    path = pathlib.Path(__file__).parent / f"node_modules/@asyncapi/specs/schemas/{version}.json"
+    if not path.exists():
+        print(f"SKIPPED: {path} is missing; `./dev test` fetches it where there are Node.js and npm")
+        return
+    validator = jsonschema_rs.validator_for(json.loads(path.read_text()), validate_formats=True)
+    what = f"asyncapi.json by AsyncAPI {version}"
+    faults.extend(f"{what}: {error.message} at /{'/'.join(map(str, error.instance_path))}" for error in validator.iter_errors(asyncapi))
+
+
 def check_records(asyncapi, records):
     messages = asyncapi["components"]["messages"]
     seen = set()
@@ -124,6 +136,7 @@ def main(folder):
     openapi, asyncapi = read("openapi.json"), read("asyncapi.json")
     records, pushed, answers = read("records.json"), read("pushed.json"), read("answers.json")
     examples = check_examples(openapi)
+    check_asyncapi(asyncapi)
     check_records(asyncapi, records)
     check_pushed(openapi, pushed)
     check_answers(openapi, answers)

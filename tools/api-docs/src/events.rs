@@ -22,21 +22,24 @@ pub fn payload(event: &Described) -> Value {
     schema["title"] = event.event_type.into();
     if let Some((_, statuses)) = STATUSES.iter().find(|(name, _)| *name == event.event_type) {
         schema["properties"]["status"] = json!({ "type": "string", "enum": statuses });
-        schemas.remove("OrderStatus");
     }
-    if !schemas.is_empty() {
-        schema["$defs"] = json!(schemas);
-    }
-    relocate(&mut schema);
+    settle(&mut schema, &schemas);
     schema
 }
 
-/// Optional fields are left out and never null, and schemas refer to their own `$defs`.
-fn relocate(schema: &mut Value) {
+/// Optional fields are left out and never null, and what a schema refers to stands in it: what `#` is within a schema with an
+/// `$id`, readers of AsyncAPI and of JSON Schema do not agree on.
+fn settle(schema: &mut Value, schemas: &Schemas) {
     match schema {
         Value::Object(fields) => {
-            if let Some(Value::String(reference)) = fields.get_mut("$ref") {
-                *reference = reference.replace("#/components/schemas/", "#/$defs/");
+            if let Some(Value::String(reference)) = fields.remove("$ref") {
+                let name = reference.rsplit('/').next().unwrap_or_default();
+                let mut whole = schemas.get(name).cloned().unwrap_or_default();
+                whole["title"] = name.into();
+                // What is said beside a reference is of this place.
+                std::mem::take(fields).into_iter().for_each(|(key, said)| whole[key] = said);
+                *schema = whole;
+                return settle(schema, schemas);
             }
             if let Some(Value::Array(types)) = fields.get_mut("type") {
                 types.retain(|name| name != "null");
@@ -48,11 +51,12 @@ fn relocate(schema: &mut Value) {
                 && null["type"] == "null"
             {
                 *schema = only.clone();
-                return relocate(schema);
+                return settle(schema, schemas);
             }
-            schema.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(relocate);
+            let inner = schema.as_object_mut().into_iter().flat_map(Map::values_mut);
+            inner.for_each(|inner| settle(inner, schemas));
         }
-        Value::Array(values) => values.iter_mut().for_each(relocate),
+        Value::Array(values) => values.iter_mut().for_each(|inner| settle(inner, schemas)),
         _ => {}
     }
 }
