@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
   fnhost swap order target/functions/order.wasm
   fnhost swap order target/functions/order.wasm --canary 10% --for 300
   fnhost swap order https://example.com/order.wasm --sha256 5f70bf18a08660…
-  fnhost swap order --sha256 5f70bf18a08660…            an earlier version, see: fnhost versions order
+  fnhost swap order --sha256 5f70bf18a08660…            # an earlier version, see: fnhost versions order
   fnhost swap order order.wasm --variable gateway_url=https://pay.example.com")]
 pub struct SwapArgs {
     #[command(flatten)]
@@ -52,6 +52,8 @@ pub struct SwapArgs {
 
 /// Goes back to the version before, or drops the canary. What failed under the version that goes is tried again.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:
+  fnhost rollback order")]
 pub struct RollbackArgs {
     #[command(flatten)]
     remote: Remote,
@@ -64,6 +66,9 @@ pub struct RollbackArgs {
 
 /// Lists the versions of a component that are kept.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost versions order
+  fnhost versions order --output json")]
 pub struct VersionsArgs {
     #[command(flatten)]
     remote: Remote,
