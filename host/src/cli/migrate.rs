@@ -1,7 +1,7 @@
 //! `fnhost migrate` and `fnhost env`.
 
 use super::ground::{Beside, Ground};
-use super::{Application, Format};
+use super::{Application, Format, progress};
 use clap::Args;
 
 /// Prepares a database: the host's schema, a role and a schema for each function, their migrations. Safe to repeat; with another role
@@ -29,7 +29,8 @@ pub struct EnvArgs {
 
 /// Migrates and ends.
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
-    let ground = Ground::prepare(&args.app, None, false, true, None).await?;
+    let prepare = Ground::prepare(&args.app, None, false, true, None);
+    let ground = progress::logged("preparing the database", prepare).await?;
     tracing::info!(deployment = ground.deployment(), "the database is prepared");
     ground.close().await;
     Ok(())

@@ -8,6 +8,7 @@ mod ground;
 mod migrate;
 mod new;
 mod position;
+mod progress;
 mod ps;
 mod remote;
 mod signals;
@@ -33,14 +34,14 @@ use std::path::PathBuf;
     version,
     about,
     after_help = "Examples:
-  fnhost up                               everything in spin.toml, with a private Postgres and Kafka in .fnhost/
-  fnhost up --only kafka                  the Kafka triggers alone, beside `spin up`
+  fnhost up                               # everything in spin.toml, with a private Postgres and Kafka in .fnhost/
+  fnhost up --only kafka                  # the Kafka triggers alone, beside `spin up`
   fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
   fnhost migrate --database postgres://owner:secret@db/orders
-  fnhost new page-visits                  a new function
-  fnhost test records.jsonl               runs a function on the records of a file
-  fnhost doctor                           what is missing, and how to get it
-  fnhost explain order-events/1/42        what became of a record
+  fnhost new page-visits                  # a new function
+  fnhost test records.jsonl               # runs a function on the records of a file
+  fnhost doctor                           # what is missing, and how to get it
+  fnhost explain order-events/1/42        # what became of a record
 
 Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
 found wrong (test: a record is not done; doctor: a check failed; explain: no such record, or a dead letter)."
@@ -222,7 +223,7 @@ impl Cli {
         match self.command {
             // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
             // went wrong.
-            Command::Test(_) => "warn,fnhost::guest=debug",
+            Command::Test(_) => "warn,fnhost::guest=debug,fnhost::cli::progress=info",
             Command::Doctor(_) | Command::Explain(_) | Command::Completions(_) => "error",
             _ => "info,sqlx=warn",
         }
@@ -254,6 +255,33 @@ impl Cli {
             Command::Doctor(args) => doctor::run(args).await,
             Command::Completions(args) => completions::run(&args),
             Command::Compile(args) => compile::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_shows_an_example_that_is_a_command() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().filter_map(|line| line.trim().strip_prefix("fnhost ")).collect();
+            assert!(
+                examples.iter().any(|example| example.starts_with(name)) || name == "env",
+                "{name}: {help}"
+            );
+            for example in examples {
+                // What follows is the shell's.
+                let words =
+                    example.split_whitespace().take_while(|word| !["&&", "|", ">", "#"].contains(word));
+                let parsed = Cli::try_parse_from(std::iter::once("fnhost").chain(words));
+                assert!(parsed.is_ok(), "{example}: {parsed:?}");
+            }
         }
     }
 }

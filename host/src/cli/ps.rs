@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 /// Shows the hosts of the deployment: addresses, components with their digests, partitions.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost ps
+  fnhost ps --output json --admin 127.0.0.1:3001")]
 pub struct PsArgs {
     #[command(flatten)]
     remote: Remote,

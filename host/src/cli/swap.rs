@@ -1,7 +1,7 @@
 //! `fnhost swap`, `fnhost rollback` and `fnhost versions`.
 
 use super::remote::Remote;
-use super::{Format, VARIABLE};
+use super::{Format, VARIABLE, progress};
 use crate::db::hosts::VersionView;
 use crate::engine::{digest_of, short_digest};
 use crate::manifest::given;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
   fnhost swap order target/functions/order.wasm
   fnhost swap order target/functions/order.wasm --canary 10% --for 300
   fnhost swap order https://example.com/order.wasm --sha256 5f70bf18a08660…
-  fnhost swap order --sha256 5f70bf18a08660…            an earlier version, see: fnhost versions order
+  fnhost swap order --sha256 5f70bf18a08660…            # an earlier version, see: fnhost versions order
   fnhost swap order order.wasm --variable gateway_url=https://pay.example.com")]
 pub struct SwapArgs {
     #[command(flatten)]
@@ -52,6 +52,8 @@ pub struct SwapArgs {
 
 /// Goes back to the version before, or drops the canary. What failed under the version that goes is tried again.
 #[derive(Args, Debug)]
+#[command(after_help = "Example:
+  fnhost rollback order")]
 pub struct RollbackArgs {
     #[command(flatten)]
     remote: Remote,
@@ -64,6 +66,9 @@ pub struct RollbackArgs {
 
 /// Lists the versions of a component that are kept.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost versions order
+  fnhost versions order --output json")]
 pub struct VersionsArgs {
     #[command(flatten)]
     remote: Remote,
@@ -111,12 +116,12 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
     }
     let path = format!("/components/{}/versions", args.component);
     // The host answers when every host of the deployment has compiled and loaded it, or was given up.
-    eprintln!("{}: waiting until every host has loaded it", args.component);
+    let waiting = format!("{}: waiting until every host has loaded it", args.component);
     let how = match args.canary {
         Some(percent) => format!("is tried on {percent}%"),
         None => "runs".to_owned(),
     };
-    let answer: Value = args.remote.post(&path, &offer).await?;
+    let answer: Value = progress::live(&waiting, args.remote.post(&path, &offer)).await?;
     say(args.output, answer, |changed| {
         format!("version {} ({}) {how}", changed.version, short_digest(&changed.digest))
     })
@@ -125,7 +130,8 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
 /// Goes back and says to what.
 pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
     let path = format!("/components/{}/rollback", args.component);
-    let answer: Value = args.remote.post(&path, &Value::Null).await?;
+    let waiting = format!("{}: waiting until every host is back", args.component);
+    let answer: Value = progress::live(&waiting, args.remote.post(&path, &Value::Null)).await?;
     say(args.output, answer, |changed| {
         format!("version {} is rolled back, {} runs", changed.version, short_digest(&changed.digest))
     })

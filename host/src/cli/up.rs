@@ -3,7 +3,7 @@
 use super::ground::Ground;
 use super::signals::Signals;
 use super::triggers::{self, Triggers};
-use super::{Application, KafkaArgs, TraceArgs};
+use super::{Application, KafkaArgs, TraceArgs, progress};
 use crate::admin::{self, Admin};
 use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
 use crate::db::hosts::HostEntry;
@@ -266,7 +266,7 @@ fn serve_admin(
 async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut Signals) {
     tracing::info!(seconds = timeout.as_secs(), "draining; a second Ctrl-C stops at once");
     tokio::select! {
-        () = ended => tracing::info!("drained"),
+        () = progress::logged("draining", ended) => tracing::info!("drained"),
         () = tokio::time::sleep(timeout) => {
             tracing::warn!("not drained within --drain-timeout; what is in hand is done again at the next start");
         }

@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 /// nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  fnhost explain order-events/1/42                          one record
-  fnhost explain 0198c0de-0000-7000-8000-000000000000       all records of a key, an order's id for example
+  fnhost explain order-events/1/42                          # one record
+  fnhost explain 0198c0de-0000-7000-8000-000000000000       # all records of a key, an order's id for example
   fnhost explain --since 2026-01-31T08:00:00Z KEY --output json
 
 Exits with 3 where there is no such record, or one is a dead letter.")]

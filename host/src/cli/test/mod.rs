@@ -4,7 +4,7 @@ mod records;
 mod run;
 
 use super::ground::Scratch;
-use super::{Application, Format, Unsatisfied};
+use super::{Application, Format, Unsatisfied, progress};
 use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use crate::manifest::{KafkaTrigger, Manifest};
 use anyhow::Context as _;
@@ -55,8 +55,9 @@ pub async fn run(args: TestArgs) -> anyhow::Result<()> {
     let records = records::read(&name, &text)?;
     let triggers = triggers(&args, &manifest, &records)?;
     let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
+    let doing = format!("running {} records", records.len());
     let tested = tokio::select! {
-        tested = test(&args, &manifest, &triggers, &records) => tested?,
+        tested = progress::logged(&doing, test(&args, &manifest, &triggers, &records)) => tested?,
         // What was prepared so far stays; the message of the next start names what is in its way.
         _ = interrupt.recv() => anyhow::bail!("interrupted"),
     };
