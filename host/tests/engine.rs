@@ -108,6 +108,20 @@ async fn memory_that_the_guest_starts_with_counts_too() {
 }
 
 #[tokio::test]
+async fn no_call_finds_what_another_one_left() {
+    let engine = Engine::new(EngineOptions { max_calls: 4, ..EngineOptions::default() }).unwrap();
+    let guest = engine.load(&spec()).unwrap();
+    // Each place is used many times, one call after the other and at the same time.
+    for _ in 0..20 {
+        call(&guest, "leave").await.unwrap();
+    }
+    let calls = (0..100).map(|_| call(&guest, "leave"));
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_full_pool_waits() {
     let engine = Engine::new(EngineOptions { max_calls: 2, ..EngineOptions::default() }).unwrap();
     let guest = engine.load(&spec()).unwrap();

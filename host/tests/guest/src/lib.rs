@@ -6,11 +6,25 @@ mod http;
 mod kafka;
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes taken at a time by a behaviour that takes memory without end.
 const BITE_BYTES: usize = 1 << 20;
 
-/// Behaviours that end the call by force; returns where the name is none of them.
+/// Words that a call finds as it leaves them only if it has the memory of another one: 1 MiB, more than the host keeps
+/// resident between calls.
+static LEFT: [AtomicU32; 1 << 18] = [const { AtomicU32::new(0) }; 1 << 18];
+/// Words from one that is written to the next: a page in two is left alone.
+const STEP: usize = 2048;
+
+/// Writes to the memory; a word that was written before is another call's.
+fn leave_something() {
+    for word in LEFT.iter().step_by(STEP) {
+        assert_eq!(word.fetch_add(1, Ordering::Relaxed), 0, "the memory of another call");
+    }
+}
+
+/// Behaviours that end the call by force, or would if the host was wrong; returns where the name is none of them.
 fn misbehave(name: &str) {
     match name {
         "panic" => panic!("asked to panic"),
@@ -24,6 +38,7 @@ fn misbehave(name: &str) {
                 black_box(&taken);
             }
         }
+        "leave" => leave_something(),
         "exit" => std::process::exit(3),
         _ => {}
     }
