@@ -7,12 +7,13 @@ use crate::process::{self, Folder};
 use crate::wait::{Look, until};
 use anyhow::Context as _;
 use http::StatusCode;
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -474,7 +475,8 @@ impl Drop for Fnhost {
     }
 }
 
-/// Another program beside an fnhost, run by a shell script. Ends with this value.
+/// Another program beside an fnhost, run by a shell script, in a process group of its own, as a terminal's job is. Ends with this
+/// value, and everything that it has started with it.
 #[derive(Debug)]
 pub struct Companion {
     child: Child,
@@ -495,7 +497,7 @@ impl Companion {
         let errors = output.try_clone()?;
         let child = process::spawn(Path::new("sh"), |command| {
             command.args(["-c", script]).stdin(Stdio::null()).stdout(output).stderr(errors);
-            command.envs(token_variables()).envs(environment);
+            command.envs(token_variables()).envs(environment).process_group(0);
         })?;
         Ok(Self { child, log: log.to_owned() })
     }
@@ -544,6 +546,10 @@ impl Companion {
 
 impl Drop for Companion {
     fn drop(&mut self) {
+        if let Some(group) = self.child.id().try_into().ok().and_then(Pid::from_raw) {
+            // Gone already where all of it has ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = process::kill(&mut self.child);
         if std::thread::panicking() {
             print_log(&std::fs::read_to_string(&self.log).unwrap_or_default(), &self.log);

@@ -13,10 +13,10 @@ use tests::outcome::Outcome;
 use tests::system::{Companion, Fnhost, READY_DEADLINE, STOP_DEADLINE, Setup, program};
 use tests::wait::{Look, until};
 
-/// As `docs/operations.md` has it; in a process group of its own, as a terminal's job is.
+/// As `docs/operations.md` has it.
 const SCRIPT: &str = r#"
 "$FNHOST" migrate --variable "@$VARIABLES" && eval "$("$FNHOST" env)" &&
-exec setsid "$SPIN" up --from "$FNHOST_MANIFEST" --listen "$LISTEN" --variable "@$VARIABLES""#;
+exec "$SPIN" up --from "$FNHOST_MANIFEST" --listen "$LISTEN" --variable "@$VARIABLES""#;
 
 /// What begins a table of what consumes or sends.
 const TRIGGERS: [&str; 2] = ["tool.fnhost.kafka]]", "tool.fnhost.schedule]]"];
@@ -132,15 +132,6 @@ impl SpinUp {
         .with_context(|| self.companion.log())?;
         assert!(self.client.get("/products").await.is_err(), "HTTP is still served");
         Ok((status.success(), self.companion.log()))
-    }
-}
-
-impl Drop for SpinUp {
-    fn drop(&mut self) {
-        if let Ok(group) = self.pid() {
-            // Gone already where the test got to its end.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
     }
 }
 
