@@ -38,7 +38,7 @@ async fn a_manifest_that_is_wrong() -> Outcome {
         (
             "a topic that is a number",
             |text| text.replace("emits = [\"inventory-events\"]", "emits = [7]"),
-            &["spin.toml:", "expected a string"],
+            &["spin.toml:", "has to be a string"],
         ),
         (
             "a trigger of no component",
