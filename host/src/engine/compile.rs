@@ -1,6 +1,6 @@
 //! Compiling, which takes both cores for a second and a hundred megabytes and more. A long-lived host leaves that to a
-//! process of its own: its memory goes back with it, it makes way for calls, and what a hostile file does to the compiler
-//! stays there.
+//! process of its own: its memory goes back with it, and it makes way for calls. Where that process fails the host compiles
+//! by itself, so this is no protection from files that are made to be hard on the compiler.
 //!
 //! The host runs `fnhost compile --cache-dir DIR`, gives it the file on standard input, and afterwards finds the image in
 //! the cache. Standard output has the reason where the file does not compile, and nothing otherwise; an exit code other
