@@ -1,0 +1,351 @@
+//! The owner of one partition: takes it over, settles its batches, and gives it up.
+//!
+//! A batch is settled in one transaction: the function's statements, then the store, then COMMIT. Only after COMMIT does
+//! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
+
+mod dead_letter;
+#[path = "logging.rs"]
+mod said;
+mod settle;
+mod take_over;
+mod work;
+
+use super::parking::Parking;
+use super::plan::Item;
+use super::status::{Counts, PartitionStatus, State};
+use super::subscription::Subscription;
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
+use crate::causes::chain;
+use crate::db::ownership::{self, Ownership, PARKED_MAX};
+use crate::db::store::Changes;
+use crate::kafka::Record;
+use crate::kafka::assigned::Assigned;
+use crate::kafka::producer::{NotResent, StreamSender};
+use crate::{db, kafka};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use take_over::take_over;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use work::{Source, Work};
+
+/// Longest rest after a batch. A worker rests for as long as its batch took, so that on a busy host batches grow and share
+/// their transaction and fsync, while on an idle one, where a batch takes a millisecond or two, nothing waits noticeably.
+const REST_MAX: Duration = Duration::from_millis(25);
+/// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
+const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
+/// How long a clean release waits for Kafka's acknowledgements.
+const RELEASE_ACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a stopped partition looks whether somebody resolved it.
+const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Why a worker left its loop.
+enum Exit {
+    /// It was told to stop.
+    Stop,
+    /// The partition has to be taken over again: fenced, or the producer failed.
+    TakeOver(String),
+    /// Nobody's fault: pause, then take over again.
+    BackOff(String),
+    /// Going on would lose or double something.
+    Stopped(String),
+}
+
+impl From<db::Error> for Exit {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Fenced { .. } => Exit::TakeOver(error.to_string()),
+            other => Exit::BackOff(chain(&other)),
+        }
+    }
+}
+
+impl From<kafka::Error> for Exit {
+    fn from(error: kafka::Error) -> Self {
+        Exit::BackOff(chain(&error))
+    }
+}
+
+impl From<kafka::producer::Failed> for Exit {
+    fn from(error: kafka::producer::Failed) -> Self {
+        Exit::TakeOver(error.to_string())
+    }
+}
+
+/// How carefully records are handed out after an owner or a session of ours ended badly: a record may have ended it, and must be
+/// found without making every crash slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// As usual.
+    None,
+    /// The next batch is announced as a whole. If that ends badly too, its records are next.
+    Batch,
+    /// So many records are handed out one by one, each announced.
+    Records(usize),
+}
+
+/// Runs the partition until `stop`, through failures and take-overs.
+pub async fn run(
+    subscription: Arc<Subscription>,
+    assigned: Assigned,
+    status: Arc<PartitionStatus>,
+    stop: CancellationToken,
+) {
+    let mut pause = BACK_OFF_FIRST;
+    let mut first = true;
+    let mut care = Care::None;
+    while !stop.is_cancelled() {
+        // What stopped or delayed it stays visible, and is said once, until it is owned.
+        if status.state() == State::Owned {
+            status.set(State::TakingOver);
+        }
+        let began = Instant::now();
+        let exit = match take_over(&subscription, &assigned, &status, first, &mut care).await {
+            Ok(mut worker) => {
+                first = false;
+                let exit = worker.serve(&stop).await.err().unwrap_or(Exit::Stop);
+                if matches!(exit, Exit::Stop) {
+                    worker.release().await;
+                }
+                exit
+            }
+            Err(exit) => exit,
+        };
+        if began.elapsed() > BACK_OFF_MAX {
+            pause = BACK_OFF_FIRST;
+        }
+        let wait = match exit {
+            Exit::Stop => return,
+            Exit::TakeOver(reason) => {
+                tracing::warn!(
+                    trigger = subscription.id,
+                    topic = assigned.tp.topic,
+                    partition = assigned.tp.partition,
+                    reason,
+                    "taking the partition over again"
+                );
+                pause
+            }
+            Exit::BackOff(reason) => {
+                status.set(State::BackingOff { reason });
+                pause
+            }
+            Exit::Stopped(reason) => {
+                status.set(State::Stopped { reason });
+                STOPPED_CHECK_INTERVAL
+            }
+        };
+        pause = (pause * 2).min(BACK_OFF_MAX);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+impl From<NotResent> for Exit {
+    fn from(error: NotResent) -> Self {
+        match error {
+            NotResent::Unreadable(unreadable) => Exit::Stopped(unreadable.to_string()),
+            NotResent::Failed(failed) => failed.into(),
+        }
+    }
+}
+
+async fn rest(duration: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(duration) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+struct Worker<'a> {
+    subscription: &'a Subscription,
+    assigned: &'a Assigned,
+    status: &'a PartitionStatus,
+    sender: StreamSender,
+    ownership: Ownership,
+    watermarks: HashMap<String, i64>,
+    parking: Parking,
+    /// Kafka acknowledged messages up to this number, which a store has still to clear.
+    acknowledged: Option<i64>,
+    care: &'a mut Care,
+    /// Batches taken so far.
+    batches: u64,
+    withdrawals: watch::Receiver<i64>,
+}
+
+impl<'a> Worker<'a> {
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), Exit> {
+        loop {
+            if stop.is_cancelled() {
+                return Err(Exit::Stop);
+            }
+            self.note_acknowledged();
+            if self.version_was_withdrawn() {
+                self.refund().await?;
+            }
+            if let Some(work) = self.next_work()? {
+                let began = Instant::now();
+                let full = work.items.len() >= self.subscription.limits.max_batch;
+                self.process(work).await?;
+                if !full {
+                    rest(began.elapsed().min(REST_MAX), stop).await;
+                }
+                continue;
+            }
+            self.wait(stop).await?;
+        }
+    }
+
+    /// True until [`Worker::refund`] where a version of the function was rolled back.
+    fn version_was_withdrawn(&self) -> bool {
+        self.withdrawals.has_changed().unwrap_or(false)
+    }
+
+    /// The version of the function for the next batch. Kept by the batch alone: an idle partition holds no code in memory.
+    fn pick(&mut self) -> Arc<dyn Handler> {
+        self.batches += 1;
+        self.subscription.handlers.pick(self.batches - 1)
+    }
+
+    /// Parked records that are due, else what has arrived.
+    fn next_work(&mut self) -> Result<Option<Work>, Exit> {
+        let max = self.subscription.limits.max_batch;
+        let due = self.parking.due(max, Instant::now());
+        if !due.is_empty() {
+            return Ok(Some(Work {
+                items: due,
+                end: self.ownership.position,
+                source: Source::Parked,
+                watermarks: HashMap::new(),
+                handler: self.pick(),
+            }));
+        }
+        if self.parking.len() >= PARKED_MAX {
+            return Ok(None);
+        }
+        loop {
+            let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            self.status.backlog.in_hand(&records);
+            // Until the queue is empty: only what arrives at an empty queue wakes the worker.
+            if let Some(work) = self.filter(records) {
+                return Ok(Some(work));
+            }
+        }
+    }
+
+    /// Drops records that were accepted before: below the position, or with a number of their stream that is not new.
+    fn filter(&mut self, records: Vec<Record>) -> Option<Work> {
+        let end = records.last()?.offset + 1;
+        if end <= self.ownership.position {
+            return None;
+        }
+        let mut work = Work {
+            items: Vec::with_capacity(records.len()),
+            end,
+            source: Source::Fetched,
+            watermarks: HashMap::new(),
+            handler: self.pick(),
+        };
+        let mut duplicates = 0;
+        for record in records {
+            if record.offset < self.ownership.position {
+                continue;
+            }
+            if let Some((stream, seq)) = record.stream() {
+                let seen = work.watermarks.get(stream).or_else(|| self.watermarks.get(stream));
+                if seen.is_some_and(|seen| seq <= *seen) {
+                    duplicates += 1;
+                    continue;
+                }
+                match work.watermarks.get_mut(stream) {
+                    Some(mark) => *mark = seq,
+                    None => drop(work.watermarks.insert(stream.to_string(), seq)),
+                }
+            }
+            work.items.push(Item { record, attempts: 0, age: Duration::ZERO });
+        }
+        if duplicates > 0 {
+            Counts::add(&self.status.counts.duplicates, duplicates);
+            tracing::info!(
+                trigger = self.subscription.id,
+                topic = self.assigned.tp.topic,
+                partition = self.assigned.tp.partition,
+                duplicates,
+                "refused records that were accepted before"
+            );
+        }
+        Some(work)
+    }
+
+    async fn wait(&mut self, stop: &CancellationToken) -> Result<(), Exit> {
+        let due = self
+            .parking
+            .next_due()
+            .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let full = self.parking.len() >= PARKED_MAX;
+        let to_clear = self.acknowledged.is_some();
+        let unacknowledged = self.sender.unacknowledged() > 0;
+        tokio::select! {
+            () = stop.cancelled() => Err(Exit::Stop),
+            () = self.status.version_above(self.ownership.version) => {
+                Err(Exit::TakeOver("an operator changed the partition".into()))
+            }
+            () = self.assigned.arrived(), if !full => Ok(()),
+            // Its mark is taken off here; the worker has to see it.
+            Ok(()) = self.withdrawals.changed() => {
+                self.withdrawals.mark_changed();
+                Ok(())
+            }
+            () = tokio::time::sleep(due) => Ok(()),
+            progress = self.sender.progress(), if unacknowledged => Ok(progress?),
+            failed = self.sender.failed(), if !unacknowledged => Err(failed.into()),
+            () = tokio::time::sleep(IDLE_CLEAR_DELAY), if to_clear && !unacknowledged => self.clear().await,
+        }
+    }
+
+    fn note_acknowledged(&mut self) {
+        if let Some(seq) = self.sender.take_acknowledged() {
+            self.acknowledged = Some(seq);
+        }
+    }
+
+    /// Clears acknowledged outbox rows while nothing else is to be stored.
+    async fn clear(&mut self) -> Result<(), Exit> {
+        let changes = Changes {
+            position: self.ownership.position,
+            acknowledged: self.acknowledged,
+            ..Changes::default()
+        };
+        let transaction = self.subscription.transaction();
+        match self.commit(transaction, &changes).await? {
+            Ok(after) => self.stored(after),
+            // Left for the next store.
+            Err(failure) => tracing::debug!(reason = failure.reason, "outbox rows were not cleared"),
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self) {
+        // Give Kafka a moment to acknowledge, so that the next owner has nothing to send again.
+        let _ = tokio::time::timeout(RELEASE_ACK_TIMEOUT, self.sender.drained()).await;
+        self.note_acknowledged();
+        if self.acknowledged.is_some() && self.clear().await.is_err() {
+            return;
+        }
+        if let Err(error) = ownership::release(&self.subscription.owner, &self.ownership).await {
+            tracing::warn!(
+                trigger = self.subscription.id,
+                topic = self.assigned.tp.topic,
+                partition = self.assigned.tp.partition,
+                error = chain(&error),
+                "the partition was not released cleanly"
+            );
+        }
+    }
+}

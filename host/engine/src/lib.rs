@@ -1,0 +1,201 @@
+//! Loads components and calls them: each call in a fresh instance, with a memory limit and a deadline.
+//!
+//! [`Engine::load`] compiles a component (or takes its precompiled image), finds out what it exports and
+//! refuses one that cannot serve its triggers. [`LoadedComponent`] then makes the calls: the Kafka trigger
+//! through [`LoadedComponent::call_kafka`], the HTTP trigger through [`LoadedComponent::call_http`].
+
+mod cache;
+mod call;
+pub(crate) mod compile;
+mod componentize;
+mod error;
+mod http;
+mod http_p2;
+pub mod kafka;
+mod limiter;
+mod load;
+#[path = "../../trace/src/origin.rs"]
+mod origin;
+mod output;
+#[path = "guest_log.rs"]
+pub mod printed;
+mod ticker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+pub use call::{CallReport, CallState};
+pub use error::{CallError, LoadError};
+pub use http::{BodyError, ResponseBody};
+pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
+pub use origin::Cause;
+pub(crate) use origin::Origin;
+
+use crate::capabilities::key_value::{MemoryStores, Stores};
+use crate::manifest::MAX_MEMORY_LIMIT_MB;
+use cache::Cache;
+use ticker::Ticker;
+
+/// Calls at a time over all components; a call beyond waits for a place.
+pub const DEFAULT_MAX_CALLS: u32 = 256;
+/// Core instances of one component: its own modules, the adapters that componentizing adds, and shims.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+/// Linear memories of one component; Rust makes one.
+const MEMORIES_PER_COMPONENT: u32 = 2;
+/// Tables of one component: its own and those of the shims.
+const TABLES_PER_COMPONENT: u32 = 4;
+/// Stacks of one call: its own and those of the tasks it started and that wait.
+const STACKS_PER_CALL: u32 = 4;
+/// Elements of one table.
+const TABLE_ELEMENTS: usize = 20_000;
+/// Bytes that a call wrote of its memory and that stay resident for the next call, set back one by one, so that it need not
+/// fault them in anew. Only where the kernel tells which pages were written: otherwise Wasmtime takes the lowest ones for
+/// those, and there lies the part of the stack that hardly any call reaches.
+const MEMORY_KEEP_RESIDENT_BYTES: usize = 512 << 10;
+/// Bytes of a freed table that stay resident for the next call.
+const TABLE_KEEP_RESIDENT_BYTES: usize = 16 << 10;
+/// Freed instances of other components that are kept warm rather than reused.
+const MAX_UNUSED_WARM_SLOTS: u32 = 16;
+/// Frames of a guest's backtrace in an error.
+const MAX_BACKTRACE_FRAMES: usize = 32;
+
+/// Folder beside the precompiled images that holds copies of the components' files.
+const FILES_FOLDER: &str = "files";
+
+/// How an [`Engine`] is set up.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Directory of precompiled images and of the components' files, created where missing; `None` compiles at every
+    /// start, and refuses a component with files.
+    pub cache_dir: Option<PathBuf>,
+    /// The `fnhost` program, for compiling in a process of its own where there is a `cache_dir`; `None` compiles in this
+    /// process.
+    pub compiler: Option<PathBuf>,
+    /// Calls at a time over all components.
+    pub max_calls: u32,
+    /// Where components keep values by key.
+    pub key_value: Arc<dyn Stores>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            cache_dir: None,
+            compiler: None,
+            max_calls: DEFAULT_MAX_CALLS,
+            key_value: Arc::new(MemoryStores::default()),
+        }
+    }
+}
+
+/// Compiles, loads and runs components. Cheap to clone; the last clone stops its ticker.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    wasm: wasmtime::Engine,
+    linker: Linker<CallState>,
+    cache: Option<Cache>,
+    compiler: Option<PathBuf>,
+    /// Folder of the components' files.
+    files: Option<PathBuf>,
+    /// The key-value stores that components share.
+    key_value: Arc<dyn Stores>,
+    /// One permit for each call that the pool has room for.
+    places: Arc<Semaphore>,
+    max_calls: u32,
+    /// Components whose code is in memory.
+    resident: Arc<AtomicUsize>,
+    _ticker: Ticker,
+}
+
+impl Engine {
+    /// Sets up Wasmtime with its pool; reserves address space, not memory.
+    pub fn new(options: EngineOptions) -> Result<Self, LoadError> {
+        let wasm = wasmtime::Engine::new(&config(options.max_calls)).map_err(LoadError::Engine)?;
+        let mut linker = Linker::new(&wasm);
+        crate::capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
+        let files = options.cache_dir.as_ref().map(|directory| directory.join(FILES_FOLDER));
+        let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
+        let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
+        let places = Arc::new(Semaphore::new(options.max_calls as usize));
+        let shared = Shared {
+            wasm,
+            linker,
+            cache,
+            compiler: options.compiler,
+            files,
+            key_value: options.key_value,
+            places,
+            max_calls: options.max_calls,
+            resident: Arc::default(),
+            _ticker: ticker,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Waits until no call is running, as when everything that makes calls has stopped.
+    pub async fn idle(&self) {
+        // The semaphore is never closed.
+        let _all = self.shared.places.acquire_many(self.shared.max_calls).await;
+    }
+
+    /// A place in the pool, waited for in order of arrival.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // The semaphore is never closed, so there always is one.
+        self.shared.places.clone().acquire_owned().await.ok()
+    }
+
+    /// Calls at a time over all components.
+    pub fn max_calls(&self) -> usize {
+        self.shared.max_calls as usize
+    }
+
+    /// Components whose code is in memory: a version counts until its last call has ended.
+    pub fn resident(&self) -> usize {
+        self.shared.resident.load(Ordering::Relaxed)
+    }
+
+    /// Calls that could start now without waiting.
+    pub fn free_places(&self) -> usize {
+        self.shared.places.available_permits()
+    }
+}
+
+fn config(max_calls: u32) -> Config {
+    // PAGEMAP_SCAN, of Linux 6.7.
+    let told = PoolingAllocationConfig::is_pagemap_scan_available();
+    let keep_resident = if told { MEMORY_KEEP_RESIDENT_BYTES } else { 0 };
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(max_calls)
+        .total_core_instances(max_calls * CORE_INSTANCES_PER_COMPONENT)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .total_memories(max_calls * MEMORIES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .total_tables(max_calls * TABLES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .total_stacks(max_calls * STACKS_PER_CALL)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size((MAX_MEMORY_LIMIT_MB as usize) << 20)
+        .pagemap_scan(Enabled::Auto)
+        .linear_memory_keep_resident(keep_resident)
+        .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
+        .max_unused_warm_slots(MAX_UNUSED_WARM_SLOTS);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .parallel_compilation(true)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(MAX_BACKTRACE_FRAMES))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}

@@ -1,0 +1,288 @@
+//! The command line.
+
+mod compile;
+mod completions;
+mod doctor;
+mod explain;
+mod migrate;
+mod new;
+mod position;
+mod progress;
+mod ps;
+mod remote;
+mod setup;
+mod signals;
+mod swap;
+#[path = "test_command/mod.rs"]
+mod test;
+pub mod trigger;
+mod triggers;
+mod up;
+
+use crate::kafka::access::{Properties, VARIABLE_PREFIX};
+use crate::log::LogFormat;
+use crate::manifest::{self, Manifest};
+use crate::trace::collector::Collector;
+use crate::trace::export::DEFAULT_RATIO;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Runs WebAssembly functions on Kafka records and HTTP requests, with effects exactly once in Postgres.
+#[derive(Parser, Debug)]
+#[command(
+    name = "fnhost",
+    version,
+    about,
+    after_help = "Examples:
+  fnhost up                               # everything in spin.toml, with a private Postgres and Kafka in .fnhost/
+  fnhost up --only kafka                  # the Kafka triggers alone, beside `spin up`
+  fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
+  fnhost migrate --database postgres://owner:secret@db/orders
+  fnhost new page-visits                  # a new function
+  fnhost test records.jsonl               # runs a function on the records of a file
+  fnhost doctor                           # what is missing, and how to get it
+  fnhost explain order-events/1/42        # what became of a record
+
+Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
+found wrong (test: a record is not done; doctor: a check failed; explain: no such record, or a dead letter)."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What log lines look like
+    #[arg(long, global = true, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run the application
+    Up(up::UpArgs),
+    /// Prepare a database: schemas, roles, migrations
+    Migrate(migrate::MigrateArgs),
+    /// Print the variables that `spin up` needs beside `fnhost up --only kafka`, as shell exports
+    Env(migrate::EnvArgs),
+    /// Show or move where a trigger goes on in a partition
+    Position(position::PositionArgs),
+    /// Show what became of a record, or of all records of a key
+    Explain(explain::ExplainArgs),
+    /// Bring a version of a component in while everything runs
+    Swap(swap::SwapArgs),
+    /// Go back to the version of a component before
+    Rollback(swap::RollbackArgs),
+    /// List a component's versions
+    Versions(swap::VersionsArgs),
+    /// Show the hosts of the deployment
+    Ps(ps::PsArgs),
+    /// Write a new Kafka function
+    New(new::NewArgs),
+    /// Run a function on the records of a file, without a broker
+    Test(test::TestArgs),
+    /// Check the set-up, and name the cure of what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
+    /// Compile the component on standard input to an image in the cache: what `up` runs for itself
+    #[command(hide = true)]
+    Compile(compile::CompileArgs),
+}
+
+/// How a command prints data.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// For programs: JSON
+    Json,
+}
+
+/// The command ran and found something wrong, which it has printed. Told from a command that could not run by
+/// [`EXIT_UNSATISFIED`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsatisfied(pub String);
+
+/// Exit code of a command that could not do its work.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code of a command that did its work and found something wrong.
+pub const EXIT_UNSATISFIED: u8 = 3;
+
+/// The exit code that tells what an error is; 2 is clap's, for a command line that makes no sense.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Unsatisfied>() { EXIT_UNSATISFIED } else { EXIT_FAILED }
+}
+
+/// The forms of `--variable`, which are Spin's.
+const VARIABLE: &str = "NAME=VALUE | NAME=@FILE | @FILE.json | @FILE.toml";
+
+/// What every command that reads the manifest takes.
+#[derive(Args, Debug, Clone)]
+pub struct Application {
+    /// The application's manifest
+    #[arg(
+        short = 'f',
+        long = "from",
+        value_name = "FILE",
+        default_value = "spin.toml",
+        env = "FNHOST_MANIFEST"
+    )]
+    pub manifest: PathBuf,
+    /// Whether the manifest is Spin's locked application.
+    #[arg(skip)]
+    pub locked: bool,
+    /// A variable's value, or a file with it, or a JSON or TOML file of names and values; may be repeated
+    #[arg(long = "variable", value_name = VARIABLE)]
+    pub variables: Vec<String>,
+    /// Where private servers, keys and caches live
+    #[arg(long, value_name = "DIR", default_value = ".fnhost", env = "FNHOST_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// URL of the database, as a role that may create schemas and roles; without it a private Postgres is run
+    #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Secret from which the passwords of the functions' roles are derived; the database URL's password where none is given
+    #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
+    pub role_secret: Option<String>,
+}
+
+impl Application {
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// It cannot be read or run.
+    pub fn load_manifest(&self) -> Result<Manifest, manifest::Error> {
+        if self.locked { Manifest::load_locked(&self.manifest) } else { Manifest::load(&self.manifest) }
+    }
+}
+
+/// Where Kafka is and how it is reached.
+#[derive(Args, Debug, Clone)]
+pub struct KafkaArgs {
+    /// Bootstrap addresses of Kafka; without it a private one in the data directory
+    #[arg(long = "kafka", value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
+    pub addresses: Option<String>,
+    /// Properties of librdkafka for the given Kafka, one `name=value` a line: TLS, logins (security.protocol, sasl.*, ssl.*)
+    #[arg(long = "kafka-config", value_name = "FILE", env = "FNHOST_KAFKA_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Where traces go.
+#[derive(Args, Debug, Clone)]
+pub struct TraceArgs {
+    /// Collector that gets traces, by OTLP over HTTP: its base URL, as http://localhost:4318. Headers, service name and resource
+    /// attributes come from OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES)
+    #[arg(long = "otlp", value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp: Option<String>,
+    /// Part of the traces beginning here that is recorded, 0 to 1; a request or record with a traceparent brings its own decision
+    #[arg(long = "trace-ratio", value_name = "RATIO", default_value_t = DEFAULT_RATIO, value_parser = ratio, env = "FNHOST_TRACE_RATIO")]
+    ratio: f64,
+}
+
+impl TraceArgs {
+    /// The collector, where one is named here or in the environment.
+    ///
+    /// # Errors
+    /// A value that cannot be meant.
+    pub fn collector(&self) -> anyhow::Result<Option<Collector>> {
+        Collector::from_settings(self.otlp.as_deref(), |name| std::env::var(name).ok())
+    }
+
+    /// Part of the traces beginning here that is recorded.
+    pub fn ratio(&self) -> f64 {
+        self.ratio
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "is no number from 0 (none) to 1 (all)".to_owned())
+}
+
+impl KafkaArgs {
+    /// The properties of the file and of the environment.
+    ///
+    /// # Errors
+    /// One of them is wrong or refused, or they are for the private Kafka, which takes none.
+    pub fn properties(&self) -> anyhow::Result<Properties> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let properties = Properties::read(self.config.as_deref(), std::env::vars_os().filter_map(text))?;
+        anyhow::ensure!(
+            properties.is_empty() || self.addresses.is_some(),
+            "properties (--kafka-config, {VARIABLE_PREFIX}…) are for a Kafka that is given with --kafka (FNHOST_KAFKA)"
+        );
+        Ok(properties)
+    }
+}
+
+impl Cli {
+    /// What is logged where FNHOST_LOG says nothing.
+    #[must_use]
+    pub fn default_log(&self) -> &'static str {
+        match self.command {
+            // A test shows what the function prints, also where it is rolled back, and of the host's own work only what
+            // went wrong.
+            Command::Test(_) => "warn,fnhost::guest=debug,fnhost::cli::progress=info",
+            Command::Doctor(_) | Command::Explain(_) | Command::Completions(_) => "error",
+            _ => "info,sqlx=warn",
+        }
+    }
+
+    /// What log lines look like.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What stopped it, with its causes.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Up(args) => up::run(args).await,
+            Command::Migrate(args) => migrate::run(args).await,
+            Command::Env(args) => migrate::print_env(args).await,
+            Command::Position(args) => position::run(args).await,
+            Command::Explain(args) => explain::run(args).await,
+            Command::Swap(args) => swap::run(args).await,
+            Command::Rollback(args) => swap::roll_back(args).await,
+            Command::Versions(args) => swap::versions(args).await,
+            Command::Ps(args) => ps::run(args).await,
+            Command::New(args) => new::run(&args),
+            Command::Test(args) => test::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Completions(args) => completions::run(&args),
+            Command::Compile(args) => compile::run(args),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_shows_an_example_that_is_a_command() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().filter_map(|line| line.trim().strip_prefix("fnhost ")).collect();
+            assert!(
+                examples.iter().any(|example| example.starts_with(name)) || name == "env",
+                "{name}: {help}"
+            );
+            for example in examples {
+                // What follows is the shell's.
+                let words =
+                    example.split_whitespace().take_while(|word| !["&&", "|", ">", "#"].contains(word));
+                let parsed = Cli::try_parse_from(std::iter::once("fnhost").chain(words));
+                assert!(parsed.is_ok(), "{example}: {parsed:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `fnhost new`: the template of `templates/kafka-rust`, which `spin templates install` takes as well.
+
+use anyhow::Context as _;
+use clap::Args;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Every file of the template by its path in the new folder, with the text it is made from.
+const FILES: &[(&str, &str)] = &[
+    (".gitignore", include_str!("../../../../templates/kafka-rust/content/.gitignore")),
+    ("Cargo.toml", include_str!("../../../../templates/kafka-rust/content/Cargo.toml.tmpl")),
+    ("README.md", include_str!("../../../../templates/kafka-rust/content/README.md")),
+    (
+        "migrations/0001_visit.sql",
+        include_str!("../../../../templates/kafka-rust/content/migrations/0001_visit.sql"),
+    ),
+    ("records.jsonl", include_str!("../../../../templates/kafka-rust/content/records.jsonl")),
+    ("rust-toolchain.toml", include_str!("../../../../templates/kafka-rust/content/rust-toolchain.toml")),
+    ("spin.toml", include_str!("../../../../templates/kafka-rust/content/spin.toml")),
+    ("src/lib.rs", include_str!("../../../../templates/kafka-rust/content/src/lib.rs")),
+];
+/// The kit of the checkout that this program was built from.
+const OWN_KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/kit");
+/// Bytes of a name: the Postgres schema and role are called after it.
+const NAME_BYTES_MAX: usize = 40;
+
+/// Writes a new Kafka function: a crate, its spin.toml, a table and records to try it with.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  fnhost new page-visits && cd page-visits
+  cargo build --release --target wasm32-wasip2
+  fnhost test records.jsonl
+  fnhost up")]
+pub struct NewArgs {
+    /// Name of the function: lower-case words joined by \"-\"
+    name: String,
+    /// The folder to write; without it one of the function's name
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Topic that it consumes
+    #[arg(long, value_name = "TOPIC", default_value = "visits")]
+    topic: String,
+    /// What it does, in a line
+    #[arg(long, value_name = "TEXT", default_value = "Counts the visits of each page")]
+    description: String,
+    /// Folder functions/kit of a checkout of fnhost; without it that of the checkout this fnhost was built from
+    #[arg(long, value_name = "DIR", env = "FNHOST_KIT")]
+    kit: Option<PathBuf>,
+}
+
+/// Writes the files and says what to do next.
+pub fn run(args: &NewArgs) -> anyhow::Result<()> {
+    check(args)?;
+    let kit = kit(args.kit.as_deref())?;
+    let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
+    let kit_path = kit.to_str().context("the path of the kit is not UTF-8")?;
+    let parameters = BTreeMap::from([
+        ("project-name", args.name.as_str()),
+        ("project-description", args.description.as_str()),
+        ("topic", args.topic.as_str()),
+        ("kit-path", kit_path),
+    ]);
+    anyhow::ensure!(
+        !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none()),
+        "{} is there already; choose another folder with --dir",
+        folder.display()
+    );
+    for (path, text) in FILES {
+        let path = folder.join(path);
+        let text = render(text, &parameters).map_err(anyhow::Error::msg)?;
+        let parent = path.parent().context("a file has a folder")?;
+        std::fs::create_dir_all(parent)
+            .and_then(|()| std::fs::write(&path, text))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!(
+        "{} is written. Next:\n\n  cd {0}\n  cargo build --release --target wasm32-wasip2\n  fnhost test records.jsonl\n  fnhost up",
+        folder.display()
+    );
+    Ok(())
+}
+
+fn check(args: &NewArgs) -> anyhow::Result<()> {
+    let word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    anyhow::ensure!(
+        args.name.split('-').all(word) && args.name.len() <= NAME_BYTES_MAX,
+        "\"{}\" is no name for a function; use up to {NAME_BYTES_MAX} lower-case letters and digits in words joined by \
+         \"-\", like page-visits",
+        args.name
+    );
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    anyhow::ensure!(
+        !args.topic.is_empty() && args.topic.chars().all(plain),
+        "\"{}\" is no name for a topic; use letters, digits, \".\", \"-\" and \"_\"",
+        args.topic
+    );
+    anyhow::ensure!(
+        !args.description.contains(['"', '\\', '\n']),
+        "--description is a line without quotation marks and backslashes"
+    );
+    Ok(())
+}
+
+/// The kit's folder, which the new crate depends on by its path.
+fn kit(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = given.unwrap_or(Path::new(OWN_KIT));
+    let kit = path.canonicalize().ok().filter(|kit| kit.join("Cargo.toml").is_file());
+    let kit = kit.with_context(|| {
+        format!(
+            "{} is no folder of the kit; give functions/kit of a checkout of fnhost with --kit",
+            path.display()
+        )
+    })?;
+    anyhow::ensure!(
+        !kit.to_string_lossy().contains(['"', '\\']),
+        "move the checkout: {} has quotes",
+        kit.display()
+    );
+    Ok(kit)
+}
+
+/// Fills a text of the template in: the part of Liquid that it uses, `{{name}}`, the filters `kebab_case` and
+/// `snake_case`, and `{% raw %}…{% endraw %}` for braces that stay.
+fn render(text: &str, parameters: &BTreeMap<&str, &str>) -> Result<String, String> {
+    const RAW: &str = "{% raw %}";
+    const END_RAW: &str = "{% endraw %}";
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix(RAW) {
+            let (raw, tail) = after.split_once(END_RAW).ok_or("a raw part does not end")?;
+            out.push_str(raw);
+            rest = tail;
+        } else if let Some(after) = rest.strip_prefix("{{") {
+            let (expression, tail) = after.split_once("}}").ok_or("a parameter does not end")?;
+            out.push_str(&value(expression, parameters)?);
+            rest = tail;
+        } else {
+            out.push('{');
+            rest = &rest[1..];
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn value(expression: &str, parameters: &BTreeMap<&str, &str>) -> Result<String, String> {
+    let mut parts = expression.split('|').map(str::trim);
+    let name = parts.next().unwrap_or_default();
+    let value = parameters.get(name).ok_or_else(|| format!("there is no parameter {name}"))?;
+    parts.try_fold((*value).to_owned(), |value, filter| match filter {
+        // Names are checked to be in kebab case.
+        "kebab_case" => Ok(value),
+        "snake_case" => Ok(value.replace('-', "_")),
+        other => Err(format!("there is no filter {other}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::Manifest;
+
+    fn args(name: &str) -> NewArgs {
+        let (topic, description) = ("visits".to_owned(), "Counts".to_owned());
+        NewArgs { name: name.to_owned(), dir: None, topic, description, kit: None }
+    }
+
+    #[test]
+    fn every_file_of_the_template_is_written() {
+        let content = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/kafka-rust/content");
+        let mut found = Vec::new();
+        let mut folders = vec![content.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in folder.read_dir().expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(&content).expect("inside").to_string_lossy().into_owned();
+                    found.push(name.trim_end_matches(".tmpl").to_owned());
+                }
+            }
+        }
+        found.sort();
+        assert_eq!(found, FILES.iter().map(|(path, _)| (*path).to_owned()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_written_is_a_manifest_that_fnhost_reads() {
+        let parameters = BTreeMap::from([
+            ("project-name", "page-visits"),
+            ("project-description", "Counts"),
+            ("topic", "seen"),
+            ("kit-path", "/kit"),
+        ]);
+        for (path, text) in FILES {
+            let text = render(text, &parameters).expect(path);
+            assert!(!text.contains("{%"), "{path}");
+            if *path == "spin.toml" {
+                let manifest = Manifest::parse(Path::new("spin.toml"), &text).expect("a manifest");
+                assert_eq!(manifest.kafka[0].topics, ["seen"]);
+                let component = &manifest.components["page-visits"];
+                assert_eq!(component.source, Path::new("target/wasm32-wasip2/release/page_visits.wasm"));
+                assert_eq!(
+                    component.allowed_outbound_hosts[0].variables().collect::<Vec<_>>(),
+                    ["database_host"]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_function_is_built_with_the_rust_of_the_checkout() {
+        let toolchain = |text: &str| toml::from_str::<toml::Table>(text).expect("TOML")["toolchain"].clone();
+        let own = toolchain(include_str!("../../../../rust-toolchain.toml"));
+        let (_, text) = FILES.iter().find(|(path, _)| *path == "rust-toolchain.toml").expect("the file");
+        for key in ["channel", "targets"] {
+            assert_eq!(toolchain(text)[key], own[key], "{key}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_none_are_refused() {
+        for name in ["", "Visits", "page_visits", "-visits", "7up", "a b", "../x", &"a".repeat(41)] {
+            assert!(check(&args(name)).is_err(), "{name}");
+        }
+        assert!(check(&args("page-visits2")).is_ok());
+    }
+}

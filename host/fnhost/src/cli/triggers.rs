@@ -1,0 +1,315 @@
+//! The Kafka side of a running host: its subscriptions, relays and producer.
+
+use super::setup::Setup;
+use crate::db::schema;
+use crate::deployment::Slot;
+use crate::dispatch::changes;
+use crate::dispatch::status::Registry;
+use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use crate::dispatch::wasm::WasmHandlers;
+use crate::dispatch::{self};
+use crate::http::Source;
+use crate::kafka;
+use crate::kafka::access::Access;
+use crate::kafka::cluster::Cluster;
+use crate::kafka::producer::Producer;
+use crate::kafka::tail;
+use crate::manifest::{KafkaTrigger, Manifest};
+use crate::push::Hub;
+use crate::relay::orphans::Orphans;
+use crate::relay::{self, Relay};
+use crate::schedule::status::ScheduleStatus;
+use crate::schedule::{self, Schedule};
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Characters of a data directory's identity that a group member's name carries.
+const INSTANCE_CHARS: usize = 16;
+
+/// What triggers are started with.
+pub struct Context<'a> {
+    /// The prepared setup.
+    pub setup: &'a Setup,
+    /// How Kafka is reached.
+    pub access: &'a Access,
+    /// The places of the components by id.
+    pub components: &'a BTreeMap<String, Arc<Slot>>,
+    /// Where partitions report how they are.
+    pub registry: &'a Registry,
+    /// Identity of the data directory.
+    pub instance: String,
+    /// This process, as in the registry.
+    pub host: Uuid,
+}
+
+/// The running Kafka side.
+pub struct Triggers {
+    host: Uuid,
+    cluster: Arc<Cluster>,
+    producer: Arc<Producer>,
+    subscriptions: Vec<Arc<Running>>,
+    relays: JoinSet<()>,
+    stop_relays: CancellationToken,
+    /// Rows of `fnhost.trigger` that this host runs.
+    known: Vec<i64>,
+    push: Option<Arc<Hub>>,
+}
+
+impl Triggers {
+    /// Prepares topics, then starts relays and subscriptions.
+    ///
+    /// # Errors
+    /// The first thing that could not be started; nothing stays running.
+    pub async fn start(context: &Context<'_>) -> anyhow::Result<Self> {
+        let cluster = Cluster::connect(context.access).await?;
+        prepare_topics(context.setup, &cluster).await?;
+        let mut triggers = Self {
+            host: context.host,
+            cluster,
+            producer: Arc::new(Producer::new(context.access)?),
+            subscriptions: vec![],
+            relays: JoinSet::new(),
+            stop_relays: CancellationToken::new(),
+            known: vec![],
+            push: None,
+        };
+        match triggers.start_all(context).await {
+            Ok(()) => Ok(triggers),
+            Err(error) => {
+                triggers.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_all(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
+        self.relays.spawn(self.cluster.clone().keep_fresh(self.stop_relays.clone()));
+        let (owner, registry) = (context.setup.owner.clone(), context.registry.clone());
+        self.relays.spawn(changes::watch(
+            owner,
+            self.host,
+            registry,
+            changes::POLL_INTERVAL,
+            self.stop_relays.clone(),
+        ));
+        self.start_relays(context.setup).await?;
+        self.start_tail(context);
+        self.start_schedules(context).await?;
+        for trigger in &context.setup.manifest.kafka {
+            let subscription = self.subscription(context, trigger).await?;
+            self.known.push(subscription.trigger);
+            let running = Running::start(Arc::new(subscription), context.access).await?;
+            self.subscriptions.push(Arc::new(running));
+        }
+        let orphans = Orphans {
+            deployment: context.setup.deployment().to_string(),
+            known: self.known.clone(),
+            host: self.host,
+            owner: context.setup.owner.clone(),
+            producer: self.producer.clone(),
+        };
+        self.relays.spawn(orphans.run(self.stop_relays.clone()));
+        Ok(())
+    }
+
+    /// Reads what push routes send, where there are any.
+    fn start_tail(&mut self, context: &Context<'_>) {
+        let pushed =
+            context.setup.manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned());
+        let topics: BTreeSet<String> = pushed.collect();
+        if topics.is_empty() {
+            return;
+        }
+        let hub = Hub::new(topics.into_iter().collect());
+        let stop = self.stop_relays.clone();
+        self.relays.spawn(tail::run(hub.clone(), self.cluster.clone(), context.access.clone(), stop));
+        self.push = Some(hub);
+    }
+
+    /// Where push routes have their records from.
+    pub fn push_source(&self) -> Option<Source> {
+        Some(Source { hub: self.push.clone()?, cluster: self.cluster.clone() })
+    }
+
+    async fn start_relays(&mut self, setup: &Setup) -> anyhow::Result<()> {
+        for component in setup.manifest.components.values() {
+            let Some(database) = &component.database else { continue };
+            let Some(table) = &database.events else { continue };
+            let (trigger, stream) = relay::register(&setup.owner, setup.deployment(), &component.id).await?;
+            let relay = Relay {
+                trigger,
+                schema: database.schema.clone(),
+                table: table.clone(),
+                stream,
+                topics: database.event_topics.iter().cloned().collect(),
+                host: self.host,
+                owner: setup.owner.clone(),
+                cluster: self.cluster.clone(),
+                producer: self.producer.clone(),
+            };
+            self.known.push(trigger);
+            self.relays.spawn(relay.run(self.stop_relays.clone()));
+        }
+        Ok(())
+    }
+
+    async fn start_schedules(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
+        let setup = context.setup;
+        for (id, component) in context.components {
+            let declared = setup.manifest.components.get(id).map(|c| &c.schedules[..]).unwrap_or_default();
+            for declared in declared {
+                anyhow::ensure!(
+                    component.running().current.version.component.handles_kafka(),
+                    "component {id} has a schedule and does not export the Kafka handler, which is what it calls"
+                );
+                // The manifest refuses a schedule without a database.
+                let Some(role) = setup.roles.get(id) else { continue };
+                let login = role.options().get_username();
+                let (trigger, stream) =
+                    schedule::register(&setup.owner, setup.deployment(), id, &declared.id, login).await?;
+                let status = ScheduleStatus::new(&format!("{id}:schedule:{}", declared.id), declared.every);
+                let schedule = Schedule {
+                    status: context.registry.schedule(status),
+                    id: declared.id.clone(),
+                    trigger,
+                    stream,
+                    every: declared.every,
+                    emits: declared.emits.iter().cloned().collect(),
+                    host: self.host,
+                    owner: setup.owner.clone(),
+                    role: role.clone(),
+                    cluster: self.cluster.clone(),
+                    producer: self.producer.clone(),
+                    handlers: Arc::new(WasmHandlers::new(component.clone(), role.clone())),
+                };
+                self.known.push(trigger);
+                self.relays.spawn(schedule.run(self.stop_relays.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscription(
+        &self,
+        context: &Context<'_>,
+        trigger: &KafkaTrigger,
+    ) -> anyhow::Result<Subscription> {
+        let setup = context.setup;
+        let component = context
+            .components
+            .get(&trigger.component)
+            .context("a trigger of a component that is not loaded")?;
+        let role = setup.roles.get(&trigger.component).with_context(|| {
+            format!(
+                "component {0} has a Kafka trigger and no database, which holds its positions: add \
+                 [component.{0}.tool.fnhost.database] with schema and url_variable",
+                trigger.component
+            )
+        })?;
+        let login = role.options().get_username();
+        let row = schema::register_trigger(
+            &setup.owner,
+            setup.deployment(),
+            &trigger.id,
+            "kafka",
+            &trigger.group,
+            login,
+        )
+        .await?;
+        let status = context.registry.trigger(&trigger.id, &trigger.component, &trigger.group);
+        let identity = short_instance(&context.instance);
+        Ok(Subscription {
+            id: trigger.id.clone(),
+            deployment: setup.deployment().to_string(),
+            group: trigger.group.clone(),
+            trigger: row,
+            topics: trigger.topics.clone(),
+            emits: trigger.emits.iter().cloned().collect(),
+            start: trigger.start,
+            limits: dispatch::Limits {
+                max_batch: trigger.max_batch,
+                max_attempts: trigger.max_attempts,
+                max_age: trigger.max_age,
+                max_back_off: trigger.max_back_off,
+            },
+            host: self.host,
+            instance: format!("{}-{}-{identity}", setup.deployment(), trigger.id),
+            owner: setup.owner.clone(),
+            role: role.clone(),
+            cluster: self.cluster.clone(),
+            producer: self.producer.clone(),
+            handlers: Arc::new(
+                WasmHandlers::new(component.clone(), role.clone()).measured(status.metrics.clone()),
+            ),
+            status,
+        })
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.clone()
+    }
+
+    /// Waits until another process that runs under this host's name has taken its place; going on would only take it back.
+    pub async fn fenced(&self) -> kafka::Error {
+        let fenced = self.subscriptions.iter().map(|subscription| subscription.fenced().boxed());
+        // An empty selection is not allowed, and a host without subscriptions is never fenced.
+        let never = std::future::pending().boxed();
+        futures::future::select_all(fenced.chain([never])).await.0
+    }
+
+    /// Finishes what is in hand: first the partitions, then the relays, then what was sent is waited for.
+    pub async fn stop(mut self) {
+        let mut stopping = JoinSet::new();
+        for subscription in std::mem::take(&mut self.subscriptions) {
+            stopping.spawn_blocking(move || subscription.stop());
+        }
+        while stopping.join_next().await.is_some() {}
+        self.stop_relays.cancel();
+        while self.relays.join_next().await.is_some() {}
+        let producer = self.producer.clone();
+        if tokio::task::spawn_blocking(move || producer.flush()).await.is_err() {
+            tracing::warn!("the producer did not stop cleanly");
+        }
+    }
+}
+
+/// The part of a data directory's identity that the names of its group members carry, and that the registry knows it by.
+pub fn short_instance(identity: &str) -> &str {
+    identity.get(..INSTANCE_CHARS).unwrap_or(identity)
+}
+
+/// Creates the topics that the manifest declares, and a dead-letter topic beside each one that is consumed.
+async fn prepare_topics(setup: &Setup, cluster: &Arc<Cluster>) -> anyhow::Result<()> {
+    let manifest = &setup.manifest;
+    let mut declared = manifest.application.topics.clone();
+    let mut used = topics(manifest);
+    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
+        let partitions = declared.get(topic).copied().unwrap_or(1);
+        declared.insert(dead_letter_topic(topic), partitions);
+        used.insert(dead_letter_topic(topic));
+    }
+    let used: Vec<String> = used.into_iter().collect();
+    Ok(cluster.prepare_topics(&declared, &used).await?)
+}
+
+/// All topics that a manifest names; dead-letter topics are not among them.
+pub fn topics(manifest: &Manifest) -> BTreeSet<String> {
+    let mut used: BTreeSet<String> = manifest.application.topics.keys().cloned().collect();
+    for trigger in &manifest.kafka {
+        used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
+    }
+    used.extend(manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned()));
+    for schedule in manifest.components.values().flat_map(|c| &c.schedules) {
+        used.extend(schedule.emits.iter().cloned());
+    }
+    for database in manifest.components.values().filter_map(|c| c.database.as_ref()) {
+        used.extend(database.event_topics.iter().cloned());
+    }
+    used
+}

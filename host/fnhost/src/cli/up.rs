@@ -1,0 +1,353 @@
+//! `fnhost up`: starts everything, says where it is, and drains on Ctrl-C.
+
+use super::setup::Setup;
+use super::signals::Signals;
+use super::triggers::{self, Triggers};
+use super::{Application, KafkaArgs, TraceArgs, progress};
+use crate::admin::{self, Admin};
+use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
+use crate::db::hosts::HostEntry;
+use crate::deployment::watch::{self, Watched};
+use crate::deployment::{self, Deployment};
+use crate::dispatch::status::Registry;
+use crate::embedded;
+use crate::engine::compile::OWN_PROGRAM;
+use crate::engine::{ComponentSpec, Engine, EngineOptions};
+use crate::health::{Health, Stage};
+use crate::http;
+use crate::kafka::{self, access::Access};
+use crate::log::{self, LogFormat};
+use crate::manifest::route::Route;
+use crate::metrics::Scrape;
+use crate::trace::export::Exporter;
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Runs the application until Ctrl-C or SIGTERM.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  fnhost up
+  fnhost up --only kafka --data-dir /var/lib/fnhost
+  fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders --listen 0.0.0.0:3000")]
+pub struct UpArgs {
+    #[command(flatten)]
+    app: Application,
+    /// Run only these triggers
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+    /// Address for HTTP
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000", env = "FNHOST_LISTEN")]
+    listen: SocketAddr,
+    /// Address for health and inspection; keep it on loopback
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
+    admin: SocketAddr,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    traces: TraceArgs,
+    /// Spin's runtime-config file: where key-value stores are; without it they are in memory
+    #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
+    runtime_config: Option<PathBuf>,
+    /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
+    #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
+    ready_max_lag: Option<u64>,
+    /// Seconds that requests, batches and messages in hand have to end once the host is told to stop
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_TIMEOUT.as_secs(), env = "FNHOST_DRAIN_TIMEOUT")]
+    drain_timeout: u64,
+    /// Build components whose files change, and bring them in: runs [component.ID.build] when a file of its `watch` changes
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Time in which a host that is told to stop ends what is in hand, where no other is given.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl UpArgs {
+    /// As Spin's plugin runs: the HTTP address is Spin's.
+    pub(super) fn new(
+        app: Application,
+        only: Option<Only>,
+        admin: SocketAddr,
+        kafka: KafkaArgs,
+        traces: TraceArgs,
+        runtime_config: Option<PathBuf>,
+    ) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let drain_timeout = DRAIN_TIMEOUT.as_secs();
+        Self {
+            app,
+            only,
+            listen,
+            admin,
+            kafka,
+            traces,
+            runtime_config,
+            ready_max_lag: None,
+            drain_timeout,
+            watch: false,
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Only {
+    /// HTTP triggers
+    Http,
+    /// Kafka triggers, and the relays of events from HTTP
+    Kafka,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// Something is missing or wrong; nothing stays running.
+pub async fn run(args: UpArgs) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let with_kafka = args.only != Some(Only::Http);
+    let properties = args.kafka.properties()?;
+    // What is wrong with them costs no start.
+    stores(&args)?.check(&args.app.load_manifest()?)?;
+    let collector = args.traces.collector()?;
+    // Both addresses are taken before anything starts, so that a port in use costs nothing.
+    let http_listener =
+        if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
+    let admin_listener = bind(args.admin, "--admin").await?;
+    let mut signals = Signals::new(args.app.locked)?;
+    let mut setup = tokio::select! {
+        setup = Setup::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false, Some(args.listen)) => setup?,
+        () = signals.stop() => return Ok(()),
+    };
+    let access = setup.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
+    let host = Uuid::new_v4();
+    let exporter = collector.map(|collector| {
+        let collector = collector.of(setup.deployment(), &host.to_string());
+        Exporter::start(collector, args.traces.ratio())
+    });
+    let outcome =
+        serve(&args, &mut setup, access, (http_listener, admin_listener), &mut signals, host, began).await;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
+    setup.close().await;
+    outcome
+}
+
+async fn serve(
+    args: &UpArgs,
+    setup: &mut Setup,
+    access: Option<Access>,
+    (http_listener, admin_listener): (Option<TcpListener>, TcpListener),
+    signals: &mut Signals,
+    host: Uuid,
+    began: Instant,
+) -> anyhow::Result<()> {
+    let (engine, deployment) = start_deployment(args, setup, host).await?;
+    let registry = Registry::default();
+    let health =
+        Health::new(registry.clone(), deployment.slots().len(), setup.kafka.is_some(), args.ready_max_lag);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    // Until the very end of this function: while everything else drains, it says so.
+    let _admin = serve_admin(admin_listener, setup, &health, engine, &deployment);
+    tasks.spawn(deployment.clone().follow(stop.clone()));
+    let watched = if args.watch { Watched::all(&setup.manifest) } else { Vec::new() };
+    tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
+    let mut triggers = match &access {
+        Some(access) => Some(start_triggers(args, setup, access, &deployment, &registry, host).await?),
+        None => None,
+    };
+    let cluster = triggers.as_ref().map(Triggers::cluster);
+    let name = setup.deployment().to_string();
+    tasks.spawn(health.clone().probe(setup.owner.clone(), name, cluster, stop.clone()));
+    if let Some(listener) = http_listener {
+        let source = triggers.as_ref().and_then(Triggers::push_source);
+        let server =
+            http::Server::new(&setup.manifest, &setup.values, deployment.slots(), source, stop.clone());
+        tasks.spawn(serve_http(listener, server, stop.clone()));
+    }
+    let greeting = greeting(args, setup);
+    let ready = async {
+        registry.ready().await;
+        health.set_stage(Stage::Serving);
+        tracing::info!(
+            seconds = format!("{:.1}", began.elapsed().as_secs_f64()),
+            admin = %args.admin,
+            "ready: every partition is owned"
+        );
+        if log::format() == LogFormat::Human {
+            println!("{greeting}");
+        }
+        std::future::pending::<()>().await;
+    };
+    let lost: Option<anyhow::Error> = tokio::select! {
+        () = ready => None,
+        () = signals.stop() => None,
+        lost = setup.servers.watch() => Some(lost.into()),
+        fenced = fenced(triggers.as_ref()) => Some(fenced.into()),
+    };
+    health.set_stage(Stage::Draining);
+    let ended = async {
+        stop.cancel();
+        if let Some(triggers) = triggers.take() {
+            triggers.stop().await;
+        }
+        while tasks.join_next().await.is_some() {}
+        deployment.leave().await;
+    };
+    drain(ended, Duration::from_secs(args.drain_timeout), signals).await;
+    lost.map_or(Ok(()), Err)
+}
+
+async fn serve_http(listener: TcpListener, server: http::Server, stop: CancellationToken) {
+    if let Err(error) = Arc::new(server).serve(listener, stop).await {
+        tracing::error!(%error, "the HTTP address ended");
+    }
+}
+
+async fn start_triggers(
+    args: &UpArgs,
+    setup: &Setup,
+    access: &Access,
+    deployment: &Deployment,
+    registry: &Registry,
+    host: Uuid,
+) -> anyhow::Result<Triggers> {
+    let instance = embedded::secret(&args.app.data_dir, "instance")?;
+    let components = deployment.slots();
+    Triggers::start(&triggers::Context { setup, access, components, registry, instance, host }).await
+}
+
+/// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
+async fn fenced(triggers: Option<&Triggers>) -> kafka::Error {
+    match triggers {
+        Some(triggers) => triggers.fenced().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Serves the admin address for as long as the answer lives.
+fn serve_admin(
+    listener: TcpListener,
+    setup: &Setup,
+    health: &Health,
+    engine: Engine,
+    deployment: &Deployment,
+) -> JoinSet<()> {
+    let scrape = Scrape {
+        health: health.clone(),
+        engine,
+        roles: Arc::new(setup.roles.clone()),
+        owner: setup.owner.clone(),
+    };
+    let router = admin::router(Admin {
+        deployment: deployment.clone(),
+        owner: setup.owner.clone(),
+        health: health.clone(),
+        scrape,
+    });
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the admin address ended");
+        }
+    });
+    task
+}
+
+/// Waits for what is in hand to end, until the deadline or a second signal.
+async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut Signals) {
+    tracing::info!(seconds = timeout.as_secs(), "draining; a second Ctrl-C stops at once");
+    tokio::select! {
+        () = progress::logged("draining", ended) => tracing::info!("drained"),
+        () = tokio::time::sleep(timeout) => {
+            tracing::warn!("not drained within --drain-timeout; what is in hand is done again at the next start");
+        }
+        () = signals.stop() => {
+            tracing::warn!("stopped without draining; what was in hand is done again at the next start");
+        }
+    }
+}
+
+/// Where key-value stores are.
+fn stores(args: &UpArgs) -> Result<RuntimeConfig, key_value::Error> {
+    let readers = if args.app.locked { Readers::BesideSpin } else { Readers::Alone };
+    RuntimeConfig::read(args.runtime_config.as_deref(), readers)
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
+}
+
+/// Loads what the deployment runs and registers this host.
+async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::Result<(Engine, Deployment)> {
+    let engine = Engine::new(EngineOptions {
+        cache_dir: Some(args.app.data_dir.join("cache")),
+        compiler: Some(OWN_PROGRAM.into()),
+        key_value: stores(args)?.open(&setup.manifest.application.key_value_max_age)?,
+        ..EngineOptions::default()
+    })?;
+    let identity = embedded::secret(&args.app.data_dir, "instance")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let entry = HostEntry {
+        deployment: setup.deployment().to_owned(),
+        instance: triggers::short_instance(&identity).to_owned(),
+        host,
+        name: if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() },
+        http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
+        admin: args.admin.to_string(),
+        fnhost: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let setup = deployment::Setup {
+        entry,
+        owner: setup.owner.clone(),
+        engine: engine.clone(),
+        specs: ComponentSpec::all(&setup.manifest, &setup.values),
+        roles: setup.roles.clone(),
+        probation: deployment::PROBATION,
+    };
+    Ok((engine, Deployment::start(setup).await?))
+}
+
+/// Where everything is.
+fn greeting(args: &UpArgs, setup: &Setup) -> String {
+    let mut lines = Vec::new();
+    if args.only != Some(Only::Kafka) {
+        lines.push(format!("HTTP     http://{}", args.listen));
+        for trigger in &setup.manifest.http {
+            if let Route::Public(pattern) = &trigger.route {
+                lines.push(format!(
+                    "         http://{}{}  {}",
+                    args.listen,
+                    pattern.raw(),
+                    trigger.component
+                ));
+            }
+        }
+    }
+    lines.push(format!(
+        "admin    http://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
+        args.admin
+    ));
+    if let Some(kafka) = &setup.kafka {
+        lines.push(format!("Kafka    {kafka}"));
+    }
+    if let Some(example) =
+        setup.manifest.application.example.as_ref().filter(|_| args.only != Some(Only::Kafka))
+    {
+        lines.push(String::new());
+        lines.push(example.trim_end().replace("{listen}", &args.listen.to_string()));
+        lines.push(String::new());
+    }
+    lines.push("Ctrl-C drains and stops everything".into());
+    lines.join("\n")
+}

@@ -1,0 +1,375 @@
+//! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
+
+mod body;
+#[path = "edge/mod.rs"]
+mod gateway;
+mod headers;
+mod problem;
+#[path = "live/mod.rs"]
+mod push;
+mod router;
+mod traced;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::deployment::Slot;
+use crate::deployment::tally::{Kind, Outcome};
+use crate::engine::{CallError, Cause, ResponseBody};
+use crate::manifest::route::Route;
+use crate::manifest::{Manifest, Values};
+use crate::metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
+use body::LimitedBody;
+pub use gateway::{
+    CLOCK_LEEWAY_S, Keys, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS,
+    REMEMBERED_TOKENS,
+};
+use gateway::{Gateway, Pass};
+use problem::problem;
+pub use push::Source;
+use push::{Handover, PushBody, PushRoutes};
+use router::Router;
+
+/// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
+const DISCARD_MAX_BYTES: usize = 16 << 20;
+/// Longest time that a refused body is read for.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections at a time; one more is accepted when another ends.
+pub const MAX_CONNECTIONS: usize = 4096;
+/// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time, while the host stops, that a client takes to read the end of a stream.
+const STREAM_END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time after which accepting is tried again where the system has no more file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Paths that the host answers itself, as Spin does.
+const WELL_KNOWN: &str = "/.well-known/spin/";
+
+type ServerBody = Either<Either<ResponseBody, PushBody>, Full<Bytes>>;
+
+/// Serves the public HTTP triggers of an application.
+pub struct Server {
+    router: Router<Target>,
+    metrics: HttpMetrics,
+    push: PushRoutes,
+    gateway: Gateway,
+}
+
+/// Where a route leads.
+struct Target {
+    slot: Arc<Slot>,
+    metrics: RouteMetrics,
+}
+
+impl Server {
+    /// A server of the manifest's public routes; components by id, one that is not there has no route. Push routes have their
+    /// records from `source`, and their streams end at `stop`.
+    pub fn new(
+        manifest: &Manifest,
+        values: &Values,
+        components: &BTreeMap<String, Arc<Slot>>,
+        source: Option<Source>,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut router = Router::default();
+        for trigger in &manifest.http {
+            if let (Route::Public(pattern), Some(slot)) = (&trigger.route, components.get(&trigger.component))
+            {
+                let metrics = RouteMetrics::new(&trigger.component, pattern.raw());
+                router.add(pattern.clone(), Target { slot: slot.clone(), metrics });
+            }
+        }
+        let push = PushRoutes::new(manifest, source, stop);
+        Self { router, metrics: HttpMetrics::default(), push, gateway: Gateway::new(manifest, values) }
+    }
+
+    /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        let local = listener.local_addr()?;
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = accept(&listener, &places) => match accepted {
+                    Ok((stream, client, place)) => {
+                        let peers = Peers { local, client };
+                        let connection = self.clone().connection(stream, peers, shutdown.clone());
+                        let open = self.metrics.connection();
+                        connections.spawn(async move {
+                            let _open = open;
+                            connection.await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Serves one connection until it closes; on shutdown it ends with the request that is running.
+    async fn connection(self: Arc<Self>, stream: TcpStream, peers: Peers, shutdown: CancellationToken) {
+        // Parts of an answer go out when they are written; the kernel must not hold them back. It also sees who does not read:
+        // a stream's body is asked for nothing while there is no room to write to.
+        let options = stream
+            .set_nodelay(true)
+            .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)));
+        if let Err(error) = options {
+            tracing::debug!(%error, "a connection is gone already");
+            return;
+        }
+        let reading = self.gateway.reading;
+        let handover = Handover::default();
+        let service = service_fn(|request| {
+            let (server, handover) = (self.clone(), handover.clone());
+            async move { Ok::<_, Infallible>(server.answer(request, peers, &handover).await) }
+        });
+        let mut connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(reading.head_timeout)
+            .max_buf_size(reading.head_bytes)
+            .max_headers(reading.headers)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = shutdown.cancelled() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                // A stream has its end by now, and a client that does not read it keeps nobody waiting.
+                let patience = if handover.is_stream() { STREAM_END_TIMEOUT } else { Duration::MAX };
+                tokio::time::timeout(patience, &mut connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, client = %peers.client, "a connection ended");
+            // A connection without a request just ends; one in the middle of a head is told why.
+            let parts = connection.into_parts().filter(|parts| !parts.read_buf.is_empty());
+            if let Some(parts) = parts.filter(|_| error.is_timeout()) {
+                head_timed_out(parts.io.into_inner()).await;
+            }
+        }
+        if let Some(socket) = handover.take() {
+            socket.run().await;
+        }
+    }
+
+    /// Answers a request, and counts it.
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peers: Peers,
+        handover: &Handover,
+    ) -> Response<ServerBody> {
+        let _in_flight = self.metrics.in_flight();
+        let (began, method) = (Timer::start(), request.method().clone());
+        let mut route = &self.metrics.unrouted;
+        let mut pass = self.gateway.open(&mut request);
+        let mut response = match self.gateway.admit(&mut pass, &request, peers) {
+            Ok(()) => {
+                let reply = self.reply(request, peers, &pass, handover, &mut route);
+                let reply = tokio::time::timeout(pass.request_timeout(), reply).await;
+                reply.unwrap_or_else(|_| pass.refuse(Refusal::RequestTimeout))
+            }
+            Err(answer) => {
+                route = self.route_metrics(request.uri().path());
+                discard(request).await;
+                *answer
+            }
+        };
+        pass.close(response.headers_mut());
+        route.answered(&method, response.status(), began);
+        response
+    }
+
+    /// Where a request on this path is counted.
+    fn route_metrics(&self, path: &str) -> &RouteMetrics {
+        let push = || self.push.route_metrics(path);
+        let route = || self.router.route(path).map(|(_, target, _)| &target.metrics);
+        push().or_else(route).unwrap_or(&self.metrics.unrouted)
+    }
+
+    /// Answers a request, and says by `route` whose it is.
+    async fn reply<'s>(
+        &'s self,
+        mut request: Request<Incoming>,
+        peers: Peers,
+        pass: &Pass<'_>,
+        handover: &Handover,
+        route: &mut &'s RouteMetrics,
+    ) -> Response<ServerBody> {
+        let path = request.uri().path();
+        if let Some(name) = path.strip_prefix(WELL_KNOWN) {
+            return match name {
+                "health" => Response::new(Either::Right(Full::new(Bytes::from_static(b"OK")))),
+                _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
+            };
+        }
+        if let Some(response) = self.push(&mut request, peers, handover, route).await {
+            return response;
+        }
+        let (head, body) = request.into_parts();
+        let (body, fate) = LimitedBody::new(body, pass.body_limits());
+        let response = self.call(Request::from_parts(head, body), peers, route).await;
+        // Whatever the function made of the part that it could read.
+        fate.fault().map_or(response, |fault| pass.broken_off(fault))
+    }
+
+    /// Hands a request to the component of its route.
+    async fn call<'s, B>(
+        &'s self,
+        request: Request<B>,
+        peers: Peers,
+        route: &mut &'s RouteMetrics,
+    ) -> Response<ServerBody>
+    where
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let Some((pattern, target, captures)) = self.router.route(request.uri().path()) else {
+            return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
+        };
+        *route = &target.metrics;
+        let spin_headers = match headers::spin(&request, pattern, &captures, peers) {
+            Ok(headers) => headers,
+            Err(detail) => return problem(StatusCode::BAD_REQUEST, detail, None),
+        };
+        let version = target.slot.pick_request();
+        let component = version.component();
+        let (mut head, body) = request.into_parts();
+        headers::apply(&mut head, spin_headers);
+        let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
+        let state = component.call_state();
+        let cause = headers::cause(&head, pattern);
+        state.caused_by(|| cause.clone());
+        let request_hop = hops.map(|[request_hop, call_hop]| {
+            state.traced(call_hop);
+            (request_hop, traced::about(&head, pattern, peers.client))
+        });
+        let call = state.call();
+        let began = Instant::now();
+        let outcome = component.call_http(state, Request::from_parts(head, body)).await;
+        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+        let counted = Outcome::call(outcome.is_err(), began.elapsed());
+        version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
+        let response = match outcome {
+            Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
+            Err(error) => failure(component.id(), component.version(), call, &cause, &error),
+        };
+        if let Some((hop, about)) = request_hop {
+            about.answered(hop, from, response.status());
+        }
+        response
+    }
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Peers {
+    local: SocketAddr,
+    client: SocketAddr,
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+    // The semaphore is never closed.
+    let place = places.clone().acquire_owned().await.ok();
+    let (stream, client) = listener.accept().await?;
+    Ok((stream, client, place))
+}
+
+/// Reads what a client still sends and throws it away, up to named limits: a connection that is closed with bytes unread is reset,
+/// and the client would see that instead of the answer. One that asked first (`expect: 100-continue`) has not sent anything.
+async fn discard(request: Request<Incoming>) {
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return;
+    }
+    let mut body = request.into_body();
+    let mut left = DISCARD_MAX_BYTES;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(DISCARD_TIMEOUT, read).await.is_err() {
+        tracing::debug!("a client sent a refused body too slowly to be read to its end");
+    }
+}
+
+/// No body.
+fn empty() -> ServerBody {
+    Either::Right(Full::new(Bytes::new()))
+}
+
+/// Answers a request whose head is not there yet; the connection is closed after it.
+async fn head_timed_out(mut stream: TcpStream) {
+    const DETAIL: &str = "the request's headers were not sent in time";
+    let body = problem::document(StatusCode::REQUEST_TIMEOUT, DETAIL, None).to_string();
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        problem::CONTENT_TYPE,
+        body.len(),
+    );
+    // A client that has gone away does not want it.
+    let _ = stream.write_all(answer.as_bytes()).await;
+}
+
+/// Logs why a call failed and answers without the reason.
+fn failure(
+    component: &str,
+    version: &str,
+    call: u64,
+    cause: &Cause,
+    error: &CallError,
+) -> Response<ServerBody> {
+    let Cause { method, route, request_id, .. } = cause;
+    let trace_id = cause.trace_id();
+    let backtrace = match error {
+        CallError::Trap { backtrace, .. } => Some(backtrace),
+        _ => None,
+    };
+    tracing::error!(component, version, call, method, route, request_id, trace_id, backtrace, "{error}");
+    match error {
+        CallError::DeadlineExceeded { .. } => {
+            problem(StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time", Some(call))
+        }
+        _ => problem(StatusCode::INTERNAL_SERVER_ERROR, "the function failed", Some(call)),
+    }
+}
