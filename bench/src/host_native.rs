@@ -3,16 +3,16 @@
 
 use crate::native::{Around, Function, NativeHandler};
 use crate::system::Servers;
-use fnhost::db::OwnerPool;
-use fnhost::db::schema::{self, role_password};
-use fnhost::db::session::{RolePool, SessionLimits};
-use fnhost::dispatch::status::Registry;
-use fnhost::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use fnhost::dispatch::{Fixed, Limits};
-use fnhost::kafka::access::Access;
-use fnhost::kafka::cluster::Cluster;
-use fnhost::kafka::producer::Producer;
-use fnhost::manifest::{KafkaTrigger, Manifest};
+use fnhost_db::OwnerPool;
+use fnhost_db::schema::{self, role_password};
+use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_dispatch::status::Registry;
+use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost_dispatch::{Fixed, Limits};
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::producer::Producer;
+use fnhost_manifest::{KafkaTrigger, Manifest};
 use sqlx::postgres::PgConnectOptions;
 use std::path::Path;
 use std::str::FromStr as _;

@@ -2,12 +2,13 @@
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use fnhost::capabilities::outbound_http::{Outbound, RequestOptions, WasiBody};
-use fnhost::capabilities::postgres::{FailureClass, SqlFailure};
-use fnhost::db::session::SharedTransaction;
-use fnhost::dispatch::{CallFailure, Called, Handler};
-use fnhost::engine::kafka as wit;
-use fnhost::manifest::{Manifest, Secret, VariableSources};
+use fnhost_capabilities::outbound_http::{Outbound, RequestOptions, WasiBody};
+use fnhost_capabilities::postgres::SqlFailure;
+use fnhost_db::session::SharedTransaction;
+use fnhost_dispatch::{CallFailure, Called, Handler};
+use fnhost_manifest::{Manifest, Secret, VariableSources};
+use fnhost_types::failure::FailureClass;
+use fnhost_types::wit;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};

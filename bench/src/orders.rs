@@ -1,8 +1,8 @@
 //! The orders of the measurements: a catalogue, orders as `POST /orders` writes them, and how far they are.
 
 use anyhow::Context as _;
-use fnhost::kafka::murmur2;
-use fnhost::kafka::{SEQ_HEADER, STREAM_HEADER};
+use fnhost_kafka::murmur2;
+use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER};
 use kit::event::{Event, Item, Money, ORDER_EVENTS, OrderCreated};
 use kit::kafka::{Batch, Emit, Header as EventHeader, Record};
 use rdkafka::config::ClientConfig;

@@ -6,8 +6,8 @@
 use crate::native::{Around, Connected, Function};
 use crate::system::Servers;
 use anyhow::Context as _;
-use fnhost::db::schema::role_password;
-use fnhost::manifest::{KafkaTrigger, Manifest};
+use fnhost_db::schema::role_password;
+use fnhost_manifest::{KafkaTrigger, Manifest};
 use futures::FutureExt as _;
 use kit::kafka::{Batch, Emit, Header as EventHeader, Message, Outcome};
 use rdkafka::Message as _;

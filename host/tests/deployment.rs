@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fnhost::db::OwnerPool;
-use fnhost::db::hosts::HostEntry;
-use fnhost::db::schema::{self, Passwords};
-use fnhost::deployment::offer::{Offer, Refused};
-use fnhost::deployment::slot::Picked;
-use fnhost::deployment::tally::{Kind, Outcome};
-use fnhost::deployment::{Deployment, Setup, Slot};
-use fnhost::engine::{Engine, EngineOptions};
+use fnhost_db::OwnerPool;
+use fnhost_db::hosts::HostEntry;
+use fnhost_db::schema::{self, Passwords};
+use fnhost_deployment::offer::{Offer, Refused};
+use fnhost_deployment::slot::Picked;
+use fnhost_db::tally::{Kind, Outcome};
+use fnhost_deployment::{Deployment, Setup, Slot};
+use fnhost_engine::{Engine, EngineOptions};
 use fnhost_test_postgres::TestPostgres;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
@@ -119,7 +119,7 @@ impl Host {
     fn runs(&self) -> String {
         let digest = self.slot().running().current.version.component.digest().to_owned();
         let known =
-            ["a", "b", "c", "d"].into_iter().find(|v| fnhost::engine::digest_of(&variant_of(v)) == digest);
+            ["a", "b", "c", "d"].into_iter().find(|v| fnhost_engine::digest_of(&variant_of(v)) == digest);
         known.unwrap_or("another").to_owned()
     }
 
@@ -288,7 +288,7 @@ async fn what_cannot_run_is_refused_and_nothing_changes() {
     ];
     for (change, expected) in cases {
         let refused = host.swap("b", change).await.expect_err(expected);
-        let said = fnhost::causes::chain(&refused);
+        let said = fnhost_types::causes::chain(&refused);
         assert!(said.contains(expected), "{expected}: {said}");
     }
     let unknown = host.deployment.offer("nobody", Offer::default()).await.expect_err("refused");
@@ -321,7 +321,7 @@ async fn a_version_leaves_memory_with_its_last_call() {
     }
     assert_eq!(host.deployment.resident(), 1, "of 21 swaps");
     let kept: i64 = world.value("SELECT count(*) FROM fnhost.version").await;
-    assert!(kept <= fnhost::db::deployment::VERSIONS_KEPT + 2, "{kept} versions are kept");
+    assert!(kept <= fnhost_db::deployment::VERSIONS_KEPT + 2, "{kept} versions are kept");
     host.stop().await;
 }
 
@@ -336,7 +336,7 @@ async fn a_canary_is_promoted_or_dropped_by_what_its_requests_come_to() {
     let host =
         world.host_with("one", &world.file("a"), Duration::from_secs(1), support::engine().clone()).await;
     host.swap("b", |offer| offer.canary = Some((10, Duration::from_secs(1)))).await.expect("taken");
-    let digest = |variant: &str| fnhost::engine::digest_of(&variant_of(variant));
+    let digest = |variant: &str| fnhost_engine::digest_of(&variant_of(variant));
     let asked: Vec<bool> = (0..100)
         .map(|_| {
             let picked = host.slot().pick_request();

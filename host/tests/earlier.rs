@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use fnhost::capabilities::files::{Files, Mount};
-use fnhost::engine::{CallError, ComponentSpec, LoadedComponent};
-use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_manifest::files::{Files, Mount};
+use fnhost_engine::{CallError, ComponentSpec, LoadedComponent};
+use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_postgres::TestPostgres;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};

@@ -5,8 +5,8 @@ mod support;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
-use fnhost::engine::kafka::{Batch, Header, Message, Outcome};
-use fnhost::engine::{CallError, ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use fnhost_types::wit::{Batch, Header, Message, Outcome};
+use fnhost_engine::{CallError, ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use support::{MEMORY_BYTES, Scratch, engine, load, spec};
 
 fn batch(behaviour: &str, messages: usize) -> Batch {

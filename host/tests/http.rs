@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use fnhost::engine::ComponentSpec;
-use fnhost::manifest::gateway::DEFAULT_MAX_BODY_BYTES;
-use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_engine::ComponentSpec;
+use fnhost_manifest::edge::DEFAULT_MAX_BODY_BYTES;
+use fnhost_manifest::hosts::AllowedHosts;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;

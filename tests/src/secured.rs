@@ -85,7 +85,7 @@ impl Drop for SecuredKafka {
 
 /// A command that becomes Java with Kafka's classes, whose output goes where the command's does.
 fn kafka<'c>(command: &'c mut Command, folder: &Path, class: &str) -> anyhow::Result<&'c mut Command> {
-    let (java, jars) = fnhost::embedded::find_kafka()?;
+    let (java, jars) = fnhost_embedded::find_kafka()?;
     // `sh -c SCRIPT NAME ARGUMENTS`: the arguments stay arguments.
     command.current_dir(folder).args(["-c", "exec \"$@\"", "sh"]).arg(java);
     command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);

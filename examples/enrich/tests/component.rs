@@ -1,7 +1,7 @@
 //! The built component with a real service, a socket that answers as customers are known.
 
-use fnhost::manifest::Secret;
-use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_manifest::Secret;
+use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_function::{Function, Sent, told};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -147,7 +147,7 @@ async fn what_a_client_says_of_its_address_is_not_believed() {
     assert_eq!(login(&function, WRONG, ELSEWHERE).await.status, 429);
     // Behind a proxy of ours its word counts, and only its word.
     let proxied = Function::start_with("auth", |spec| {
-        let one = fnhost::manifest::Secret::new("1".to_owned());
+        let one = fnhost_manifest::Secret::new("1".to_owned());
         spec.variables.insert("trusted_proxies".to_owned(), one);
     });
     let proxied = proxied.await;

@@ -1,7 +1,7 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use fnhost::manifest::Secret;
-use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_manifest::Secret;
+use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_function::{Function, Sent};
 use kit::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use payment::domain::FAILING_ATTEMPTS_MAX;

@@ -1,9 +1,6 @@
 //! What runs, on the admin address: components, their versions, swaps, and all hosts of the deployment.
 
 use super::Admin;
-use crate::db::hosts::{self, VersionView};
-use crate::deployment::offer::{Changed, Offer, Refused};
-use crate::deployment::{CANARY_DURATION, COMPONENT_BYTES_MAX, fetch};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +9,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use fnhost_db::hosts::{self, VersionView};
+use fnhost_deployment::offer::{Changed, Offer, Refused};
+use fnhost_deployment::{CANARY_DURATION, COMPONENT_BYTES_MAX, fetch};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -232,10 +232,10 @@ impl IntoResponse for Failure {
             Refused::Invalid(_) | Refused::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refused::NoFallback(_) => StatusCode::CONFLICT,
             Refused::Host(error) => {
-                tracing::warn!(error = crate::causes::chain(error), "the admin address cannot do it");
+                tracing::warn!(error = fnhost_types::causes::chain(error), "the admin address cannot do it");
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };
-        (status, crate::causes::chain(&refused) + "\n").into_response()
+        (status, fnhost_types::causes::chain(&refused) + "\n").into_response()
     }
 }

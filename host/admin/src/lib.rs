@@ -1,17 +1,19 @@
 //! The admin address: health, readiness, what runs, and what waits or died. Never the public one.
 
 mod deployment;
+pub mod health;
+mod scrape;
 
-use crate::db::{OwnerPool, views};
-use crate::deployment::Deployment;
-use crate::dispatch::status::PartitionStatus;
 use crate::health::Health;
-use crate::metrics::{self, Scrape};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use fnhost_db::{OwnerPool, views};
+use fnhost_deployment::Deployment;
+use fnhost_dispatch::status::PartitionStatus;
+pub use scrape::Scrape;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 
@@ -55,7 +57,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     match admin.scrape.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, scrape::CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -71,7 +73,7 @@ struct PartitionView {
     topic: String,
     partition: i32,
     #[serde(flatten)]
-    state: crate::dispatch::status::State,
+    state: fnhost_dispatch::status::State,
     position: i64,
     records: u64,
     batches: u64,
@@ -92,7 +94,7 @@ async fn partitions(State(admin): State<Admin>) -> Json<Vec<PartitionView>> {
 }
 
 fn partition_view(
-    trigger: &crate::dispatch::status::TriggerStatus,
+    trigger: &fnhost_dispatch::status::TriggerStatus,
     status: &PartitionStatus,
 ) -> PartitionView {
     PartitionView {
@@ -141,17 +143,20 @@ async fn parked(
     Ok(Json(views::parked(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
-struct Failure(crate::db::Error);
+struct Failure(fnhost_db::Error);
 
-impl From<crate::db::Error> for Failure {
-    fn from(error: crate::db::Error) -> Self {
+impl From<fnhost_db::Error> for Failure {
+    fn from(error: fnhost_db::Error) -> Self {
         Self(error)
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        tracing::warn!(error = crate::causes::chain(&self.0), "the admin address cannot read the database");
+        tracing::warn!(
+            error = fnhost_types::causes::chain(&self.0),
+            "the admin address cannot read the database"
+        );
         (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response()
     }
 }

@@ -1,14 +1,14 @@
 //! One scrape: what was counted, and what stands in memory at the moment. It asks nobody and waits for nobody.
 
-use super::family::{self, Read};
-use super::names::{self, Name};
-use super::process;
-use crate::db::OwnerPool;
-use crate::db::session::{RolePool, Usage};
-use crate::dispatch::backlog::now_ms;
-use crate::dispatch::status::Counts;
-use crate::engine::Engine;
 use crate::health::{CheckState, Health};
+use fnhost_db::OwnerPool;
+use fnhost_db::session::{RolePool, Usage};
+use fnhost_dispatch::status::Counts;
+use fnhost_engine::Engine;
+use fnhost_metrics::family::{self, Read};
+use fnhost_metrics::names::{self, Name};
+use fnhost_metrics::process;
+use fnhost_types::clock::now_ms;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl Scrape {
     /// A metric could not be written as text, which is a mistake in this module.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         let began = Instant::now();
-        super::show_rare();
+        fnhost_metrics::show_rare();
         let mut families = family::counted();
         families.extend(self.partitions());
         families.extend(self.pools());

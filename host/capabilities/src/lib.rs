@@ -1,28 +1,82 @@
-//! What a component may import: one folder for each interface that fnhost itself offers, beside WASI.
+//! What a component may import beside plain WASI: one folder for each interface, one lifecycle ([`Capability`]) for all.
+//!
+//! An interface is added by a folder that implements [`Capability`] and a line in [`capabilities!`] below: what is linked,
+//! what components are told that is offered, and what a call holds follow from that list.
 
-#[path = "../../manifest/src/files.rs"]
-pub mod files;
 pub mod key_value;
+mod lifecycle;
 pub mod outbound_http;
 pub mod postgres;
 pub mod variables;
 
+use std::sync::Arc;
+
+use fnhost_manifest::ComponentSpec;
 use wasmtime::component::Linker;
 
-use crate::engine::CallState;
+pub use lifecycle::{Capability, NewCall, Provided, Refused, View};
 
-/// What every component can import, as said to the author of one that imports something else.
-pub(crate) const OFFERED: &str = "WASI 0.2 and 0.3 with their HTTP clients, spin:variables@3.0.0, spin:postgres@4.2.0 and 3.0.0, \
-     spin:key-value@3.0.0, and variables, postgres and key-value of fermyon:spin@2.0.0";
+/// Makes what follows from the list of capabilities.
+macro_rules! capabilities {
+    ($($name:ident: $capability:ty),+ $(,)?) => {
+        /// What a component was granted of each capability; what all its calls share.
+        #[derive(Clone)]
+        #[allow(missing_docs, reason = "each is documented at its capability")]
+        pub struct Capabilities {
+            $(pub $name: Arc<$capability>,)+
+        }
 
-/// Links everything a component can import; one linker serves all components.
-pub(crate) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
+        /// What one call has of each capability.
+        #[allow(missing_docs, reason = "each is documented at its capability")]
+        pub struct Calls {
+            $(pub $name: <$capability as Capability>::Call,)+
+        }
+
+        impl Capabilities {
+            /// What a component is granted.
+            ///
+            /// # Errors
+            /// It asks for what this host cannot give.
+            pub fn validate(component: &ComponentSpec, host: &Provided) -> Result<Self, Refused> {
+                let capabilities = Self {
+                    $($name: Arc::new(<$capability>::validate(component, host)?),)+
+                };
+                $(capabilities.$name.show_metrics();)+
+                Ok(capabilities)
+            }
+
+            /// What a new call has of each.
+            pub fn call(&self, call: &NewCall<'_>) -> Calls {
+                Calls { $($name: self.$name.call(call),)+ }
+            }
+        }
+
+        /// Every interface that is offered beside plain WASI, in every version.
+        pub fn offered() -> Vec<&'static str> {
+            [$(<$capability>::OFFERS),+].concat()
+        }
+
+        /// Links every capability.
+        fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+            $(<$capability>::link(linker)?;)+
+            Ok(())
+        }
+    };
+}
+
+capabilities! {
+    variables: variables::Variables,
+    postgres: postgres::Postgres,
+    key_value: key_value::KeyValue,
+    outbound_http: outbound_http::Outbound,
+}
+
+/// Links everything that a component can import, plain WASI included; one linker serves all components.
+///
+/// # Errors
+/// The linker has some of it already.
+pub fn add_to_linker<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(linker)?;
-    variables::add_to_linker(linker)?;
-    postgres::add_to_linker(linker)?;
-    key_value::add_to_linker(linker)?;
-    Ok(())
+    link(linker)
 }

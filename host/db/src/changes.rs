@@ -1,7 +1,7 @@
 //! Changes of partitions from outside (redrive, discard, a moved position): how a host hears of them.
 
 use super::{Error, OwnerPool};
-use crate::kafka::TopicPartition;
+use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
 use uuid::Uuid;
 

@@ -5,12 +5,20 @@
 
 use super::hosts::note_file;
 use super::{Error, OwnerPool};
-use crate::deployment::judge::Trial;
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How a version is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// It gets a part of the calls, beside the other version: times can be compared.
+    Canary,
+    /// It gets all calls, after the other version had them.
+    Probation,
+}
 
 /// Channel on which changes of running sets are notified; the payload is the deployment.
 pub const CHANGE_CHANNEL: &str = "fnhost_running_set";

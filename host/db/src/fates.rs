@@ -1,7 +1,7 @@
 //! What the database knows of single records: for `fnhost explain`.
 
 use super::{Error, OwnerPool, ident};
-use crate::kafka::TopicPartition;
+use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
 use std::collections::{BTreeMap, HashMap};
 

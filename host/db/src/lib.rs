@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// A stored value is of a newer format.
     #[error(transparent)]
-    Unreadable(#[from] crate::dispatch::outbox::Unreadable),
+    Unreadable(#[from] fnhost_types::outbox::Unreadable),
     /// The database is not set up as the guarantees need it.
     #[error("{0}")]
     Unfit(String),

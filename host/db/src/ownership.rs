@@ -4,7 +4,7 @@
 
 use super::parked::{self, Parked};
 use super::{Error, OwnerPool};
-use crate::kafka::TopicPartition;
+use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
 use std::collections::HashMap;
 use std::time::Duration;

@@ -2,14 +2,14 @@
 
 use super::ownership::Ownership;
 use super::{Error, OwnerPool};
-use crate::dispatch::outbox;
-use crate::kafka::TopicPartition;
+use fnhost_types::outbox;
+use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
 
 /// A row of `fnhost.parked`.
 pub struct Parked {
     /// The record, with its headers decoded.
-    pub record: crate::kafka::Record,
+    pub record: fnhost_types::record::Record,
     /// Attempts made.
     pub attempts: u32,
     /// Milliseconds since its first attempt; none before it.
@@ -77,7 +77,7 @@ pub(super) async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) ->
         .map(|row| {
             let headers: Vec<u8> = row.try_get(4)?;
             Ok(Parked {
-                record: crate::kafka::Record {
+                record: fnhost_types::record::Record {
                     offset: row.try_get(0)?,
                     timestamp_ms: row.try_get(1)?,
                     key: row.try_get(2)?,

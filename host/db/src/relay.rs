@@ -70,7 +70,7 @@ pub async fn load(
     .ok_or_else(|| Error::Fenced { partition: "the relay".into() })?;
     let ownership = Ownership {
         trigger,
-        tp: crate::kafka::TopicPartition::new("", 0),
+        tp: fnhost_types::record::TopicPartition::new("", 0),
         token: row.try_get(0)?,
         epoch: row.try_get(1)?,
         version: row.try_get(2)?,
@@ -166,7 +166,7 @@ pub struct Orphan {
     /// Trigger id.
     pub id: String,
     /// Partition that numbers the stream.
-    pub tp: crate::kafka::TopicPartition,
+    pub tp: fnhost_types::record::TopicPartition,
 }
 
 /// Partitions of triggers other than `known` whose oldest outbox row is older than `after`.
@@ -195,7 +195,7 @@ pub async fn orphaned(
         .map(|(trigger, id, topic, partition)| Orphan {
             trigger,
             id,
-            tp: crate::kafka::TopicPartition { topic, partition },
+            tp: fnhost_types::record::TopicPartition { topic, partition },
         })
         .collect())
 }

@@ -2,7 +2,7 @@
 
 use super::session::VERSION_SETTING;
 use super::{Error, OwnerPool, batch, ident, literal};
-use crate::kafka::TopicPartition;
+use fnhost_types::record::TopicPartition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use sqlx::SqlSafeStr as _;

@@ -34,7 +34,7 @@ pub enum SessionError {
 }
 
 /// True where the connection itself is lost or cannot be trusted any more, rather than one statement refused.
-pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
+pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             // After FATAL and PANIC the server hangs up.

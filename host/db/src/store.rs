@@ -1,8 +1,8 @@
 //! The store: what a dispatch writes for itself, in the function's transaction and as the function's role.
 
 use super::ownership::Ownership;
-use crate::dispatch::outbox;
-use crate::kafka::Record;
+use fnhost_types::outbox;
+use fnhost_types::record::Record;
 use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 

@@ -1,8 +1,8 @@
 //! What the admin address shows of the database.
 
 use super::{Error, OwnerPool};
-use crate::dispatch::outbox;
-use crate::kafka::TopicPartition;
+use fnhost_types::outbox;
+use fnhost_types::record::TopicPartition;
 use serde::Serialize;
 use sqlx::Row as _;
 

@@ -1,12 +1,13 @@
 //! Makes this host run what the database says, tells the database what calls came to, and judges versions on trial.
 
-use super::judge::{Judgement, Trial, judge};
+use super::judge::{Judgement, judge};
 use super::{Deployment, LEASE, Slot};
-use crate::causes::chain;
-use crate::db::deployment::{self as sql, StoredRunning};
-use crate::db::tally;
-use crate::engine::short_digest;
-use crate::metrics::{self, Swap};
+use fnhost_db::deployment::Trial;
+use fnhost_db::deployment::{self as sql, StoredRunning};
+use fnhost_db::tally;
+use fnhost_engine::short_digest;
+use fnhost_metrics::Swap;
+use fnhost_types::causes::chain;
 use sqlx::postgres::PgListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,8 +59,8 @@ impl Deployment {
 
     async fn follow_until(&self, stop: &CancellationToken) -> Result<(), super::Error> {
         let owner = &self.shared.owner;
-        let mut listener = PgListener::connect_with(owner.pool()).await.map_err(crate::db::Error::from)?;
-        listener.listen(sql::CHANGE_CHANNEL).await.map_err(crate::db::Error::from)?;
+        let mut listener = PgListener::connect_with(owner.pool()).await.map_err(fnhost_db::Error::from)?;
+        listener.listen(sql::CHANGE_CHANNEL).await.map_err(fnhost_db::Error::from)?;
         let mut counted = Instant::now();
         while !stop.is_cancelled() {
             // Listening began before this read, so no change is missed.
@@ -86,7 +87,7 @@ impl Deployment {
     /// Waits for a notification that is about this deployment.
     async fn heard(&self, listener: &mut PgListener) -> Result<(), super::Error> {
         loop {
-            let notification = listener.recv().await.map_err(crate::db::Error::from)?;
+            let notification = listener.recv().await.map_err(fnhost_db::Error::from)?;
             if notification.payload() == self.id() {
                 return Ok(());
             }
@@ -124,7 +125,7 @@ impl Deployment {
         }
     }
 
-    async fn add_counts(&self) -> Result<(), crate::db::Error> {
+    async fn add_counts(&self) -> Result<(), fnhost_db::Error> {
         let counted: Vec<_> = self.shared.slots.values().flat_map(|slot| slot.take_counts()).collect();
         if counted.is_empty() {
             return Ok(());
@@ -162,7 +163,7 @@ impl Deployment {
                     let tried = row.candidate.as_ref().map_or(&row.current, |(candidate, _)| candidate);
                     let version = short_digest(&tried.digest);
                     tracing::error!(component, version, reason, "rolled back");
-                    metrics::swap(component, Swap::RolledBack);
+                    fnhost_metrics::swap(component, Swap::RolledBack);
                 }
             }
         }

@@ -3,7 +3,8 @@
 //! A version is compared with the one that it replaces, not with an ideal: a payment that a gateway refuses, or a record
 //! that nobody can read, fails under every version alike.
 
-use super::tally::Outcome;
+use fnhost_db::deployment::Trial;
+use fnhost_db::tally::Outcome;
 
 /// Errors of a hundred that no version may pass, whatever the other one's are.
 pub const ERROR_PERCENT_MAX: f64 = 2.0;
@@ -22,15 +23,6 @@ pub const TIME_FACTOR: f64 = 2.0;
 pub const TIME_DIFFERENCE_MIN_US: f64 = 5_000.0;
 /// Calls that a canary needs before it is promoted.
 pub const CANARY_CALLS_MIN: u64 = 10;
-
-/// How a version is tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trial {
-    /// It gets a part of the calls, beside the other version: times can be compared.
-    Canary,
-    /// It gets all calls, after the other version had them.
-    Probation,
-}
 
 /// What becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,12 +16,12 @@ pub mod watch;
 pub use fetch::{FetchError, fetch};
 pub use slot::Slot;
 
-use crate::db::deployment::{self as sql, StoredRunning, StoredVersion};
-use crate::db::hosts::{self, Enlisted, HostEntry};
-use crate::db::session::RolePool;
-use crate::db::{self, OwnerPool};
-use crate::engine::{ComponentSpec, Engine, LoadError, LoadedComponent, digest_of, short_digest};
-use crate::manifest::Secret;
+use fnhost_db::OwnerPool;
+use fnhost_db::deployment::{self as sql, StoredRunning, StoredVersion};
+use fnhost_db::hosts::{self, Enlisted, HostEntry};
+use fnhost_db::session::RolePool;
+use fnhost_engine::{ComponentSpec, Engine, LoadError, LoadedComponent, digest_of, short_digest};
+use fnhost_manifest::Secret;
 use slot::{Candidate, Lane, Running, Version};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ const COMPILER_NICE: i32 = 5;
 pub enum Error {
     /// The database did not answer.
     #[error(transparent)]
-    Database(#[from] db::Error),
+    Database(#[from] fnhost_db::Error),
     /// A component cannot be run.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -164,13 +164,13 @@ impl Deployment {
     pub async fn leave(&self) {
         if let Err(error) = hosts::leave(&self.shared.owner, &self.shared.entry, FORGET_HOST).await {
             tracing::warn!(
-                error = crate::causes::chain(&error),
+                error = fnhost_types::causes::chain(&error),
                 "the registry keeps this host until its lease ends"
             );
         }
     }
 
-    async fn renew_lease(&self) -> Result<(), db::Error> {
+    async fn renew_lease(&self) -> Result<(), fnhost_db::Error> {
         let shared = &self.shared;
         let digest = |slot: &Arc<Slot>| slot.running().current.version.component.digest().to_owned();
         let digests = shared.slots.iter().map(|(id, slot)| (id.clone(), digest(slot))).collect();

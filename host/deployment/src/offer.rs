@@ -1,11 +1,10 @@
 //! Brings versions in: checked on this host first, so that nothing gets into the running set that cannot run.
 
 use super::{COMPONENT_BYTES_MAX, Deployment, Error, TRIAL_MAX};
-use crate::db::deployment::{self as sql, NewVersion, Rollout};
-use crate::db::{self, hosts};
-use crate::engine::{LoadError, digest_of};
-use crate::manifest;
-use crate::metrics::{self, Swap};
+use fnhost_db::deployment::{self as sql, NewVersion, Rollout};
+use fnhost_db::hosts;
+use fnhost_engine::{LoadError, digest_of};
+use fnhost_metrics::Swap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,8 +85,8 @@ impl From<Error> for Refused {
     }
 }
 
-impl From<db::Error> for Refused {
-    fn from(error: db::Error) -> Self {
+impl From<fnhost_db::Error> for Refused {
+    fn from(error: fnhost_db::Error) -> Self {
         Self::Host(error.into())
     }
 }
@@ -100,7 +99,7 @@ impl Deployment {
     pub async fn offer(&self, component: &str, offer: Offer) -> Result<Changed, Refused> {
         self.known(component)?;
         let outcome = self.bring_in(component, offer).await;
-        metrics::swap(component, if outcome.is_ok() { Swap::Switched } else { Swap::Refused });
+        fnhost_metrics::swap(component, if outcome.is_ok() { Swap::Switched } else { Swap::Refused });
         outcome
     }
 
@@ -158,8 +157,8 @@ impl Deployment {
         let changed = self.changed(component, version, String::new(), revision).await?;
         let running = self.shared.slots.get(component).map(|slot| slot.running());
         let digest = running.map(|r| r.current.version.component.digest().to_owned()).unwrap_or_default();
-        tracing::warn!(component, version = crate::engine::short_digest(&digest), reason, "rolled back");
-        metrics::swap(component, Swap::RolledBack);
+        tracing::warn!(component, version = fnhost_engine::short_digest(&digest), reason, "rolled back");
+        fnhost_metrics::swap(component, Swap::RolledBack);
         Ok(Changed { digest, ..changed })
     }
 
@@ -230,7 +229,7 @@ fn check(offer: &Offer) -> Result<(), Refused> {
         return refuse(format!("a version has {VARIABLES_MAX} variables of its own at most"));
     }
     for (name, value) in &offer.variables {
-        if !manifest::valid_variable_name(name) {
+        if !fnhost_manifest::valid_variable_name(name) {
             return refuse(format!(
                 "\"{name}\" cannot be a variable's name: lower-case letters, digits and single underscores"
             ));

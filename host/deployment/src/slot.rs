@@ -4,8 +4,9 @@
 //! of them: nothing waits for it, what runs finishes on the old version, and the old version's memory goes when its last
 //! call has ended.
 
-use super::tally::{Kind, Outcome, Tally};
-use crate::engine::LoadedComponent;
+use super::tally::Tally;
+use fnhost_db::tally::{Counted, Kind, Outcome};
+use fnhost_engine::LoadedComponent;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -129,7 +130,7 @@ impl Slot {
     }
 
     /// What was counted since the last time, over all versions that have calls.
-    pub fn take_counts(&self) -> Vec<super::tally::Counted> {
+    pub fn take_counts(&self) -> Vec<Counted> {
         let running = self.running();
         let mut retired = lock(&self.retired);
         let counted = retired.iter().chain(running.lanes().map(|lane| &lane.tally));

@@ -5,8 +5,8 @@
 
 use super::Deployment;
 use super::offer::Offer;
-use crate::engine::digest_of;
-use crate::manifest::{Build, Manifest};
+use fnhost_engine::digest_of;
+use fnhost_manifest::{Build, Manifest};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -109,7 +109,7 @@ impl Watched {
         if let Err(error) = deployment.offer(&self.component, offer).await {
             tracing::error!(
                 component = self.component,
-                error = crate::causes::chain(&error),
+                error = fnhost_types::causes::chain(&error),
                 "the new version was refused; what runs goes on"
             );
         }

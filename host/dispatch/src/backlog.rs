@@ -3,7 +3,7 @@
 //! The worker notes each batch that it takes and what is parked; the group's thread notes the log's end as librdkafka reports it.
 //! Nothing here asks Kafka or Postgres, and nobody waits for anybody: these are numbers for people.
 
-use crate::kafka::Record;
+use fnhost_types::record::Record;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Stands for what is not known, or is not there.
@@ -87,12 +87,6 @@ impl Backlog {
             .unwrap_or(0)
             .max(0)
     }
-}
-
-/// Milliseconds since 1970.
-pub fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

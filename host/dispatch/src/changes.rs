@@ -4,9 +4,9 @@
 //! an owner that has not noticed.
 
 use super::status::Registry;
-use crate::causes::chain;
-use crate::db::OwnerPool;
-use crate::db::changes::{CHANGE_CHANNEL, versions};
+use fnhost_db::OwnerPool;
+use fnhost_db::changes::{CHANGE_CHANNEL, versions};
+use fnhost_types::causes::chain;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;

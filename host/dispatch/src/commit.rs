@@ -2,12 +2,12 @@
 //! answer.
 
 use super::{CallFailure, FailureClass};
-use crate::capabilities::postgres::SqlFailure;
-use crate::causes::chain;
-use crate::db::ownership::{self, Judgement, Ownership};
-use crate::db::session::{CommitError, Transaction};
-use crate::db::store::{self, Changes};
-use crate::db::{self, OwnerPool};
+use fnhost_capabilities::postgres::SqlFailure;
+use fnhost_db::OwnerPool;
+use fnhost_db::ownership::{self, Judgement, Ownership};
+use fnhost_db::session::{CommitError, Transaction};
+use fnhost_db::store::{self, Changes};
+use fnhost_types::causes::chain;
 
 /// What became of a dispatch's transaction.
 pub enum Ended {
@@ -28,7 +28,7 @@ pub async fn commit(
     mut transaction: Transaction,
     ownership: &Ownership,
     changes: &Changes<'_>,
-) -> Result<Ended, db::Error> {
+) -> Result<Ended, fnhost_db::Error> {
     let connection = match transaction.connection().await {
         Ok(connection) => connection,
         Err(error) => {

@@ -2,10 +2,9 @@
 //!
 //! For people who watch a system work: under load lines are left out, and how many is said once a second.
 
-use super::outbox::Outgoing;
-use crate::kafka::VERSION_HEADER;
-use crate::log::{self, LogFormat};
-use crate::trace;
+use fnhost_types::log::{self, LogFormat};
+use fnhost_types::outbox::Outgoing;
+use fnhost_types::record::VERSION_HEADER;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,7 +58,7 @@ fn one(from: &str, version: &str, message: &Outgoing<'_>) {
             tracing::info!(version, "{kind:<22} {key}  {from} → {topic}/{partition}");
         }
         LogFormat::Json => {
-            let trace_id = message.header(trace::TRACEPARENT).and_then(trace::trace_id);
+            let trace_id = message.header(fnhost_trace::TRACEPARENT).and_then(fnhost_trace::trace_id);
             tracing::info!(
                 version,
                 from,

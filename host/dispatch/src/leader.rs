@@ -1,6 +1,6 @@
 //! Work that one host of a deployment does at a time: whoever has the lease.
 
-use crate::dispatch::{BACK_OFF_FIRST, BACK_OFF_MAX};
+use crate::{BACK_OFF_FIRST, BACK_OFF_MAX};
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;

@@ -1,27 +1,27 @@
 //! Turns a batch of records into one Postgres transaction: effects exactly once.
 //!
 //! [`worker`] owns one partition and settles its batches, [`plan`] judges a reply, [`parking`] holds what waits,
-//! [`outbox`] is how messages stand in the database, [`subscription`] ties a trigger's group to its workers,
+//! [`subscription`] ties a trigger's group to its workers,
 //! [`changes`] wakes them when an operator changed something, and [`status`] and [`backlog`] are what the admin address shows of them.
 
 pub mod backlog;
 pub mod changes;
 pub mod commit;
-#[path = "commit_log.rs"]
-pub mod flow;
-#[path = "../../types/src/outbox.rs"]
-pub mod outbox;
+mod commit_log;
+mod leader;
 pub mod parking;
 pub mod plan;
+pub mod relay;
+pub mod schedule;
 pub mod status;
 pub mod subscription;
 pub mod wasm;
 pub mod worker;
 
-pub use crate::capabilities::postgres::FailureClass;
-use crate::db::session::SharedTransaction;
-use crate::engine::kafka::{Batch, Reply};
-use crate::engine::printed::Printed;
+use fnhost_db::session::SharedTransaction;
+use fnhost_engine::guest_log::Printed;
+pub use fnhost_types::failure::FailureClass;
+use fnhost_types::wit::{Batch, Reply};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub struct Called {
     pub reply: Reply,
     /// What to write to the log once the call's transaction is committed.
     pub printed: Printed,
-    /// Time in its parts, as in [`crate::engine::CallReport::phases`]; zero where there was none to measure.
+    /// Time in its parts, as in [`fnhost_engine::CallReport::phases`]; zero where there was none to measure.
     pub phases: [Duration; 4],
 }
 

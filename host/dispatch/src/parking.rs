@@ -113,7 +113,7 @@ impl Parking {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::Record;
+    use fnhost_types::record::Record;
 
     fn item(offset: i64, key: Option<&str>, attempts: u32) -> Item {
         let record =

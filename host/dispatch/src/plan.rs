@@ -1,8 +1,8 @@
 //! What follows from a reply. Pure: items and a reply in, a plan or a breach of the contract out.
 
 use super::{CallFailure, Limits};
-use crate::engine::kafka::{Emit, Outcome, Reply};
-use crate::kafka::{HOST_HEADER_PREFIX, Record};
+use fnhost_types::record::{HOST_HEADER_PREFIX, Record};
+use fnhost_types::wit::{Emit, Outcome, Reply};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -203,7 +203,7 @@ fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::kafka::Header;
+    use fnhost_types::wit::Header;
 
     fn item(key: Option<&str>, attempts: u32) -> Item {
         let record = Record {

@@ -2,9 +2,9 @@
 
 use super::backlog::Backlog;
 use super::parking::Parking;
-use crate::kafka::TopicPartition;
-use crate::metrics::DispatchMetrics;
 use crate::schedule::status::ScheduleStatus;
+use fnhost_metrics::DispatchMetrics;
+use fnhost_types::record::TopicPartition;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};

@@ -1,18 +1,18 @@
 //! A trigger's membership in its group, and the workers of the partitions it is given.
 
-use super::backlog::now_ms;
 use super::status::{PartitionStatus, TriggerStatus};
 use super::{Handlers, Limits, worker};
-use crate::causes::chain;
-use crate::db::session::{RolePool, Transaction};
-use crate::db::{self, OwnerPool};
-use crate::kafka::access::Access;
-use crate::kafka::assigned::Assigned;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::consumer::{Assignments, GroupConsumer, Membership};
-use crate::kafka::producer::Producer;
-use crate::kafka::{self, TopicPartition};
-use crate::manifest::Start;
+use fnhost_db::OwnerPool;
+use fnhost_db::session::{RolePool, Transaction};
+use fnhost_kafka::access::Access;
+use fnhost_kafka::assigned::Assigned;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::consumer::{Assignments, GroupConsumer, Membership};
+use fnhost_kafka::producer::Producer;
+use fnhost_manifest::Start;
+use fnhost_types::causes::chain;
+use fnhost_types::clock::now_ms;
+use fnhost_types::record::TopicPartition;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,7 +84,7 @@ impl Subscription {
     /// Stores a start position for every partition that has none, so that it is fixed before the first record is handed out.
     async fn fix_positions(&self) -> anyhow::Result<()> {
         let known: HashMap<_, _> =
-            db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+            fnhost_db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
         for topic in &self.topics {
             let start = self.start_of(topic, &known);
             for partition in 0..self.cluster.partitions(topic).await? {
@@ -99,7 +99,7 @@ impl Subscription {
 
     async fn fix_position(&self, tp: &TopicPartition, start: Start) -> anyhow::Result<i64> {
         let position = self.cluster.resolve_start(tp, start).await?;
-        Ok(db::schema::store_start(&self.owner, self.trigger, tp, position).await?.position)
+        Ok(fnhost_db::schema::store_start(&self.owner, self.trigger, tp, position).await?.position)
     }
 
     /// A partition that is found later holds records that this trigger was meant to see: it starts at the earliest.
@@ -109,7 +109,7 @@ impl Subscription {
 
     async fn positions_of(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>> {
         let known: HashMap<_, _> =
-            db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+            fnhost_db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
         let mut positions = Vec::with_capacity(partitions.len());
         for tp in partitions {
             positions.push(match known.get(tp) {
@@ -162,10 +162,10 @@ impl Running {
     }
 
     /// Waits until another process that runs under the name of this one has taken its place in the group, which is final.
-    pub async fn fenced(&self) -> kafka::Error {
+    pub async fn fenced(&self) -> fnhost_kafka::Error {
         self.fenced.cancelled().await;
         let (group, instance) = (self.subscription.group.clone(), self.subscription.instance.clone());
-        kafka::Error::Fenced { group, instance }
+        fnhost_kafka::Error::Fenced { group, instance }
     }
 
     /// Finishes the batches in hand and leaves the group. Blocks.

@@ -1,13 +1,13 @@
 //! A component as the handler of a trigger.
 
 use super::{CallFailure, Called, FailureClass, Handler, Handlers, VersionId};
-use crate::capabilities::postgres::{Access, CallPostgres};
-use crate::db::session::{RolePool, SharedTransaction};
-use crate::deployment::Slot;
-use crate::deployment::slot::Picked;
-use crate::deployment::tally::{Kind, Outcome};
-use crate::engine::kafka::Batch;
-use crate::metrics::DispatchMetrics;
+use fnhost_capabilities::postgres::{Access, CallPostgres};
+use fnhost_db::session::{RolePool, SharedTransaction};
+use fnhost_db::tally::{Kind, Outcome};
+use fnhost_deployment::Slot;
+use fnhost_deployment::slot::Picked;
+use fnhost_metrics::DispatchMetrics;
+use fnhost_types::wit::Batch;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::sync::Arc;

@@ -154,7 +154,7 @@ impl Server {
                 _ = stop.wait_for(|stop| *stop) => break self.stop(stop_deadline).await,
                 status = self.child.wait() => {
                     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                    crate::metrics::embedded_restart(name);
+                    fnhost_metrics::embedded_restart(name);
                     tracing::error!(status, "{name} ended unexpectedly, restarting it");
                 }
             }

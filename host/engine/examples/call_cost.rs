@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use fnhost::engine::kafka::{Batch, Message};
-use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use fnhost::manifest::Limits;
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use fnhost_manifest::Limits;
+use fnhost_types::wit::{Batch, Message};
 
 /// Calls that are timed for each size of a batch.
 const CALLS: usize = 3000;

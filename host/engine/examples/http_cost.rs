@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use fnhost::deployment::Slot;
-use fnhost::engine::{ComponentSpec, Engine, EngineOptions};
-use fnhost::http::Server;
-use fnhost::manifest::{Manifest, VariableSources};
+use fnhost_deployment::Slot;
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
+use fnhost_http::Server;
+use fnhost_manifest::{Manifest, VariableSources};
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;

@@ -11,16 +11,13 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::LoadedComponent;
 use super::error::CallError;
+use super::guest_log::{Printed, Stream};
 use super::limiter::MemoryLimiter;
 use super::load::Shared;
-use super::origin::{Cause, Origin};
 use super::output::Output;
-use super::printed::{Printed, Stream};
-use crate::capabilities::key_value::{CallKeyValue, KeyValueCtx};
-use crate::capabilities::outbound_http::OutboundHttp;
-use crate::capabilities::postgres::{Access, CallPostgres, PostgresCtx, PostgresView};
-use crate::capabilities::variables::Variables;
-use crate::trace::{Hop, Kind, Span, batch};
+use fnhost_capabilities::postgres::CallPostgres;
+use fnhost_capabilities::{Calls, NewCall, View};
+use fnhost_trace::{Cause, Hop, Kind, Origin, Span, batch};
 
 /// Ticks of the epoch after which a running guest yields to the other tasks of its thread.
 const YIELD_TICKS: u64 = 1;
@@ -32,9 +29,7 @@ pub struct CallState {
     wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
-    outbound_http: OutboundHttp,
-    postgres: CallPostgres,
-    key_value: CallKeyValue,
+    capabilities: Calls,
     limiter: MemoryLimiter,
     stdout: Output,
     stderr: Output,
@@ -61,22 +56,15 @@ pub struct CallReport {
 impl LoadedComponent {
     /// The state of a new call whose SQL statements are each a transaction of their own.
     pub fn call_state(&self) -> CallState {
-        let hosts = self.shared.allowed_hosts.clone();
-        let allowed = move |host: &str, port: u16| hosts.allows("postgres", host, port);
-        let postgres = CallPostgres::new(Access::Autocommit {
-            own: self.database.clone(),
-            foreign: self.shared.address_pools.clone(),
-            allowed: Arc::new(allowed),
-        });
-        self.new_call_state(postgres, false)
+        self.new_call_state(None)
     }
 
     /// The state of a new call with that use of Postgres, a transaction: what the call prints is kept until it has ended.
     pub fn call_state_with(&self, postgres: CallPostgres) -> CallState {
-        self.new_call_state(postgres, true)
+        self.new_call_state(Some(postgres))
     }
 
-    fn new_call_state(&self, postgres: CallPostgres, keep_printed: bool) -> CallState {
+    fn new_call_state(&self, postgres: Option<CallPostgres>) -> CallState {
         static LAST_CALL: AtomicU64 = AtomicU64::new(0);
         let call = LAST_CALL.fetch_add(1, Ordering::Relaxed) + 1;
         let component = self.shared.clone();
@@ -87,7 +75,7 @@ impl LoadedComponent {
             cause: OnceLock::new(),
             hop: OnceLock::new(),
         });
-        let printed = keep_printed.then(|| Arc::new(Mutex::new(Printed::of(origin.clone()))));
+        let printed = postgres.is_some().then(|| Arc::new(Mutex::new(Printed::of(origin.clone()))));
         let output = |stream| Output::new(stream, origin.clone(), printed.clone());
         let (stdout, stderr) = (output(Stream::Stdout), output(Stream::Stderr));
         let mut wasi = WasiCtx::builder();
@@ -105,11 +93,9 @@ impl LoadedComponent {
         }
         CallState {
             wasi: wasi.build(),
-            key_value: CallKeyValue::new(component.key_value.clone()),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            outbound_http: OutboundHttp::new(self.outbound.clone(), origin.clone()),
-            postgres,
+            capabilities: self.capabilities.call(&NewCall { origin: &origin, postgres }),
             limiter: MemoryLimiter::new(component.limits.memory_bytes),
             stdout,
             stderr,
@@ -148,16 +134,6 @@ impl CallState {
     /// The call is this hop of a trace that is recorded. Said once, before the call.
     pub fn traced(&self, hop: Hop) {
         self.origin.hop.get_or_init(|| hop);
-    }
-
-    /// What `spin:variables` answers.
-    pub fn variables(&self) -> &Variables {
-        &self.component.variables
-    }
-
-    /// What `spin:key-value` works on.
-    pub fn key_value(&mut self) -> KeyValueCtx<'_> {
-        KeyValueCtx { call: &self.key_value, table: &mut self.table }
     }
 
     pub(super) fn deadline_exceeded(&self) -> CallError {
@@ -209,7 +185,7 @@ impl CallReport {
 
     /// Time in the parts of the call: waiting for a place, instantiation, the guest outside of SQL, SQL.
     pub fn phases(&self) -> [Duration; 4] {
-        let sql = self.state.postgres.busy();
+        let sql = self.state.capabilities.postgres.busy();
         let guest = self.took.saturating_sub(self.instantiated).saturating_sub(sql);
         [self.waited, self.instantiated, guest, sql]
     }
@@ -223,12 +199,16 @@ impl WasiView for CallState {
 
 impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outbound_http, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.capabilities.outbound_http,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
-impl PostgresView for CallState {
-    fn postgres(&mut self) -> PostgresCtx<'_> {
-        PostgresCtx { call: &mut self.postgres, table: &mut self.table }
+impl View for CallState {
+    fn capabilities(&mut self) -> (&mut Calls, &mut ResourceTable) {
+        (&mut self.capabilities, &mut self.table)
     }
 }

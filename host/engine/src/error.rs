@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use wasmtime::WasmBacktrace;
 
 use super::limiter::OverLimit;
-use crate::capabilities::OFFERED;
+use fnhost_metrics::Ending;
 
 /// Why a component cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +51,13 @@ pub enum LoadError {
         /// What is wrong and what to do.
         reason: String,
     },
-    /// Some of the component's hosts are asked by TLS, and nobody is trusted.
-    #[error("component \"{component}\" may ask hosts by TLS, and trusts nobody")]
-    Trust {
+    /// The component asks for what this host cannot give.
+    #[error("component \"{component}\" cannot have what it asks for")]
+    Refused {
         /// The component's id.
         component: String,
         /// What is wrong and what to do.
-        source: crate::trust::NoAuthorities,
+        source: fnhost_capabilities::Refused,
     },
     /// The component does not compile.
     #[error("component \"{component}\" does not compile: {reason}")]
@@ -70,7 +70,8 @@ pub enum LoadError {
     /// The component imports what no host part offers, or another version of it.
     #[error(
         "component \"{component}\" imports {import}, which fnhost does not offer ({reason}); \
-         it offers {OFFERED}: remove the import"
+         it offers WASI 0.2 and 0.3, {}: remove the import",
+        fnhost_capabilities::offered().join(", ")
     )]
     UnknownImport {
         /// The component's id.
@@ -169,6 +170,17 @@ impl CallError {
         match Self::from_wasmtime(error, stderr) {
             Self::Trap { message, .. } => Self::Instantiate(message),
             other => other,
+        }
+    }
+
+    /// How the call ended, for its metrics.
+    pub(super) fn ending(&self) -> Ending {
+        match self {
+            Self::Instantiate(_) => Ending::Instantiate,
+            Self::Trap { .. } => Ending::Trap,
+            Self::DeadlineExceeded { .. } => Ending::Deadline,
+            Self::MemoryLimit { .. } => Ending::Memory,
+            Self::NoResponse(_) => Ending::Error,
         }
     }
 }

@@ -1,9 +1,33 @@
 //! What a call that is part of a transaction has printed: written once it is known to be committed, so that a log line stands for an
 //! effect and a batch that is run again does not say it twice.
 
-use super::origin::{Origin, guest_event};
+use fnhost_trace::Origin;
 use std::sync::Arc;
 use tracing::Level;
+
+/// A log event of a guest, with where its call comes from.
+macro_rules! guest_event {
+    ($level:expr, $origin:expr, $($rest:tt)+) => {{
+        let (origin, cause): (&fnhost_trace::Origin, _) = (&$origin, $origin.cause());
+        tracing::event!(
+            target: "fnhost::guest",
+            $level,
+            component = &*origin.component,
+            version = &*origin.version,
+            call = origin.call,
+            topic = cause.topic,
+            partition = cause.partition,
+            first_offset = cause.first_offset,
+            last_offset = cause.last_offset,
+            key = cause.key,
+            method = cause.method,
+            route = cause.route,
+            request_id = cause.request_id,
+            trace_id = cause.trace_id(),
+            $($rest)+
+        )
+    }};
+}
 
 /// Bytes of lines that are kept of one call; further lines are counted and left out.
 pub const PRINTED_MAX_BYTES: usize = 64 << 10;

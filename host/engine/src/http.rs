@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 use super::call::CallState;
 use super::load::HttpHandler;
 use super::{CallError, LoadedComponent, http_p2};
-use crate::metrics::{Ending, with_cpu};
+use fnhost_metrics::{Ending, with_cpu};
 
 pub(super) type Head = Result<http::Response<ResponseBody>, CallError>;
 
@@ -137,7 +137,7 @@ impl LoadedComponent {
             Ok(Err(error)) => Some(error),
             Err(_) => Some(store.data().deadline_exceeded()),
         };
-        let outcome = error.as_ref().map_or(Ending::Ok, Ending::of);
+        let outcome = error.as_ref().map_or(Ending::Ok, CallError::ending);
         let reason = error.as_ref().map(ToString::to_string);
         if let Some(error) = error {
             failed.store(true, Ordering::Release);

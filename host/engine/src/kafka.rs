@@ -1,24 +1,12 @@
-//! Calls of the Kafka handler: `wit/kafka` is the contract, these are its types in the host.
+//! Calls of the Kafka handler.
 
 use std::time::{Duration, Instant};
 
 use super::call::{CallReport, CallState};
-use super::origin::Cause;
 use super::{CallError, LoadedComponent};
-use crate::metrics::{Ending, with_cpu};
-
-#[allow(missing_docs)]
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit/kafka",
-        world: "kafka-function",
-        exports: { default: async | store },
-    });
-}
-
-pub(super) use bindings::KafkaFunctionPre;
-pub use bindings::exports::fnhost::kafka::handler::{Batch, Error as HandlerError, Reply};
-pub use bindings::fnhost::kafka::types::{Emit, Header, Message, Outcome};
+use fnhost_metrics::{Ending, with_cpu};
+use fnhost_trace::Cause;
+use fnhost_types::wit::{Batch, HandlerError, Reply};
 
 impl LoadedComponent {
     /// Hands a batch to the component in a fresh instance and waits for its reply.
@@ -62,7 +50,7 @@ impl LoadedComponent {
         let ended = match &outcome {
             Ok(Ok(_)) => Ending::Ok,
             Ok(Err(_)) => Ending::Error,
-            Err(error) => Ending::of(error),
+            Err(error) => error.ending(),
         };
         metrics.ended(ended, cpu, report.memory_peak_bytes);
         (outcome, report)

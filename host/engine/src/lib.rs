@@ -6,19 +6,16 @@
 
 mod cache;
 mod call;
-pub(crate) mod compile;
+mod compile;
 mod componentize;
 mod error;
+pub mod guest_log;
 mod http;
 mod http_p2;
-pub mod kafka;
+mod kafka;
 mod limiter;
 mod load;
-#[path = "../../trace/src/origin.rs"]
-mod origin;
 mod output;
-#[path = "guest_log.rs"]
-pub mod printed;
 mod ticker;
 
 use std::path::PathBuf;
@@ -30,15 +27,17 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 pub use call::{CallReport, CallState};
+pub use compile::{OWN_PROGRAM, compile_to_cache};
 pub use error::{CallError, LoadError};
+pub use fnhost_manifest::ComponentSpec;
+pub use fnhost_trace::Cause;
 pub use http::{BodyError, ResponseBody};
-pub use load::{ComponentSpec, LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
-pub use origin::Cause;
-pub(crate) use origin::Origin;
+pub use load::{LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};
 
-use crate::capabilities::key_value::{MemoryStores, Stores};
-use crate::manifest::MAX_MEMORY_LIMIT_MB;
 use cache::Cache;
+use fnhost_capabilities::Provided;
+use fnhost_capabilities::key_value::{MemoryStores, Stores};
+use fnhost_manifest::MAX_MEMORY_LIMIT_MB;
 use ticker::Ticker;
 
 /// Calls at a time over all components; a call beyond waits for a place.
@@ -106,8 +105,8 @@ struct Shared {
     compiler: Option<PathBuf>,
     /// Folder of the components' files.
     files: Option<PathBuf>,
-    /// The key-value stores that components share.
-    key_value: Arc<dyn Stores>,
+    /// What the host brings along for all components.
+    provided: Provided,
     /// One permit for each call that the pool has room for.
     places: Arc<Semaphore>,
     max_calls: u32,
@@ -121,7 +120,7 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self, LoadError> {
         let wasm = wasmtime::Engine::new(&config(options.max_calls)).map_err(LoadError::Engine)?;
         let mut linker = Linker::new(&wasm);
-        crate::capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
+        fnhost_capabilities::add_to_linker(&mut linker).map_err(LoadError::Engine)?;
         let files = options.cache_dir.as_ref().map(|directory| directory.join(FILES_FOLDER));
         let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
@@ -132,7 +131,7 @@ impl Engine {
             cache,
             compiler: options.compiler,
             files,
-            key_value: options.key_value,
+            provided: Provided { key_value: options.key_value },
             places,
             max_calls: options.max_calls,
             resident: Arc::default(),

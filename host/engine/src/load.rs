@@ -1,6 +1,5 @@
 //! Loading a component: compile it, see what it exports, and refuse what could not serve its triggers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,18 +13,12 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use super::call::CallState;
 use super::compile::{self, Elsewhere};
 use super::error::LoadError;
-use super::kafka::KafkaFunctionPre;
 use super::{Engine, cache};
-use crate::capabilities::files::Files;
-use crate::capabilities::key_value::Grants;
-use crate::capabilities::outbound_http::Outbound;
-use crate::capabilities::outbound_http::settings::OutboundSettings;
-use crate::capabilities::postgres::AddressPools;
-use crate::capabilities::variables::Variables;
-use crate::db::session::RolePool;
-use crate::manifest::hosts::AllowedHosts;
-use crate::manifest::{Limits, Manifest, Values};
-use crate::metrics::ComponentMetrics;
+use fnhost_capabilities::Capabilities;
+use fnhost_db::session::RolePool;
+use fnhost_manifest::{ComponentSpec, Limits};
+use fnhost_metrics::ComponentMetrics;
+use fnhost_types::wit::KafkaFunctionPre;
 
 const HTTP_HANDLER: &str = "wasi:http/handler@0.3.0";
 /// What components of Spin 2 and 3 export in its place; the last number does not matter.
@@ -36,61 +29,6 @@ pub const SHORT_DIGEST_CHARS: usize = 12;
 /// What every WebAssembly file begins with.
 const WASM_MAGIC: &[u8] = b"\0asm";
 
-/// What an [`Engine`] needs to load and call a component.
-#[derive(Debug, Clone)]
-pub struct ComponentSpec {
-    /// The component's id.
-    pub id: String,
-    /// Its WebAssembly file.
-    pub source: PathBuf,
-    /// What one call may use.
-    pub limits: Limits,
-    /// Its WASI environment.
-    pub environment: BTreeMap<String, String>,
-    /// What `spin:variables` answers.
-    pub variables: Variables,
-    /// Where it may connect to.
-    pub allowed_hosts: AllowedHosts,
-    /// What it sees of the file system.
-    pub files: Files,
-    /// Key-value stores that it may open.
-    pub key_value_stores: BTreeSet<String>,
-    /// How its requests to other hosts are sent.
-    pub outbound: OutboundSettings,
-    /// Whether an HTTP trigger calls it.
-    pub http: bool,
-    /// Whether a Kafka trigger calls it.
-    pub kafka: bool,
-}
-
-impl ComponentSpec {
-    /// The specs of a manifest's components that have a trigger, in the order of their ids.
-    pub fn all(manifest: &Manifest, values: &Values) -> Vec<Self> {
-        let mut specs = Vec::new();
-        for (id, component) in &manifest.components {
-            let http = manifest.http.iter().any(|trigger| trigger.component == *id);
-            let kafka = manifest.kafka.iter().any(|trigger| trigger.component == *id);
-            let Some(resolved) = values.components.get(id).filter(|_| http || kafka) else {
-                continue;
-            };
-            specs.push(Self {
-                id: id.clone(),
-                source: component.source.clone(),
-                limits: component.limits,
-                environment: component.environment.clone(),
-                variables: resolved.variables.clone(),
-                allowed_hosts: resolved.allowed_hosts.clone(),
-                files: component.files.clone(),
-                key_value_stores: component.key_value_stores.clone(),
-                outbound: component.outbound,
-                http,
-                kafka,
-            });
-        }
-        specs
-    }
-}
-
 /// A component that is ready to be called. Cheap to clone.
 #[derive(Clone)]
 pub struct LoadedComponent {
@@ -100,10 +38,8 @@ pub struct LoadedComponent {
     pub(super) kafka: Option<KafkaFunctionPre<CallState>>,
     /// HTTP calls at a time, where the manifest bounds them.
     pub(super) http_places: Option<Arc<Semaphore>>,
-    /// The hosts that it sends requests to.
-    pub(super) outbound: Arc<Outbound>,
-    /// The component's own database, as its role.
-    pub(super) database: Option<RolePool>,
+    /// What it was granted of each capability.
+    pub(super) capabilities: Capabilities,
     /// Counts its code among what is in memory until the last clone is gone.
     _resident: Arc<Resident>,
 }
@@ -141,20 +77,17 @@ pub(super) struct Shared {
     pub version: Arc<str>,
     pub limits: Limits,
     pub environment: Vec<(String, String)>,
-    pub variables: Variables,
-    pub allowed_hosts: Arc<AllowedHosts>,
-    pub address_pools: Arc<AddressPools>,
     pub metrics: ComponentMetrics,
     pub uses_postgres: bool,
     /// Copies of its files.
     pub files: Option<PathBuf>,
-    pub key_value: Arc<Grants>,
 }
 
 impl LoadedComponent {
     /// The component with its own database, which it reaches as its role.
     pub fn with_database(mut self, own: RolePool) -> Self {
-        self.database = Some(own.of_version(self.version()));
+        let own = own.of_version(self.version());
+        self.capabilities.postgres = Arc::new(self.capabilities.postgres.with_own(own));
         self
     }
 
@@ -162,7 +95,7 @@ impl LoadedComponent {
     /// sends to, counts for both.
     pub fn in_place_of(mut self, other: &Self) -> Self {
         self.http_places = other.http_places.clone();
-        self.outbound = other.outbound.clone();
+        self.capabilities.outbound_http = other.capabilities.outbound_http.clone();
         self
     }
 
@@ -263,29 +196,24 @@ impl Engine {
         } else {
             None
         };
-        let outbound = Outbound::new(&spec.id, Arc::new(spec.allowed_hosts.clone()), spec.outbound)
-            .map_err(|source| LoadError::Trust { component: id.clone(), source })?;
+        let capabilities = Capabilities::validate(spec, &self.shared.provided)
+            .map_err(|source| LoadError::Refused { component: id.clone(), source })?;
         Ok(LoadedComponent {
             engine: self.clone(),
             http,
             kafka,
-            database: None,
             _resident: Resident::new(&self.shared.resident),
             http_places: spec.limits.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
-            outbound: Arc::new(outbound),
+            capabilities,
             shared: Arc::new(Shared {
                 id: id.into(),
                 version: short_digest(&digest).into(),
                 digest,
                 limits: spec.limits,
                 environment: spec.environment.clone().into_iter().collect(),
-                variables: spec.variables.clone(),
-                allowed_hosts: Arc::new(spec.allowed_hosts.clone()),
-                address_pools: Arc::new(AddressPools::new(spec.limits.deadline)),
                 metrics: ComponentMetrics::new(&spec.id, spec.http, spec.kafka),
                 uses_postgres,
                 files,
-                key_value: Arc::new(Grants::new(&*self.shared.key_value, &spec.id, &spec.key_value_stores)),
             }),
         })
     }
@@ -325,7 +253,7 @@ impl Engine {
         let fault = |reason| LoadError::Files { component: spec.id.clone(), reason };
         let into = self.shared.files.as_ref();
         let into = into.ok_or_else(|| fault("this engine has no folder for files".to_owned()))?;
-        spec.files.stage(into).map_err(|error| fault(crate::causes::chain(&error)))
+        spec.files.stage(into).map_err(|error| fault(fnhost_types::causes::chain(&error)))
     }
 
     /// Which handlers a component exports; it must have those that its triggers need.

@@ -11,8 +11,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use super::origin::Origin;
-use super::printed::{Printed, Stream};
+use super::guest_log::{Printed, Stream};
+use fnhost_trace::Origin;
 
 /// Bytes of a line after which it is cut into several events.
 const MAX_LINE_BYTES: usize = 8 << 10;

@@ -1,8 +1,10 @@
 //! The `fnhost` command.
 
+mod cli;
+mod log;
+
 use clap::Parser as _;
-use fnhost::cli::{Cli, exit_code, trigger};
-use fnhost::log::{self, LogFormat};
+use cli::{Cli, exit_code, trigger};
 use std::process::ExitCode;
 
 /// A batch is thousands of small strings on its way through the host. With the allocator of glibc, giving them out and
@@ -51,9 +53,9 @@ fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match log::format() {
-                LogFormat::Human => eprintln!("fnhost: {error:#}"),
-                LogFormat::Json => tracing::error!("fnhost: {error:#}"),
+            match fnhost_types::log::format() {
+                fnhost_types::log::LogFormat::Human => eprintln!("fnhost: {error:#}"),
+                fnhost_types::log::LogFormat::Json => tracing::error!("fnhost: {error:#}"),
             }
             exit_code(&error).into()
         }

@@ -4,9 +4,9 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 
 use super::Peers;
-use crate::engine::Cause;
-use crate::manifest::route::{Captures, Pattern};
-use crate::trace::{self, Hop};
+use fnhost_manifest::route::{Captures, Pattern};
+use fnhost_trace::Cause;
+use fnhost_trace::Hop;
 
 /// What the host's headers begin with; a client's headers of such names are dropped.
 const PREFIX: &str = "spin-";
@@ -71,7 +71,8 @@ pub(super) fn cause(head: &request::Parts, pattern: &Pattern) -> Cause {
         method: Some(head.method.to_string()),
         route: Some(pattern.raw().to_owned()),
         request_id: header(REQUEST_ID).map(str::to_owned),
-        context: header(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes())),
+        context: header(fnhost_trace::TRACEPARENT)
+            .and_then(|value| fnhost_trace::Context::parse(value.as_bytes())),
         ..Cause::default()
     }
 }
@@ -80,7 +81,9 @@ pub(super) fn cause(head: &request::Parts, pattern: &Pattern) -> Cause {
 /// its own. Answers the hops of a trace that is recorded: that of the request, and within it that of the call, which is the one
 /// the component sees.
 pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
-    let given = headers.get(trace::TRACEPARENT).and_then(|value| trace::Context::parse(value.as_bytes()));
+    let given = headers
+        .get(fnhost_trace::TRACEPARENT)
+        .and_then(|value| fnhost_trace::Context::parse(value.as_bytes()));
     if given.is_none() {
         // It says more of a trace that this request does not belong to.
         headers.remove("tracestate");
@@ -88,9 +91,9 @@ pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
     let (context, hop) = match given {
         Some(given) => (given.next(), Hop::after(given)),
         None => {
-            let id = headers.get(REQUEST_ID).and_then(|id| trace::TraceId::parse(id.as_bytes()));
-            let id = id.unwrap_or_else(trace::TraceId::new);
-            let begun = trace::Context::begin_as(id, trace::export::samples());
+            let id = headers.get(REQUEST_ID).and_then(|id| fnhost_trace::TraceId::parse(id.as_bytes()));
+            let id = id.unwrap_or_else(fnhost_trace::TraceId::new);
+            let begun = fnhost_trace::Context::begin_as(id, fnhost_trace::export::samples());
             (begun, Hop::first(begun))
         }
     };
@@ -98,7 +101,7 @@ pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
     let seen = hops.map_or(context, |[_, call]| call.context());
     // Hexadecimal digits and dashes.
     if let Ok(value) = HeaderValue::from_str(&seen.to_string()) {
-        headers.insert(HeaderName::from_static(trace::TRACEPARENT), value);
+        headers.insert(HeaderName::from_static(fnhost_trace::TRACEPARENT), value);
     }
     hops
 }

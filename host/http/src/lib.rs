@@ -1,12 +1,11 @@
 //! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
 
 mod body;
-#[path = "edge/mod.rs"]
-mod gateway;
+mod edge;
 mod headers;
+pub mod hub;
+mod live;
 mod problem;
-#[path = "live/mod.rs"]
-mod push;
 mod router;
 mod traced;
 
@@ -32,21 +31,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::deployment::Slot;
-use crate::deployment::tally::{Kind, Outcome};
-use crate::engine::{CallError, Cause, ResponseBody};
-use crate::manifest::route::Route;
-use crate::manifest::{Manifest, Values};
-use crate::metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
 use body::LimitedBody;
-pub use gateway::{
-    CLOCK_LEEWAY_S, Keys, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS,
-    REMEMBERED_TOKENS,
+pub use edge::{
+    CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
 };
-use gateway::{Gateway, Pass};
+use edge::{Gateway, Pass};
+use fnhost_deployment::Slot;
+use fnhost_deployment::tally::{Kind, Outcome};
+use fnhost_engine::{CallError, Cause, ResponseBody};
+use fnhost_manifest::route::Route;
+use fnhost_manifest::{Manifest, Values};
+use fnhost_metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
+pub use live::Source;
+use live::{Handover, PushBody, PushRoutes};
 use problem::problem;
-pub use push::Source;
-use push::{Handover, PushBody, PushRoutes};
 use router::Router;
 
 /// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.

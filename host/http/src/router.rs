@@ -1,6 +1,6 @@
 //! Finds the handler of a path: of all routes that match, the most specific.
 
-use crate::manifest::route::{Captures, Pattern};
+use fnhost_manifest::route::{Captures, Pattern};
 
 /// Routes with what they lead to.
 pub(super) struct Router<H> {

@@ -1,7 +1,7 @@
 //! The span of a request.
 
-use crate::manifest::route::Pattern;
-use crate::trace::{Hop, Kind, Span};
+use fnhost_manifest::route::Pattern;
+use fnhost_trace::{Hop, Kind, Span};
 use http::{StatusCode, request};
 use std::net::SocketAddr;
 use std::time::SystemTime;

@@ -4,7 +4,7 @@
 //! that the guarantees rest on are refused by name.
 
 use super::Error;
-use crate::manifest::Secret;
+use fnhost_manifest::Secret;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
 //! A partition that is handed to this host.
 
+use super::Error;
 use super::consumer::{Context, Inner};
 use super::record::owned;
-use super::{Error, Record, TopicPartition};
+use fnhost_types::record::{Record, TopicPartition};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};

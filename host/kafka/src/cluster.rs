@@ -1,9 +1,10 @@
 //! Topics, their partitions, limits and offsets.
 
 use super::access::Access;
-use super::{Error, TopicPartition, murmur2, reports};
-use crate::causes::chain;
-use crate::manifest::Start;
+use super::{Error, murmur2, reports};
+use fnhost_manifest::Start;
+use fnhost_types::causes::chain;
+use fnhost_types::record::TopicPartition;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;

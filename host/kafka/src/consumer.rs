@@ -6,8 +6,9 @@
 
 use super::access::Access;
 use super::assigned::Assigned;
-use super::{Error, TopicPartition, reports};
-use crate::metrics::{self, KafkaClient};
+use super::{Error, reports};
+use fnhost_metrics::KafkaClient;
+use fnhost_types::record::TopicPartition;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -87,7 +88,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        metrics::kafka_error(KafkaClient::Consumer);
+        fnhost_metrics::kafka_error(KafkaClient::Consumer);
         tracing::warn!(%error, reason, "Kafka consumer");
     }
 }
@@ -256,7 +257,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
             Some(Err(error)) => {
-                metrics::kafka_error(KafkaClient::Consumer);
+                fnhost_metrics::kafka_error(KafkaClient::Consumer);
                 let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
                 tracing::warn!(%error, fatal, "Kafka consumer");
                 if fatal {

@@ -4,10 +4,11 @@
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 
+use super::Error;
 use super::access::Access;
-use super::{Error, SEQ_HEADER, STREAM_HEADER, VERSION_HEADER};
-use crate::dispatch::outbox::{self, Numbered, Unreadable};
-use crate::metrics::{self, KafkaClient, Timer};
+use fnhost_metrics::{KafkaClient, Timer};
+use fnhost_types::outbox::{self, Numbered, Unreadable};
+use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER, VERSION_HEADER};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -138,7 +139,7 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        metrics::kafka_error(KafkaClient::Producer);
+        fnhost_metrics::kafka_error(KafkaClient::Producer);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.fail(reason.to_string());
         } else {
@@ -156,7 +157,7 @@ impl ProducerContext for Deliveries {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1
                     && let Some(acks) = batch.acks.upgrade()
                 {
-                    metrics::acknowledged(batch.sent);
+                    fnhost_metrics::acknowledged(batch.sent);
                     acks.changed.notify_one();
                 }
             }

@@ -1,7 +1,7 @@
 //! A consumed message as an owned record.
 
-use super::Record;
-use crate::engine::kafka::Header;
+use fnhost_types::record::Record;
+use fnhost_types::wit::Header;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
 /// Copies a message out of librdkafka's buffers.

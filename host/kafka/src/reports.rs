@@ -1,6 +1,6 @@
 //! What librdkafka and the brokers report, as far as it is used: the logs' ends, and what a group has assigned.
 
-use super::TopicPartition;
+use fnhost_types::record::TopicPartition;
 use serde::Deserialize;
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,8 +1,9 @@
 //! Reads a part of one partition once: in no group, and no offset is moved.
 
+use super::Error;
 use super::access::Access;
 use super::record::owned;
-use super::{Error, Record, TopicPartition};
+use fnhost_types::record::{Record, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;

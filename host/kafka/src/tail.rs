@@ -1,11 +1,11 @@
 //! The shared tail of some topics: reads what arrives, in no group, and moves no offset.
 
+use super::Error;
 use super::access::Access;
 use super::cluster::Cluster;
 use super::record::owned;
-use super::{Error, TopicPartition};
-use crate::causes::chain;
-use crate::push::Hub;
+use fnhost_types::causes::chain;
+use fnhost_types::record::{Record, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -22,11 +22,26 @@ const PARTITIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause before a tail that broke is begun anew.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads the hub's topics into it until `stop`; begins anew where that breaks.
-pub async fn run(hub: Arc<Hub>, cluster: Arc<Cluster>, access: Access, stop: CancellationToken) {
+/// Where the tail's records go.
+pub trait Tailed: Send + Sync + 'static {
+    /// The topics that are read.
+    fn topics(&self) -> &[String];
+
+    /// The tail reads each of these partitions from that offset on. What an earlier one left no longer counts.
+    fn begin(&self, from: &[(TopicPartition, i64)]);
+
+    /// Takes a record.
+    fn push(&self, tp: &TopicPartition, record: Record);
+
+    /// The tail has ended; it may begin again.
+    fn end(&self);
+}
+
+/// Reads the topics of `tailed` into it until `stop`; begins anew where that breaks.
+pub async fn run<T: Tailed>(tailed: Arc<T>, cluster: Arc<Cluster>, access: Access, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let ended = follow(&hub, &cluster, &access, &stop).await;
-        hub.end();
+        let ended = follow(&tailed, &cluster, &access, &stop).await;
+        tailed.end();
         if let Err(error) = ended {
             tracing::warn!(error = chain(&error), "the tail for live updates begins anew");
             tokio::select! {
@@ -37,14 +52,14 @@ pub async fn run(hub: Arc<Hub>, cluster: Arc<Cluster>, access: Access, stop: Can
     }
 }
 
-async fn follow(
-    hub: &Arc<Hub>,
+async fn follow<T: Tailed>(
+    tailed: &Arc<T>,
     cluster: &Arc<Cluster>,
     access: &Access,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let mut from = Vec::new();
-    for topic in hub.topics() {
+    for topic in tailed.topics() {
         for partition in 0..cluster.partitions(topic).await? {
             let tp = TopicPartition::new(topic, partition);
             let bounds = cluster.log_bounds(&tp).await?;
@@ -61,20 +76,20 @@ async fn follow(
             .map_err(Error::new(format!("cannot name the partition {tp}")))?;
     }
     consumer.assign(&list).map_err(Error::new("cannot read the topics for live updates"))?;
-    hub.begin(from.iter().cloned());
-    let counts: Vec<(String, i32)> = hub
+    tailed.begin(&from);
+    let counts: Vec<(String, i32)> = tailed
         .topics()
         .iter()
         .map(|topic| (topic.clone(), from.iter().filter(|(tp, _)| tp.topic == *topic).count() as i32))
         .collect();
-    let (hub, cluster, stop) = (hub.clone(), cluster.clone(), stop.clone());
+    let (tailed, cluster, stop) = (tailed.clone(), cluster.clone(), stop.clone());
     tokio::task::spawn_blocking(move || {
         let grown = || {
             let grew =
                 |(topic, count): &(String, i32)| cluster.topic(topic).is_some_and(|t| t.partitions > *count);
             counts.iter().any(grew)
         };
-        read(&consumer, &hub, &stop, &grown)
+        read(&consumer, &*tailed, &stop, &grown)
     })
     .await
     .map_err(|error| Error::Client(format!("the tail for live updates ended: {error}")))?
@@ -83,7 +98,7 @@ async fn follow(
 /// Reads until `stop`, or until a topic has more partitions.
 fn read(
     consumer: &BaseConsumer,
-    hub: &Hub,
+    tailed: &impl Tailed,
     stop: &CancellationToken,
     grown: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
@@ -91,7 +106,7 @@ fn read(
     while !stop.is_cancelled() {
         match consumer.poll(POLL_TIMEOUT) {
             Some(Ok(message)) => {
-                hub.push(&TopicPartition::new(message.topic(), message.partition()), owned(&message));
+                tailed.push(&TopicPartition::new(message.topic(), message.partition()), owned(&message));
             }
             Some(Err(error)) => return Err(Error::new("cannot read the topics for live updates")(error)),
             None => {}

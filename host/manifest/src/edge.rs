@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::route::Pattern;
 use super::variables::{Secret, Template};
-use crate::http::Keys;
+use crate::keys::Keys;
 
 /// Bytes of a request's body where a route names no limit.
 pub const DEFAULT_MAX_BODY_BYTES: i64 = 1 << 20;

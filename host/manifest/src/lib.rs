@@ -3,33 +3,36 @@
 //! [`Manifest::load`] checks everything that can be known before a server is started, so that what it
 //! returns can be run; [`Manifest::resolve`] then gives the variables their values.
 
-#[path = "validate/mod.rs"]
-mod build;
+mod component;
+pub mod edge;
 mod error;
-#[path = "edge.rs"]
-pub mod gateway;
+pub mod files;
 pub mod given;
 pub mod hosts;
+pub mod keys;
 mod locked;
+pub mod outbound;
 pub mod route;
 mod schema;
 pub mod start;
 #[cfg(test)]
 mod tests;
+mod validate;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use component::ComponentSpec;
 pub use error::{Error, Place};
 pub use start::Start;
 pub use variables::{
     ResolvedComponent, Secret, Template, Values, VariableSources, valid_name as valid_variable_name,
 };
 
-use crate::capabilities::files::Files;
-use crate::capabilities::outbound_http::settings::OutboundSettings;
+use files::Files;
+use outbound::OutboundSettings;
 use route::{Pattern, Route};
 
 /// Memory one call may use where the component names no limit, in MiB.
@@ -60,6 +63,8 @@ pub const DEFAULT_MAX_AGE_S: i64 = 24 * 60 * 60;
 pub const MAX_MAX_AGE_S: i64 = 30 * 24 * 60 * 60;
 /// Longest pause between two attempts of a record, in seconds, where the trigger names none; and the longest it can name.
 pub const DEFAULT_MAX_BACK_OFF_S: i64 = 60;
+/// The topic under which the ticks of schedules are handed out. No Kafka topic has this name: the manifest refuses it.
+pub const SCHEDULE_TOPIC: &str = "fnhost.schedule";
 /// The longest time between two ticks of a schedule, in seconds.
 pub const MAX_EVERY_S: i64 = 30 * 24 * 60 * 60;
 
@@ -101,7 +106,7 @@ pub struct Application {
     /// Programs that stand in for other systems beside a private database, in the order of the file.
     pub services: Vec<Service>,
     /// What a request has to pass first.
-    pub gateway: gateway::Gateway,
+    pub gateway: edge::Gateway,
     /// Labels of key-value stores whose values are gone at an age, with it; those of others stay.
     pub key_value_max_age: BTreeMap<String, Duration>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
@@ -284,7 +289,7 @@ impl Manifest {
 
     /// Checks the text of a manifest; `path` places its messages and relative files.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        build::manifest(&error::Source { path, text })
+        validate::manifest(&error::Source { path, text })
     }
 
     /// Gives every variable its value and fills the components' templates.

@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::{Error, Manifest, Place, build, error};
-use crate::capabilities::files::{Files, Mount};
+use super::{Error, Manifest, Place, error, validate};
+use crate::files::{Files, Mount};
 
 /// The trigger type that is fnhost's.
 const TRIGGER_TYPE: &str = "kafka";
@@ -97,7 +97,7 @@ impl Manifest {
             .map_err(|error| error::Source { path: &origin, text: "" }.parse_error(&error))?;
         let files = files(&app).map_err(|reason| fault(path, reason))?;
         let text = text(app, &written).map_err(|reason| fault(path, reason))?;
-        let manifest = build::manifest(&error::Source { path: &origin, text: &text });
+        let manifest = validate::manifest(&error::Source { path: &origin, text: &text });
         let mut manifest = manifest.map_err(|error| match error {
             // Its line would be one of a text that nobody has seen.
             Error::Invalid { message, .. } => fault(&origin, message),

@@ -3,8 +3,7 @@
 //! Every key that Spin knows has a field, also where fnhost cannot run it, so that "unknown key" and
 //! "known to Spin, not run by fnhost" are told apart. Values that an error may point at are [`Spanned`].
 
-#[path = "schema/edge.rs"]
-mod gateway;
+mod edge;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
-pub use gateway::{Cors, Gateway, Policy, RateLimit};
+pub use edge::{Cors, Gateway, Policy, RateLimit};
 
 /// A key that only Spin can use; refused where it holds anything.
 pub type SpinOnly = Option<Spanned<toml::Value>>;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::gateway::ResolvedGateway;
+use super::edge::ResolvedGateway;
 use super::hosts::AllowedHosts;
 use super::{Error, Manifest};
 

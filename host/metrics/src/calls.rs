@@ -1,7 +1,6 @@
 //! The calls of one component.
 
 use super::{family, names};
-use crate::engine::CallError;
 use prometheus::{
     Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
@@ -50,17 +49,6 @@ impl Ending {
         (Self::Memory, "memory"),
         (Self::Instantiate, "instantiate"),
     ];
-
-    /// How a call with this error ended.
-    pub fn of(error: &CallError) -> Self {
-        match error {
-            CallError::Instantiate(_) => Self::Instantiate,
-            CallError::Trap { .. } => Self::Trap,
-            CallError::DeadlineExceeded { .. } => Self::Deadline,
-            CallError::MemoryLimit { .. } => Self::Memory,
-            CallError::NoResponse(_) => Self::Error,
-        }
-    }
 }
 
 /// Handles of one component's handler.

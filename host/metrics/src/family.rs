@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 static COUNTED: LazyLock<Registry> = LazyLock::new(Registry::new);
 
 /// All families that were counted into.
-pub(super) fn counted() -> Vec<MetricFamily> {
+pub fn counted() -> Vec<MetricFamily> {
     COUNTED.gather()
 }
 
@@ -47,26 +47,26 @@ fn registered<C: Collector + Clone + 'static>(name: &Name, made: prometheus::Res
 }
 
 /// A family whose values are read at a scrape.
-pub(super) struct Read {
+pub struct Read {
     name: &'static Name,
     metrics: Vec<Metric>,
 }
 
 impl Read {
     /// An empty one.
-    pub(super) fn new(name: &'static Name) -> Self {
+    pub fn new(name: &'static Name) -> Self {
         Self { name, metrics: Vec::new() }
     }
 
     /// One with a single value.
-    pub(super) fn one(name: &'static Name, value: f64) -> MetricFamily {
+    pub fn one(name: &'static Name, value: f64) -> MetricFamily {
         let mut read = Self::new(name);
         read.add(&[], value);
         read.family()
     }
 
     /// Adds a value; label values are in the order of the name's labels.
-    pub(super) fn add(&mut self, labels: &[&str], value: f64) {
+    pub fn add(&mut self, labels: &[&str], value: f64) {
         debug_assert_eq!(labels.len(), self.name.labels.len(), "{}", self.name.name);
         let pair = |(name, value): (&&str, &&str)| {
             let mut pair = LabelPair::default();
@@ -88,7 +88,7 @@ impl Read {
     }
 
     /// The family.
-    pub(super) fn family(self) -> MetricFamily {
+    pub fn family(self) -> MetricFamily {
         let mut family = MetricFamily::default();
         family.set_name(self.name.name.to_owned());
         family.set_help(self.name.help.to_owned());

@@ -3,32 +3,27 @@
 //! [`names`] is the table of all metrics. Whoever runs often holds a handle made beforehand ([`CallMetrics`],
 //! [`DispatchMetrics`], [`RelayMetrics`], [`HttpMetrics`], [`PushMetrics`]): an update is an addition to an atomic number, once for each batch
 //! or request and never for each record. What stands in memory anyway (positions, pools, the process) is read at the scrape by
-//! [`Scrape`]; what only the database knows is read beforehand, by the prober of [`crate::health`].
+//! the scrape of `fnhost-admin`; what only the database knows is read beforehand, by the prober of `fnhost-admin`.
 
 mod calls;
 mod dispatch;
-mod family;
-#[path = "edge.rs"]
-mod gateway;
+mod edge;
+pub mod family;
 mod http;
 mod key_value;
+mod live;
 pub mod names;
 mod outbound;
-mod process;
-#[path = "live.rs"]
-mod push;
-#[path = "../../admin/src/scrape.rs"]
-mod scrape;
+pub mod process;
 mod time;
 
 pub use calls::{CallMetrics, ComponentMetrics, Ending, Raised};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
-pub use gateway::{Refusal, RefusalMetrics};
+pub use edge::{Refusal, RefusalMetrics};
 pub use http::{HttpMetrics, RouteMetrics};
 pub use key_value::{StoreMetrics, StoreUp};
+pub use live::{PushMetrics, StreamEnd, Transport};
 pub use outbound::{OutboundMetrics, OutboundOutcome};
-pub use push::{PushMetrics, StreamEnd, Transport};
-pub use scrape::{CONTENT_TYPE, Scrape};
 pub use time::{Timer, with_cpu};
 
 use prometheus::{IntCounter, IntCounterVec};
@@ -111,8 +106,8 @@ pub fn kafka_error(client: KafkaClient) {
 }
 
 /// Counts a failed statement or connection.
-pub fn database_error(class: crate::dispatch::FailureClass) {
-    use crate::dispatch::FailureClass::{Conflict, Function, Infrastructure};
+pub fn database_error(class: fnhost_types::failure::FailureClass) {
+    use fnhost_types::failure::FailureClass::{Conflict, Function, Infrastructure};
     let label = match class {
         Function => "function",
         Conflict => "conflict",
@@ -159,8 +154,8 @@ pub fn spans_exported(spans: usize) {
     SPANS_EXPORTED.with_label_values(&[] as &[&str]).inc_by(spans as u64);
 }
 
-/// Shows what has fixed labels before anything happened: a rate needs the 0 it rises from.
-fn show_rare() {
+/// Shows what has fixed labels before anything happened: a rate needs the 0 it rises from. Called at each scrape.
+pub fn show_rare() {
     let zero = |family: &IntCounterVec, label: &str| -> IntCounter { family.with_label_values(&[label]) };
     ["consumer", "producer"].iter().for_each(|l| drop(zero(&KAFKA_ERRORS, l)));
     ["function", "conflict", "infrastructure"].iter().for_each(|l| drop(zero(&DATABASE_ERRORS, l)));

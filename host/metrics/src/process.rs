@@ -6,7 +6,7 @@ use prometheus::proto::MetricFamily;
 use rustix::process::{Resource, getrlimit};
 
 /// What could be read; a number that cannot be read is left out.
-pub(super) fn families() -> Vec<MetricFamily> {
+pub fn families() -> Vec<MetricFamily> {
     let mut families = Vec::new();
     let mut show = |name: &'static Name, value: Option<f64>| {
         families.extend(value.map(|value| Read::one(name, value)));

@@ -4,8 +4,8 @@ pub fn group(role: &str, unique: &str) -> String {
     format!("{role}-{unique}")
 }
 
-use fnhost::dispatch::Limits;
-use fnhost::dispatch::plan::RETRY_DELAY_MAX;
+use fnhost_dispatch::Limits;
+use fnhost_dispatch::plan::RETRY_DELAY_MAX;
 use std::time::Duration;
 
 /// What the triggers of these tests have where nothing else is said.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fnhost::db::session::SharedTransaction;
-use fnhost::dispatch::{CallFailure, Called, FailureClass, Handler};
-use fnhost::engine::kafka::{Batch, Emit, Outcome, Reply};
+use fnhost_db::session::SharedTransaction;
+use fnhost_dispatch::{CallFailure, Called, FailureClass, Handler};
+use fnhost_types::wit::{Batch, Emit, Outcome, Reply};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;

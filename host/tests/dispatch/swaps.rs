@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use fnhost::db::OwnerPool;
-use fnhost::db::hosts::HostEntry;
-use fnhost::deployment::offer::Offer;
-use fnhost::deployment::{Deployment, PROBATION, Setup};
-use fnhost::engine::ComponentSpec;
-use fnhost::manifest::Secret;
-use fnhost::manifest::hosts::AllowedHosts;
+use fnhost_db::OwnerPool;
+use fnhost_db::hosts::HostEntry;
+use fnhost_deployment::offer::Offer;
+use fnhost_deployment::{Deployment, PROBATION, Setup};
+use fnhost_engine::ComponentSpec;
+use fnhost_manifest::Secret;
+use fnhost_manifest::hosts::AllowedHosts;
 use rdkafka::producer::FutureRecord;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

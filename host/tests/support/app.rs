@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fnhost::deployment::Slot;
-use fnhost::engine::ComponentSpec;
-use fnhost::http::Server;
-use fnhost::manifest::{Manifest, VariableSources};
+use fnhost_deployment::Slot;
+use fnhost_engine::ComponentSpec;
+use fnhost_http::Server;
+use fnhost_manifest::{Manifest, VariableSources};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};

@@ -11,9 +11,9 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use fnhost::manifest::hosts::AllowedHosts;
-use fnhost::manifest::{Limits, Secret};
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use fnhost_manifest::hosts::AllowedHosts;
+use fnhost_manifest::{Limits, Secret};
 
 /// The memory limit of the guest's calls where a test names none, in bytes.
 pub const MEMORY_BYTES: usize = 16 << 20;

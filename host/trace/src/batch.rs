@@ -4,11 +4,11 @@
 //! A batch is handled as one, in one call; each sampled record still gets hops of its own, in its own trace, since a trace is
 //! what became of one order and not of five hundred.
 
-use super::context::{Context, TRACEPARENT};
 use super::export;
 use super::span::{Hop, Kind, Span};
-use crate::dispatch::outbox::Outgoing;
-use crate::engine::kafka::{Emit, Header, Message};
+use fnhost_types::outbox::Outgoing;
+use fnhost_types::trace_context::{Context, TRACEPARENT};
+use fnhost_types::wit::{Emit, Header, Message};
 use std::time::{Duration, SystemTime};
 
 /// The hops of one call.

@@ -4,7 +4,6 @@
 //! does not take, is dropped and counted.
 
 use super::collector::{Collector, Refused};
-use crate::metrics;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -50,7 +49,7 @@ pub fn samples() -> bool {
 pub(super) fn offer(span: Span) {
     let Some(tracer) = TRACER.get() else { return };
     if tracer.queue.try_send(span).is_err() {
-        metrics::spans_dropped(metrics::Dropped::Queue, 1);
+        fnhost_metrics::spans_dropped(fnhost_metrics::Dropped::Queue, 1);
     }
 }
 
@@ -140,7 +139,7 @@ impl Sending {
                 }
             }
         };
-        metrics::spans_dropped(metrics::Dropped::Collector, count);
+        fnhost_metrics::spans_dropped(fnhost_metrics::Dropped::Collector, count);
         tracing::debug!(spans = count, reason = refused.reason, "spans were dropped");
     }
 
@@ -149,8 +148,8 @@ impl Sending {
             tracing::info!(collector = self.collector.shown(), "the collector takes traces again");
         }
         let rejected = rejected.min(count);
-        metrics::spans_exported(count - rejected);
-        metrics::spans_dropped(metrics::Dropped::Collector, rejected);
+        fnhost_metrics::spans_exported(count - rejected);
+        fnhost_metrics::spans_dropped(fnhost_metrics::Dropped::Collector, rejected);
     }
 
     fn failed(&mut self, refused: &Refused) {
@@ -168,7 +167,7 @@ impl Sending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::{Context, Hop, Kind, Span as Told};
+    use crate::{Context, Hop, Kind, Span as Told};
     use std::time::{Instant, SystemTime};
 
     #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +180,7 @@ mod tests {
         let exporter = Exporter::start(collector, 0.0);
         assert!(!samples());
         assert!(Hop::first(Context::begin(false)).is_none());
-        let dropped = metrics::dropped_spans(metrics::Dropped::Queue);
+        let dropped = fnhost_metrics::dropped_spans(fnhost_metrics::Dropped::Queue);
         let began = Instant::now();
         // Twice what the queue and the one request in hand can hold.
         for _ in 0..2 * (QUEUE_SPANS_MAX + BATCH_SPANS_MAX) {
@@ -189,7 +188,10 @@ mod tests {
             hop.ended(Told::new(Kind::Internal, "test".to_owned(), SystemTime::now()));
         }
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-        assert!(metrics::dropped_spans(metrics::Dropped::Queue) > dropped, "nothing was dropped");
+        assert!(
+            fnhost_metrics::dropped_spans(fnhost_metrics::Dropped::Queue) > dropped,
+            "nothing was dropped"
+        );
         let began = Instant::now();
         exporter.finish().await;
         assert!(began.elapsed() < 5 * FLUSH_TIMEOUT, "the end is bounded: {:?}", began.elapsed());

@@ -7,10 +7,10 @@
 
 pub mod batch;
 pub mod collector;
-#[path = "../../types/src/trace_context.rs"]
-mod context;
 pub mod export;
+mod origin;
 mod span;
 
-pub use context::{Context, TRACEPARENT, TraceId, trace_id};
+pub use fnhost_types::trace_context::{Context, TRACEPARENT, TraceId, trace_id};
+pub use origin::{Cause, Origin};
 pub use span::{Hop, Kind, Span};

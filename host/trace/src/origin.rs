@@ -1,14 +1,17 @@
 //! Where a call comes from: its log lines carry the component, and the records or the request that caused it.
 
-use super::kafka::Batch;
-use crate::trace::{self, Hop};
+use crate::{Context, Hop, TRACEPARENT, TraceId};
+use fnhost_types::wit::Batch;
 use std::sync::{Arc, OnceLock};
 
 /// A call, for its log lines.
 #[derive(Debug)]
-pub(crate) struct Origin {
+pub struct Origin {
+    /// The component's id.
     pub component: Arc<str>,
+    /// Short digest of its version.
     pub version: Arc<str>,
+    /// The call's number, unique in this process.
     pub call: u64,
     /// What caused it, as soon as it is known.
     pub cause: OnceLock<Cause>,
@@ -36,29 +39,29 @@ pub struct Cause {
     /// What the client, or a proxy, calls it in `x-request-id`.
     pub request_id: Option<String>,
     /// Place in the trace of the request or the one record.
-    pub context: Option<trace::Context>,
+    pub context: Option<Context>,
 }
 
 impl Cause {
     /// A batch of records.
-    pub(super) fn batch(batch: &Batch) -> Self {
+    pub fn batch(batch: &Batch) -> Self {
         let (first, last) = (batch.messages.first(), batch.messages.last());
         let only = first.filter(|_| batch.messages.len() == 1);
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        let header = only.and_then(|record| record.headers.iter().find(|h| h.name == trace::TRACEPARENT));
+        let header = only.and_then(|record| record.headers.iter().find(|h| h.name == TRACEPARENT));
         Self {
             topic: Some(batch.topic.clone()),
             partition: Some(batch.partition),
             first_offset: first.map(|record| record.offset),
             last_offset: last.map(|record| record.offset),
             key: only.and_then(|record| text(record.key.as_deref()?)),
-            context: header.and_then(|header| trace::Context::parse(&header.value)),
+            context: header.and_then(|header| Context::parse(&header.value)),
             ..Self::default()
         }
     }
 
     /// The trace's id, for a log line.
-    pub fn trace_id(&self) -> Option<tracing::field::DisplayValue<trace::TraceId>> {
+    pub fn trace_id(&self) -> Option<tracing::field::DisplayValue<TraceId>> {
         self.context.map(|context| tracing::field::display(context.trace_id()))
     }
 }
@@ -81,39 +84,14 @@ impl Origin {
     }
 }
 
-/// A log event of a guest, with where its call comes from.
-macro_rules! guest_event {
-    ($level:expr, $origin:expr, $($rest:tt)+) => {{
-        let (origin, cause): (&$crate::engine::origin::Origin, _) = (&$origin, $origin.cause());
-        tracing::event!(
-            target: "fnhost::guest",
-            $level,
-            component = &*origin.component,
-            version = &*origin.version,
-            call = origin.call,
-            topic = cause.topic,
-            partition = cause.partition,
-            first_offset = cause.first_offset,
-            last_offset = cause.last_offset,
-            key = cause.key,
-            method = cause.method,
-            route = cause.route,
-            request_id = cause.request_id,
-            trace_id = cause.trace_id(),
-            $($rest)+
-        )
-    }};
-}
-pub(super) use guest_event;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::kafka::{Header, Message};
+    use fnhost_types::wit::{Header, Message};
 
     fn message(offset: i64) -> Message {
         let header = Header {
-            name: trace::TRACEPARENT.to_owned(),
+            name: TRACEPARENT.to_owned(),
             value: b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_vec(),
         };
         Message {

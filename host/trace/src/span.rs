@@ -1,7 +1,7 @@
 //! One hop of a trace that is recorded.
 
-use super::context::Context;
 use super::export;
+use fnhost_types::trace_context::Context;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{Span as Proto, Status, span::SpanKind, status::StatusCode};
 use std::time::{SystemTime, UNIX_EPOCH};

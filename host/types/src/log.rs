@@ -1,42 +1,25 @@
-//! The log: lines for people, or a JSON object each for programs. It goes to stderr; results go to stdout.
+//! The form of log lines, which every part of the host that writes lines for people asks for.
 
-use clap::ValueEnum;
-use std::io::IsTerminal as _;
 use std::sync::OnceLock;
-use tracing_subscriber::EnvFilter;
 
 /// What a log line looks like.
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people
+    /// For people.
     #[default]
     Human,
-    /// For programs: a JSON object in each line
+    /// For programs: a JSON object in each line.
     Json,
 }
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Begins the log. What FNHOST_LOG does not say, `default` does.
-pub fn init(format: LogFormat, default: &str) {
+/// Sets the format of the log, once, before anything is logged. A later call changes nothing.
+pub fn set_format(format: LogFormat) {
     FORMAT.get_or_init(|| format);
-    let filter = EnvFilter::try_from_env("FNHOST_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Human => {
-            log.with_ansi(std::io::stderr().is_terminal()).with_target(false).compact().init();
-        }
-        LogFormat::Json => log
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_ansi(false)
-            .init(),
-    }
 }
 
-/// The format of the log.
+/// The format of the log; for people where nobody set it.
 pub fn format() -> LogFormat {
     FORMAT.get().copied().unwrap_or_default()
 }

@@ -4,7 +4,7 @@
 //! partition (4 bytes), topic, key, value and headers. Numbers are little endian; a byte string is its length (4 bytes) and its bytes; an absent one has the length
 //! `u32::MAX`. Decoding borrows from the row's bytes.
 
-use crate::engine::kafka::Header;
+use crate::wit::Header;
 
 /// The first byte of headers, and of batches that hosts wrote before versions had names.
 const FORMAT: u8 = 1;

@@ -56,7 +56,7 @@ impl Context {
     }
 
     /// Whether a header's last digit says so, which is all that is read of those that are not sampled.
-    pub(super) fn may_be_sampled(value: &[u8]) -> bool {
+    pub fn may_be_sampled(value: &[u8]) -> bool {
         value.last().and_then(|digit| char::from(*digit).to_digit(16)).is_some_and(|flags| flags & 1 != 0)
     }
 
@@ -71,22 +71,22 @@ impl Context {
     }
 
     /// The trace's id as OTLP has it.
-    pub(super) fn trace_bytes(self) -> Vec<u8> {
+    pub fn trace_bytes(self) -> Vec<u8> {
         self.trace.to_be_bytes().to_vec()
     }
 
     /// The id of the span.
-    pub(super) fn span(self) -> u64 {
+    pub fn span(self) -> u64 {
         self.span
     }
 
     /// The flags byte.
-    pub(super) fn flags(self) -> u8 {
+    pub fn flags(self) -> u8 {
         self.flags
     }
 
     /// Writes the context over a header's value, which is one already.
-    pub(super) fn write_over(self, value: &mut Vec<u8>) {
+    pub fn write_over(self, value: &mut Vec<u8>) {
         use std::io::Write as _;
         value.clear();
         // A vector takes everything.

@@ -1,6 +1,6 @@
 //! A Redis that asks for TLS and a login, and keeps the values in a database of its own.
 
-use fnhost::capabilities::key_value::{RedisStore, Store as _};
+use fnhost_capabilities::key_value::{RedisStore, Store as _};
 use std::time::Duration;
 use tests::certificates::Authority;
 use tests::customer::{Customer, NewOrder, Status};

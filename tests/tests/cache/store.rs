@@ -1,6 +1,6 @@
 //! What holds for every store, held by memory and Redis alike; and what a Redis that is gone costs.
 
-use fnhost::capabilities::key_value::{MemoryStore, RedisStore, Store};
+use fnhost_capabilities::key_value::{MemoryStore, RedisStore, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tests::outcome::Outcome;

@@ -4,7 +4,7 @@
 
 use crate::metrics::used;
 use anyhow::Context as _;
-use fnhost::capabilities::key_value::{Readers, RuntimeConfig};
+use fnhost_capabilities::key_value::{Readers, RuntimeConfig};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

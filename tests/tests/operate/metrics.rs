@@ -1,6 +1,6 @@
 //! `/metrics` says what `host/src/metrics/names.rs` and `docs/metrics.md` say, and the numbers are true.
 
-use fnhost::metrics::names::{self, ALL, Kind, Name};
+use fnhost_metrics::names::{self, ALL, Kind, Name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tests::customer::{Customer, FINAL_DEADLINE, NewOrder, Status};

@@ -5,9 +5,9 @@
 
 mod probe;
 
-use crate::db::views::OutboxView;
-use crate::dispatch::backlog::now_ms;
-use crate::dispatch::status::Registry;
+use fnhost_db::views::OutboxView;
+use fnhost_dispatch::status::Registry;
+use fnhost_types::clock::now_ms;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -184,8 +184,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::status::State;
-    use crate::kafka::TopicPartition;
+    use fnhost_dispatch::status::State;
+    use fnhost_types::record::TopicPartition;
 
     fn failing(health: &Health) -> Vec<&'static str> {
         let readiness = health.readiness();

@@ -1,9 +1,9 @@
 //! Asks the broker and the database, all the time, so that nobody who wants to know has to.
 
 use super::{Answer, Health, lock};
-use crate::causes::chain;
-use crate::db::{OwnerPool, views};
-use crate::kafka::cluster::Cluster;
+use fnhost_db::{OwnerPool, views};
+use fnhost_kafka::cluster::Cluster;
+use fnhost_types::causes::chain;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use std::sync::{Arc, Mutex};

@@ -3,7 +3,7 @@
 use wasmtime::component::{Accessor, FutureReader, HasData, Linker, Resource, ResourceTable, StreamReader};
 
 use super::{CallKeyValue, OpenError, OpenStore, StoreError};
-use crate::engine::CallState;
+use crate::View;
 
 mod v3 {
     wasmtime::component::bindgen!({
@@ -31,40 +31,43 @@ mod v3 {
             "spin:key-value/key-value.[drop]store": trappable,
             default: async | store | trappable,
         },
-        with: { "spin:key-value/key-value.store": crate::capabilities::key_value::OpenStore },
+        with: { "spin:key-value/key-value.store": crate::key_value::OpenStore },
     });
 }
 
 mod v2 {
     wasmtime::component::bindgen!({
-        world: "fnhost:earlier/key-value2",
-        path: "capabilities/wit-v2-v3",
+        world: "fnhost:spin-v2-v3/key-value2",
+        path: "wit-v2-v3",
         imports: { default: async | trappable },
-        with: { "fermyon:spin/key-value.store": crate::capabilities::key_value::OpenStore },
+        with: { "fermyon:spin/key-value.store": crate::key_value::OpenStore },
     });
 }
 
 use v2::fermyon::spin::key_value as api2;
 use v3::spin::key_value::key_value as api3;
 
-/// What the interface needs of a store's data.
-pub struct KeyValueCtx<'a> {
-    /// The call that the store serves.
-    pub call: &'a CallKeyValue,
-    /// Where the guest's resources are kept.
-    pub table: &'a mut ResourceTable,
+/// What the interfaces need of a store's data: the call, and where the guest's resources are kept.
+struct Context<'a> {
+    call: &'a CallKeyValue,
+    table: &'a mut ResourceTable,
 }
 
-struct KeyValue;
+fn context<T: View>(state: &mut T) -> Context<'_> {
+    let (calls, table) = state.capabilities();
+    Context { call: &calls.key_value, table }
+}
 
-impl HasData for KeyValue {
-    type Data<'a> = KeyValueCtx<'a>;
+struct Binding;
+
+impl HasData for Binding {
+    type Data<'a> = Context<'a>;
 }
 
 /// Links both versions.
-pub fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    api3::add_to_linker::<CallState, KeyValue>(linker, CallState::key_value)?;
-    api2::add_to_linker::<CallState, KeyValue>(linker, CallState::key_value)
+pub(super) fn add_to_linker<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    api3::add_to_linker::<T, Binding>(linker, context)?;
+    api2::add_to_linker::<T, Binding>(linker, context)
 }
 
 type Answer<V, E> = wasmtime::Result<Result<V, E>>;
@@ -101,7 +104,7 @@ impl From<OpenError> for api2::Error {
     }
 }
 
-impl KeyValueCtx<'_> {
+impl Context<'_> {
     fn open<E: From<OpenError>>(&mut self, name: &str) -> Answer<Resource<OpenStore>, E> {
         Ok(match self.call.open(name) {
             Ok(store) => Ok(self.table.push(store)?),
@@ -114,9 +117,9 @@ impl KeyValueCtx<'_> {
     }
 }
 
-impl api3::Host for KeyValueCtx<'_> {}
+impl api3::Host for Context<'_> {}
 
-impl api3::HostStore for KeyValueCtx<'_> {
+impl api3::HostStore for Context<'_> {
     fn drop(&mut self, store: Resource<OpenStore>) -> wasmtime::Result<()> {
         self.table.delete(store)?;
         Ok(())
@@ -125,13 +128,13 @@ impl api3::HostStore for KeyValueCtx<'_> {
 
 /// The store out of the call's state, which is free while the store works.
 fn opened<T: 'static>(
-    accessor: &Accessor<T, KeyValue>,
+    accessor: &Accessor<T, Binding>,
     store: &Resource<OpenStore>,
 ) -> wasmtime::Result<OpenStore> {
     accessor.with(|mut access| access.get().store(store))
 }
 
-impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
+impl<T: Send + 'static> api3::HostStoreWithStore<T> for Binding {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Answer<Resource<OpenStore>, api3::Error> {
         accessor.with(|mut access| access.get().open(&label))
     }
@@ -185,11 +188,11 @@ impl<T: Send + 'static> api3::HostStoreWithStore<T> for KeyValue {
     }
 }
 
-impl api2::Host for KeyValueCtx<'_> {}
+impl api2::Host for Context<'_> {}
 
-impl api2::HostStore for KeyValueCtx<'_> {
+impl api2::HostStore for Context<'_> {
     async fn open(&mut self, label: String) -> Answer<Resource<OpenStore>, api2::Error> {
-        KeyValueCtx::open(self, &label)
+        Context::open(self, &label)
     }
 
     async fn get(&mut self, store: Resource<OpenStore>, key: String) -> Answer<Option<Vec<u8>>, api2::Error> {

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::store::{Store, StoreError, Stores};
-use crate::metrics::StoreUp;
+use fnhost_metrics::StoreUp;
 
 /// Bytes of keys and values that one store holds at most. One whose values have a greatest age drops the oldest of them
 /// for a new one, any other refuses.

@@ -10,14 +10,17 @@ mod redis;
 mod runtime_config;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::metrics::{StoreMetrics, Timer};
+use fnhost_manifest::ComponentSpec;
+use fnhost_metrics::{StoreMetrics, Timer};
+use wasmtime::component::Linker;
+
+use crate::{Capability, NewCall, Provided, Refused, View};
 
 pub use self::redis::{CALL_TIMEOUT, CONNECT_TIMEOUT, KEYS_MAX, RETRY_MAX, RETRY_MIN, RedisStore, STEADY};
-pub use host::{KeyValueCtx, add_to_linker};
 pub use memory::{MemoryStore, MemoryStores, STORE_BYTES_MAX};
 pub use runtime_config::{DEFAULT_LABEL, Error, Readers, RuntimeConfig};
 pub use store::{Store, StoreError, Stores};
@@ -27,28 +30,40 @@ const OPEN_STORES_MAX: usize = 64;
 
 /// The stores that a component may open.
 #[derive(Default)]
-pub struct Grants(BTreeMap<String, Grant>);
+pub struct KeyValue(BTreeMap<String, Grant>);
 
 struct Grant {
     /// Nothing where no such store is configured.
     store: Option<Arc<dyn Store>>,
+    /// Made with the grant, so that the store's counters show before the first call.
     metrics: StoreMetrics,
 }
 
-impl Grants {
-    /// These labels of these stores, for a component.
-    pub fn new(stores: &dyn Stores, component: &str, labels: &BTreeSet<String>) -> Self {
+impl Capability for KeyValue {
+    const OFFERS: &'static [&'static str] = &["spin:key-value@3.0.0", "fermyon:spin/key-value@2.0.0"];
+
+    type Call = CallKeyValue;
+
+    fn validate(component: &ComponentSpec, host: &Provided) -> Result<Self, Refused> {
         let grant = |label: &String| {
-            let grant = Grant { store: stores.store(label), metrics: StoreMetrics::new(component, label) };
-            (label.clone(), grant)
+            let metrics = StoreMetrics::new(&component.id, label);
+            (label.clone(), Grant { store: host.key_value.store(label), metrics })
         };
-        Self(labels.iter().map(grant).collect())
+        Ok(Self(component.key_value_stores.iter().map(grant).collect()))
+    }
+
+    fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        host::add_to_linker(linker)
+    }
+
+    fn call(self: &Arc<Self>, _: &NewCall<'_>) -> Self::Call {
+        CallKeyValue { grants: self.clone(), open: Arc::default() }
     }
 }
 
 /// One call's use of key-value stores.
 pub struct CallKeyValue {
-    grants: Arc<Grants>,
+    grants: Arc<KeyValue>,
     open: Arc<AtomicUsize>,
 }
 
@@ -77,11 +92,6 @@ enum OpenError {
 }
 
 impl CallKeyValue {
-    /// The use of these stores for one call.
-    pub fn new(grants: Arc<Grants>) -> Self {
-        Self { grants, open: Arc::default() }
-    }
-
     fn open(&self, label: &str) -> Result<OpenStore, OpenError> {
         let grant = self.grants.0.get(label).ok_or(OpenError::AccessDenied)?;
         let store = grant.store.clone().ok_or(OpenError::NoSuchStore)?;

@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::store::{Store, StoreError};
-use crate::metrics::StoreUp;
-use crate::trust;
+use fnhost_metrics::StoreUp;
+use fnhost_types::trust;
 
 /// How a Redis is named.
 pub const URL: &str = "redis://[user:password@]host[:port][/database], or rediss:// for TLS";

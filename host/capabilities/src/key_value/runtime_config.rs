@@ -19,7 +19,7 @@ use toml::{Table, Value};
 use super::memory::{MemoryStore, MemoryStores};
 use super::redis::{CALL_TIMEOUT, RedisStore, URL};
 use super::store::{Store, Stores};
-use crate::manifest::{Manifest, Secret};
+use fnhost_manifest::{Manifest, Secret};
 
 /// The label that is there without being configured.
 pub const DEFAULT_LABEL: &str = "default";

@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::settings::OutboundSettings;
-use crate::metrics::OutboundMetrics;
+use fnhost_manifest::outbound::OutboundSettings;
+use fnhost_metrics::OutboundMetrics;
 
 /// What the rate of failures is taken over.
 pub const WINDOW: Duration = Duration::from_secs(10);

@@ -8,8 +8,6 @@ mod body;
 mod breaker;
 mod budget;
 mod pool;
-#[path = "../../../manifest/src/outbound.rs"]
-pub mod settings;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -21,15 +19,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::Scheme;
+use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpHooks;
 pub use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::engine::Origin;
-use crate::manifest::hosts::{AllowedHosts, default_port};
-use crate::metrics::OutboundMetrics;
-use crate::trust::NoAuthorities;
+use crate::{Capability, NewCall, Provided, Refused, View};
+use fnhost_manifest::ComponentSpec;
+use fnhost_manifest::hosts::{AllowedHosts, default_port};
+use fnhost_manifest::outbound::OutboundSettings;
+use fnhost_metrics::OutboundMetrics;
+use fnhost_trace::Origin;
+use fnhost_types::trust::NoAuthorities;
 use pool::Address;
-use settings::OutboundSettings;
 use target::{Target, Times};
 
 /// Time between two parts of the answer where the function names none.
@@ -61,10 +62,6 @@ impl Outbound {
     ) -> Result<Self, NoAuthorities> {
         if allowed.entries(&[Scheme::HTTPS.as_str()]).next().is_some() {
             tls::connector()?;
-        }
-        for entry in allowed.entries(&[Scheme::HTTP.as_str(), Scheme::HTTPS.as_str()]) {
-            // A rate needs the 0 it rises from.
-            OutboundMetrics::new(component, entry);
         }
         Ok(Self { component: component.to_owned(), allowed, settings, targets: Mutex::default() })
     }
@@ -122,18 +119,37 @@ impl Outbound {
     }
 }
 
+impl Capability for Outbound {
+    const OFFERS: &'static [&'static str] = &["wasi:http/client@0.3.0", "wasi:http/outgoing-handler@0.2"];
+
+    type Call = OutboundHttp;
+
+    fn validate(component: &ComponentSpec, _: &Provided) -> Result<Self, Refused> {
+        let allowed = Arc::new(component.allowed_hosts.clone());
+        Ok(Self::new(&component.id, allowed, component.outbound)?)
+    }
+
+    fn show_metrics(&self) {
+        for entry in self.allowed.entries(&[Scheme::HTTP.as_str(), Scheme::HTTPS.as_str()]) {
+            OutboundMetrics::new(&self.component, entry);
+        }
+    }
+
+    fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(linker)
+    }
+
+    fn call(self: &Arc<Self>, call: &NewCall<'_>) -> Self::Call {
+        OutboundHttp { outbound: self.clone(), origin: call.origin.clone() }
+    }
+}
+
 /// Sends the requests of one call.
 pub struct OutboundHttp {
     outbound: Arc<Outbound>,
     /// The call.
     origin: Arc<Origin>,
-}
-
-impl OutboundHttp {
-    /// Of a call of that component.
-    pub(crate) fn new(outbound: Arc<Outbound>, origin: Arc<Origin>) -> Self {
-        Self { outbound, origin }
-    }
 }
 
 impl WasiHttpHooks for OutboundHttp {

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::tls;
-use crate::metrics::OutboundMetrics;
+use fnhost_metrics::OutboundMetrics;
 
 /// Time that an unused connection is kept: shorter than servers usually keep theirs, which is what closes them under a request.
 const IDLE_FOR: Duration = Duration::from_secs(15);

@@ -16,8 +16,8 @@ use super::body::AnswerBody;
 use super::breaker::{Breaker, Pass, State};
 use super::budget::{self, Budget};
 use super::pool::{Address, Connection, Pool};
-use super::settings::OutboundSettings;
-use crate::metrics::{OutboundMetrics, OutboundOutcome as Outcome};
+use fnhost_manifest::outbound::OutboundSettings;
+use fnhost_metrics::{OutboundMetrics, OutboundOutcome as Outcome};
 
 /// Bytes of a request's body that are kept for another try; a larger one is sent once.
 const REPEATED_BODY_BYTES: u64 = 64 * 1024;

@@ -1,8 +1,8 @@
 //! Requests to a host that answers, fails, dawdles, and goes away.
 
-use super::settings::OutboundSettings;
 use super::*;
 use bytes::Bytes;
+use fnhost_manifest::outbound::OutboundSettings;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wasmtime_wasi_http::Error;
 
-use crate::trust::{self, NoAuthorities};
+use fnhost_types::trust::{self, NoAuthorities};
 
 /// The one version of HTTP that is spoken, by its name in ALPN.
 const HTTP_1_1: &[u8] = b"http/1.1";

@@ -1,6 +1,6 @@
 //! Outbound requests as hops of a trace: the request carries the header `traceparent`, and a recorded one becomes a span.
 
-use crate::trace::{Context, Hop, Kind, Span, TRACEPARENT};
+use fnhost_trace::{Context, Hop, Kind, Span, TRACEPARENT};
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use std::time::SystemTime;
 

@@ -13,8 +13,7 @@ use super::foreign::AddressPools;
 use super::guard::is_row_statement;
 use super::statement::{self, Answer, RowBudget, Wanted};
 use super::wit::ParameterValue;
-use crate::db::session::{RolePool, Session, SharedTransaction};
-use crate::metrics;
+use fnhost_db::session::{RolePool, Session, SharedTransaction};
 
 /// How many connections and builders one call may hold open.
 const HANDLES_MAX: usize = 64;
@@ -289,7 +288,7 @@ impl CallPostgres {
 
     fn record(&self, error: &Error) {
         let failure = error.failure();
-        metrics::database_error(failure.class());
+        fnhost_metrics::database_error(failure.class());
         self.recorded().get_or_insert(failure);
     }
 

@@ -4,8 +4,9 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::codec::BadParameter;
 use super::wit;
-use crate::causes::chain;
-use crate::db::session::{SessionError, is_connection_lost};
+use fnhost_db::session::{SessionError, is_connection_lost};
+use fnhost_types::causes::chain;
+use fnhost_types::failure::FailureClass;
 
 /// Why a statement, or an `open`, gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +27,6 @@ pub(super) enum Error {
         "the rows that this call holds exceed {0} bytes: ask for fewer, or read them before the next query"
     )]
     TooManyRows(usize),
-}
-
-/// What kind of failure it is, which decides what becomes of the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureClass {
-    /// The database cannot serve at the moment: no attempt is charged.
-    Infrastructure,
-    /// Two transactions met, or a prepared statement went stale: rerun at once.
-    Conflict,
-    /// The function's own: an attempt is charged.
-    Function,
 }
 
 /// The first failure of a call. Later ones in the same transaction only follow from it.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::address::Address;
-use crate::db::session::{RolePool, SessionLimits};
+use fnhost_db::session::{RolePool, SessionLimits};
 
 /// Connections to one address that is not a function's own database.
 const FOREIGN_CONNECTIONS_MAX: usize = 4;

@@ -39,13 +39,13 @@ pub trait PostgresView: Send {
 /// # Errors
 /// Where the linker has the interface already.
 pub fn add_to_linker<T: PostgresView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    wit::add_to_linker::<T, Postgres>(linker, T::postgres)
+    wit::add_to_linker::<T, Binding>(linker, T::postgres)
 }
 
 /// Stands for the interface where the component model's bindings ask which part of the store's data serves it.
-pub(super) struct Postgres;
+pub(super) struct Binding;
 
-impl HasData for Postgres {
+impl HasData for Binding {
     type Data<'a> = PostgresCtx<'a>;
 }
 
@@ -131,7 +131,7 @@ impl wit::HostConnection for PostgresCtx<'_> {
     }
 }
 
-impl<T: Send + 'static> wit::HostConnectionBuilderWithStore<T> for Postgres {
+impl<T: Send + 'static> wit::HostConnectionBuilderWithStore<T> for Binding {
     async fn build(mut store: Access<'_, T, Self>, builder: Resource<ConnectionBuilder>) -> Opened {
         store.get().build(&builder)
     }
@@ -141,7 +141,7 @@ impl<T: Send + 'static> wit::HostConnectionBuilderWithStore<T> for Postgres {
     }
 }
 
-impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Postgres {
+impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Binding {
     async fn open(mut store: Access<'_, T, Self>, address: String) -> Opened {
         store.get().open(&address, None)
     }
@@ -205,7 +205,7 @@ fn complete(mut answer: Answer) -> Result<Answer, Error> {
 }
 
 /// The answer as the guest reads it: rows as it asks for them, and whether they were all.
-fn stream<T: 'static>(store: &mut Access<'_, T, Postgres>, answer: Answer) -> wasmtime::Result<Streamed> {
+fn stream<T: 'static>(store: &mut Access<'_, T, Binding>, answer: Answer) -> wasmtime::Result<Streamed> {
     let Answer { columns, rows, error, buffered, .. } = answer;
     let rows = StreamReader::new(&mut *store, RowProducer { rows: rows.into_iter(), _buffered: buffered })?;
     let end = match error {

@@ -12,8 +12,6 @@ mod address;
 mod busy;
 mod call;
 mod codec;
-#[path = "v2_v3.rs"]
-mod earlier;
 mod error;
 mod foreign;
 mod guard;
@@ -21,22 +19,85 @@ mod host;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod v2_v3;
 
 pub use address::Address;
 pub use call::{Access, AllowedHost, CallPostgres};
-pub use error::{FailureClass, SqlFailure};
+pub use error::SqlFailure;
 pub use foreign::AddressPools;
 pub use host::{PostgresCtx, PostgresView};
 
+use std::sync::Arc;
+
+use fnhost_db::session::RolePool;
+use fnhost_manifest::ComponentSpec;
+use fnhost_manifest::hosts::AllowedHosts;
+use wasmtime::component::Linker;
+
+use crate::{Capability, NewCall, Provided, Refused, View};
+
+/// The databases that a component may reach: its own, and those that its `allowed_outbound_hosts` name.
+pub struct Postgres {
+    own: Option<RolePool>,
+    foreign: Arc<AddressPools>,
+    allowed: Arc<AllowedHosts>,
+}
+
+impl Postgres {
+    /// With the component's own database, which it reaches as its role.
+    #[must_use]
+    pub fn with_own(&self, own: RolePool) -> Self {
+        Self { own: Some(own), foreign: self.foreign.clone(), allowed: self.allowed.clone() }
+    }
+
+    /// The component's own database, where it has one.
+    pub fn own(&self) -> Option<&RolePool> {
+        self.own.as_ref()
+    }
+}
+
+impl Capability for Postgres {
+    const OFFERS: &'static [&'static str] =
+        &["spin:postgres@4.2.0", "spin:postgres@3.0.0", "fermyon:spin/postgres@2.0.0"];
+
+    type Call = CallPostgres;
+
+    fn validate(component: &ComponentSpec, _: &Provided) -> Result<Self, Refused> {
+        Ok(Self {
+            own: None,
+            foreign: Arc::new(AddressPools::new(component.limits.deadline)),
+            allowed: Arc::new(component.allowed_hosts.clone()),
+        })
+    }
+
+    fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        add_to_linker(linker)
+    }
+
+    fn call(self: &Arc<Self>, call: &NewCall<'_>) -> Self::Call {
+        let dispatch = call.postgres.clone();
+        dispatch.unwrap_or_else(|| {
+            let hosts = self.allowed.clone();
+            CallPostgres::new(Access::Autocommit {
+                own: self.own.clone(),
+                foreign: self.foreign.clone(),
+                allowed: Arc::new(move |host, port| hosts.allows("postgres", host, port)),
+            })
+        })
+    }
+}
+
+impl<T: View> PostgresView for T {
+    fn postgres(&mut self) -> PostgresCtx<'_> {
+        let (calls, table) = self.capabilities();
+        PostgresCtx { call: &mut calls.postgres, table }
+    }
+}
+
 /// Adds every version of the interface that is offered to a linker.
-///
-/// # Errors
-/// Where the linker has one already.
-pub fn add_to_linker<T: PostgresView + 'static>(
-    linker: &mut wasmtime::component::Linker<T>,
-) -> wasmtime::Result<()> {
+fn add_to_linker<T: PostgresView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     host::add_to_linker(linker)?;
-    earlier::add_to_linker(linker)
+    v2_v3::add_to_linker(linker)
 }
 
 /// The interface's own types, generated from its WIT.
@@ -44,7 +105,7 @@ pub fn add_to_linker<T: PostgresView + 'static>(
 pub mod bindings {
     wasmtime::component::bindgen!({
         world: "fnhost:capabilities/postgres",
-        path: "capabilities/wit",
+        path: "wit",
         imports: {
             "spin:postgres/postgres.[static]connection.open": async | store | trappable,
             "spin:postgres/postgres.[static]connection.open-async": async | store | trappable,

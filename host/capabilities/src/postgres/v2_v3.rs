@@ -12,31 +12,31 @@ use super::wit as now;
 
 mod v3 {
     wasmtime::component::bindgen!({
-        world: "fnhost:earlier/postgres3",
-        path: "capabilities/wit-v2-v3",
+        world: "fnhost:spin-v2-v3/postgres3",
+        path: "wit-v2-v3",
         imports: {
             "spin:postgres/postgres.[method]connection.query": async | trappable,
             "spin:postgres/postgres.[method]connection.execute": async | trappable,
             default: trappable,
         },
-        with: { "spin:postgres/postgres.connection": crate::capabilities::postgres::call::GuestConnection },
+        with: { "spin:postgres/postgres.connection": crate::postgres::call::GuestConnection },
     });
 }
 
 mod v2 {
     wasmtime::component::bindgen!({
-        world: "fnhost:earlier/postgres2",
-        path: "capabilities/wit-v2-v3",
+        world: "fnhost:spin-v2-v3/postgres2",
+        path: "wit-v2-v3",
         imports: {
             "fermyon:spin/postgres.[method]connection.query": async | trappable,
             "fermyon:spin/postgres.[method]connection.execute": async | trappable,
             default: trappable,
         },
-        with: { "fermyon:spin/postgres.connection": crate::capabilities::postgres::call::GuestConnection },
+        with: { "fermyon:spin/postgres.connection": crate::postgres::call::GuestConnection },
     });
 }
 
-use super::host::Postgres;
+use super::host::Binding;
 use v2::fermyon::spin::{postgres as api2, rdbms_types as types2};
 use v3::spin::postgres::postgres as api3;
 
@@ -45,13 +45,13 @@ use v3::spin::postgres::postgres as api3;
 /// # Errors
 /// Where the linker has one already.
 pub fn add_to_linker<T: PostgresView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    api3::add_to_linker::<T, Postgres>(linker, T::postgres)?;
-    types2::add_to_linker::<T, Postgres>(linker, T::postgres)?;
-    api2::add_to_linker::<T, Postgres>(linker, T::postgres)
+    api3::add_to_linker::<T, Binding>(linker, T::postgres)?;
+    types2::add_to_linker::<T, Binding>(linker, T::postgres)?;
+    api2::add_to_linker::<T, Binding>(linker, T::postgres)
 }
 
 /// Implements one of the interfaces: `$api` has the resource, `$types` its types, `$typed` what 3.0 has over 2.0.
-macro_rules! earlier {
+macro_rules! version {
     ($api:ident, $types:ident, [$($typed:ident),*], [$($unsigned:ident),*]) => {
         impl $api::Host for PostgresCtx<'_> {}
 
@@ -178,8 +178,8 @@ macro_rules! earlier {
 
 impl types2::Host for PostgresCtx<'_> {}
 
-earlier!(api3, api3, [Date, Time, Datetime, Timestamp], []);
-earlier!(api2, types2, [], [Uint8, Uint16, Uint32, Uint64]);
+version!(api3, api3, [Date, Time, Datetime, Timestamp], []);
+version!(api2, types2, [], [Uint8, Uint16, Uint32, Uint64]);
 
 fn parameters<V, E>(params: Vec<V>) -> Result<Vec<now::ParameterValue>, E>
 where

@@ -1,11 +1,12 @@
 //! `spin:variables@3.0.0` and, for components of Spin 2 and 3, `fermyon:spin/variables@2.0.0`: the values that the manifest gives a component.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use fnhost_manifest::{ComponentSpec, Secret};
 use wasmtime::component::{Accessor, HasData, Linker};
 
-use crate::engine::CallState;
-use crate::manifest::Secret;
+use crate::{Capability, NewCall, Provided, Refused, View};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -31,52 +32,78 @@ mod bindings {
     });
 }
 
-mod earlier {
+mod v2 {
     wasmtime::component::bindgen!({
-        world: "fnhost:earlier/variables2",
-        path: "capabilities/wit-v2-v3",
+        world: "fnhost:spin-v2-v3/variables2",
+        path: "wit-v2-v3",
         imports: { default: async | trappable },
     });
 }
 
 use bindings::spin::variables::variables::{self as interface, Error};
-use earlier::fermyon::spin::variables as interface2;
+use v2::fermyon::spin::variables as interface2;
 
-/// The variables of one component by name.
-pub type Variables = BTreeMap<String, Secret>;
+/// The variables of one component.
+#[derive(Debug)]
+pub struct Variables {
+    component: String,
+    values: BTreeMap<String, Secret>,
+}
+
+impl Variables {
+    fn value(&self, name: &str) -> Result<String, String> {
+        match self.values.get(name) {
+            Some(value) => Ok(value.expose().to_owned()),
+            None => Err(format!(
+                "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
+                self.component
+            )),
+        }
+    }
+}
+
+impl Capability for Variables {
+    const OFFERS: &'static [&'static str] = &["spin:variables@3.0.0", "fermyon:spin/variables@2.0.0"];
+
+    type Call = Arc<Self>;
+
+    fn validate(component: &ComponentSpec, _: &Provided) -> Result<Self, Refused> {
+        Ok(Self { component: component.id.clone(), values: component.variables.clone() })
+    }
+
+    fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+        interface::add_to_linker::<T, Binding>(linker, context)?;
+        interface2::add_to_linker::<T, Binding>(linker, context)
+    }
+
+    fn call(self: &Arc<Self>, _: &NewCall<'_>) -> Self::Call {
+        self.clone()
+    }
+}
+
+/// What the interfaces need of a store's data.
+struct Context<'a>(&'a Variables);
+
+fn context<T: View>(state: &mut T) -> Context<'_> {
+    Context(&state.capabilities().0.variables)
+}
 
 struct Binding;
 
 impl HasData for Binding {
-    type Data<'a> = &'a mut CallState;
+    type Data<'a> = Context<'a>;
 }
 
-impl interface::Host for CallState {}
+impl interface::Host for Context<'_> {}
 
 impl<T: Send + 'static> interface::HostWithStore<T> for Binding {
     async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, Error>> {
-        Ok(accessor.with(|mut access| value(access.get(), &name).map_err(Error::Undefined)))
+        Ok(accessor.with(|mut access| access.get().0.value(&name).map_err(Error::Undefined)))
     }
 }
 
-impl interface2::Host for CallState {
+impl interface2::Host for Context<'_> {
     async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, interface2::Error>> {
-        Ok(value(self, &name).map_err(interface2::Error::Undefined))
+        Ok(self.0.value(&name).map_err(interface2::Error::Undefined))
     }
-}
-
-fn value(state: &CallState, name: &str) -> Result<String, String> {
-    match state.variables().get(name) {
-        Some(value) => Ok(value.expose().to_owned()),
-        None => Err(format!(
-            "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
-            state.component()
-        )),
-    }
-}
-
-/// Links both versions.
-pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
-    interface::add_to_linker::<CallState, Binding>(linker, |state| state)?;
-    interface2::add_to_linker::<CallState, Binding>(linker, |state| state)
 }

@@ -129,12 +129,12 @@ impl RolePool {
     }
 
     /// True where every connection of the budget is in use, so that the next caller waits.
-    pub(crate) fn is_used_up(&self) -> bool {
+    pub fn is_used_up(&self) -> bool {
         self.inner.permits.available_permits() == 0
     }
 
     /// Closes the idle connections: where one has died, the server was probably restarted and they all have.
-    pub(crate) fn close_idle(&self) {
+    pub fn close_idle(&self) {
         // Taken out first, so that the sockets are closed outside the lock.
         let idle = std::mem::take(&mut *self.inner.idle());
         drop(idle);
@@ -245,12 +245,12 @@ impl Session {
     }
 
     /// The pool it came from.
-    pub(crate) fn pool(&self) -> &RolePool {
+    pub fn pool(&self) -> &RolePool {
         &self.pool
     }
 
     /// True where it has served an earlier use, so that it may have died since.
-    pub(crate) fn is_reused(&self) -> bool {
+    pub fn is_reused(&self) -> bool {
         self.reused
     }
 
@@ -270,7 +270,7 @@ impl Session {
 
     /// Sends the reset of the session and gives the connection back without waiting for the answer, which the
     /// next use reads before its own: the caller pays one write and no round trip.
-    pub(crate) fn reset_and_release(mut self) {
+    pub fn reset_and_release(mut self) {
         let sent = {
             let replies = sqlx::raw_sql(RESET_SESSION).fetch_many(&mut self.connection);
             // Unconstrained, because the runtime's own budget could otherwise end the poll before the write.

@@ -57,17 +57,17 @@ impl Transaction {
     }
 
     /// The connection for the statement that [`Transaction::statement_started`] announced.
-    pub(crate) fn connection_in_flight(&mut self) -> Option<&mut PgConnection> {
+    pub fn connection_in_flight(&mut self) -> Option<&mut PgConnection> {
         self.session.as_mut().map(Session::connection)
     }
 
     /// Says that a statement is about to run: until [`Transaction::statement_ended`], the state is unknown.
-    pub(crate) fn statement_started(&mut self) {
+    pub fn statement_started(&mut self) {
         self.in_flight = true;
     }
 
     /// Says that the statement ran to its end; with `discard`, that the connection must be closed after the call.
-    pub(crate) fn statement_ended(&mut self, discard: bool) {
+    pub fn statement_ended(&mut self, discard: bool) {
         self.in_flight = false;
         self.discard |= discard;
     }

@@ -6,22 +6,22 @@
 
 pub mod orphans;
 
-use crate::causes::chain;
-use crate::db::ownership::{self, Judgement, Ownership};
-use crate::db::relay::{self, Event};
-use crate::db::store::{self, Bury, Changes};
-use crate::db::{self, OwnerPool};
-use crate::dispatch::flow;
-use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
-use crate::dispatch::plan::FRAMING_MAX_BYTES;
-use crate::engine::kafka::Header;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::producer::{Producer, StreamSender};
-use crate::kafka::{HOST_HEADER_PREFIX, Record, VERSION_HEADER};
+use crate::commit_log;
 use crate::leader::{self, LEASE};
-use crate::metrics::{RelayMetrics, Timer};
-use crate::trace::TRACEPARENT;
-use crate::trace::batch::Sends;
+use crate::plan::FRAMING_MAX_BYTES;
+use fnhost_db::OwnerPool;
+use fnhost_db::ownership::{self, Judgement, Ownership};
+use fnhost_db::relay::{self, Event};
+use fnhost_db::store::{self, Bury, Changes};
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::producer::{Producer, StreamSender};
+use fnhost_metrics::{RelayMetrics, Timer};
+use fnhost_trace::TRACEPARENT;
+use fnhost_trace::batch::Sends;
+use fnhost_types::causes::chain;
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
+use fnhost_types::record::{HOST_HEADER_PREFIX, Record, VERSION_HEADER};
+use fnhost_types::wit::Header;
 use futures::FutureExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
@@ -231,7 +231,7 @@ impl Leader<'_> {
         }
         self.ownership = after;
         self.acknowledged = None;
-        flow::committed(&relay.stream, "", &messages);
+        commit_log::committed(&relay.stream, "", &messages);
         let (emitted, committed) = (messages.len(), SystemTime::now());
         let numbered = Numbered { first_seq, version: "", messages };
         self.sender.send(&numbered).await?;
@@ -305,9 +305,9 @@ pub async fn register(
     owner: &OwnerPool,
     deployment: &str,
     component: &str,
-) -> Result<(i64, String), db::Error> {
+) -> Result<(i64, String), fnhost_db::Error> {
     let id = format!("{component}:events");
-    let role = db::schema::owner_role(owner).await?;
-    let trigger = db::schema::register_trigger(owner, deployment, &id, "relay", &id, &role).await?;
+    let role = fnhost_db::schema::owner_role(owner).await?;
+    let trigger = fnhost_db::schema::register_trigger(owner, deployment, &id, "relay", &id, &role).await?;
     Ok((trigger, format!("{deployment}/{id}")))
 }

@@ -5,10 +5,10 @@
 //! are cleared within moments, so only old ones are looked for; should there be an owner after all, it is fenced and takes
 //! over again, which is safe and loses nothing.
 
-use crate::causes::chain;
-use crate::db::ownership;
-use crate::db::{self, OwnerPool};
-use crate::kafka::producer::Producer;
+use fnhost_db::OwnerPool;
+use fnhost_db::ownership;
+use fnhost_kafka::producer::Producer;
+use fnhost_types::causes::chain;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,8 @@ impl Orphans {
                 () = tokio::time::sleep(SEARCH_INTERVAL) => {}
                 () = stop.cancelled() => return,
             }
-            match db::relay::orphaned(&self.owner, &self.deployment, &self.known, ORPHANED_AFTER).await {
+            match fnhost_db::relay::orphaned(&self.owner, &self.deployment, &self.known, ORPHANED_AFTER).await
+            {
                 Ok(orphans) => {
                     for orphan in orphans {
                         if let Err(error) = self.adopt(&orphan).await {
@@ -63,7 +64,7 @@ impl Orphans {
     }
 
     /// Takes one stream's partition over, sends its outbox, clears it, and gives it up.
-    async fn adopt(&self, orphan: &db::relay::Orphan) -> anyhow::Result<()> {
+    async fn adopt(&self, orphan: &fnhost_db::relay::Orphan) -> anyhow::Result<()> {
         let taken = ownership::raise_epoch(&self.owner, orphan.trigger, &orphan.tp, self.host).await?;
         let loaded = ownership::load(&self.owner, orphan.trigger, &orphan.tp, &taken).await?;
         let stream = match orphan.tp.topic.as_str() {

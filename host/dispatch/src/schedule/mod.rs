@@ -6,24 +6,25 @@
 //! were missed collapse into the latest, and one that fails is tried again until a later one takes its place.
 
 pub mod status;
-pub(crate) mod time;
+mod time;
 
-use crate::causes::chain;
-use crate::db::ownership::{self, Ownership};
-use crate::db::session::{RolePool, SharedTransaction, Transaction};
-use crate::db::store::{Bury, Changes};
-use crate::db::{self, OwnerPool, relay};
-use crate::dispatch::commit::{Ended, commit};
-use crate::dispatch::outbox::{self, HeaderRef, Numbered, Outgoing};
-use crate::dispatch::plan::{self, Breach, Item, Verdict};
-use crate::dispatch::{CallFailure, Called, FailureClass, Handler, Handlers, Limits, flow};
-use crate::engine::kafka::{Batch, Emit, Message};
-use crate::engine::printed::Printed;
-use crate::kafka::Record;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::producer::{Producer, StreamSender};
+use crate::commit::{Ended, commit};
 use crate::leader::{self, LEASE};
-use crate::trace::batch::{About, Batch as Hops};
+use crate::plan::{self, Breach, Item, Verdict};
+use crate::{CallFailure, Called, FailureClass, Handler, Handlers, Limits, commit_log};
+use fnhost_db::ownership::{self, Ownership};
+use fnhost_db::session::{RolePool, SharedTransaction, Transaction};
+use fnhost_db::store::{Bury, Changes};
+use fnhost_db::{OwnerPool, relay};
+use fnhost_engine::guest_log::Printed;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::producer::{Producer, StreamSender};
+use fnhost_manifest::SCHEDULE_TOPIC;
+use fnhost_trace::batch::{About, Batch as Hops};
+use fnhost_types::causes::chain;
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
+use fnhost_types::record::Record;
+use fnhost_types::wit::{Batch, Emit, Message};
 use futures::FutureExt as _;
 use status::ScheduleStatus;
 use std::collections::HashSet;
@@ -33,8 +34,6 @@ use time::Due;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The topic that a tick seems to come from. The manifest refuses a topic of this name.
-pub const TOPIC: &str = "fnhost.schedule";
 /// Longest sleep between two looks at the database's clock, so that a local clock which runs apart does no harm.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
@@ -82,7 +81,7 @@ pub fn message(schedule: &str, tick_ms: i64) -> Message {
         offset: tick_ms,
         timestamp_ms: tick_ms,
         key: Some(schedule.as_bytes().to_vec()),
-        value: Some(time::rfc3339(tick_ms).into_bytes()),
+        value: Some(fnhost_types::clock::rfc3339(tick_ms).into_bytes()),
         headers: Vec::new(),
         attempt: 1,
         last_attempt: false,
@@ -99,9 +98,9 @@ pub async fn register(
     component: &str,
     id: &str,
     role: &str,
-) -> Result<(i64, String), db::Error> {
+) -> Result<(i64, String), fnhost_db::Error> {
     let id = format!("{component}:schedule:{id}");
-    let trigger = db::schema::register_trigger(owner, deployment, &id, "schedule", &id, role).await?;
+    let trigger = fnhost_db::schema::register_trigger(owner, deployment, &id, "schedule", &id, role).await?;
     Ok((trigger, format!("{deployment}/{id}")))
 }
 
@@ -152,7 +151,7 @@ impl Schedule {
         item: &Item,
         transaction: &SharedTransaction,
     ) -> Result<(Verdict, Vec<Emit>, Printed), CallFailure> {
-        let batch = Batch { topic: TOPIC.to_owned(), partition: 0, messages: tick };
+        let batch = Batch { topic: SCHEDULE_TOPIC.to_owned(), partition: 0, messages: tick };
         let called = handler.call(batch, transaction.clone()).await;
         let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
         hops.called(self.about(handler), told);
@@ -206,7 +205,7 @@ impl Leader<'_> {
     async fn serve(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         while !stop.is_cancelled() {
             self.note_acknowledged();
-            let now_ms = db::schedule::now_ms(&self.schedule.owner).await?;
+            let now_ms = fnhost_db::schedule::now_ms(&self.schedule.owner).await?;
             let wait = match time::due(self.ownership.position, now_ms, self.schedule.every) {
                 Due::Now(tick_ms) => {
                     let ended = self.tick(tick_ms).await?;
@@ -282,7 +281,7 @@ impl Leader<'_> {
         for Bury { reason, .. } in &changes.bury {
             tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function refused a tick");
         }
-        flow::committed(&schedule.stream, version, &messages);
+        commit_log::committed(&schedule.stream, version, &messages);
         let numbered = Numbered { first_seq, version, messages };
         self.sender.send(&numbered).await?;
         sends.sent(committed, first_seq, &numbered.messages);

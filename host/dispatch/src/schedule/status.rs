@@ -1,6 +1,6 @@
 //! How a host's schedules do: for `/metrics` and `/readyz`.
 
-use crate::dispatch::backlog::now_ms;
+use fnhost_types::clock::now_ms;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

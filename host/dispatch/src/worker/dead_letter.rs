@@ -2,10 +2,11 @@
 
 use super::Worker;
 use super::work::Work;
-use crate::dispatch::outbox::{HeaderRef, Outgoing};
-use crate::dispatch::plan::{FRAMING_MAX_BYTES, Verdict};
-use crate::dispatch::subscription::dead_letter_topic;
-use crate::kafka::{HOST_HEADER_PREFIX, Record, TopicPartition, murmur2};
+use crate::plan::{FRAMING_MAX_BYTES, Verdict};
+use crate::subscription::dead_letter_topic;
+use fnhost_kafka::murmur2;
+use fnhost_types::outbox::{HeaderRef, Outgoing};
+use fnhost_types::record::{HOST_HEADER_PREFIX, Record, TopicPartition};
 
 /// A copy of a dead record for the dead-letter topic.
 pub(super) struct DeadLetter<'r> {

@@ -1,7 +1,7 @@
 //! The worker's log events about records.
 
 use super::Worker;
-use crate::kafka::Record;
+use fnhost_types::record::Record;
 
 impl Worker<'_> {
     pub(super) fn say_parked(&self, record: &Record, version: &str, attempts: u32, reason: &str) {

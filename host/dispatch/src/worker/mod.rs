@@ -4,8 +4,7 @@
 //! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
 
 mod dead_letter;
-#[path = "logging.rs"]
-mod said;
+mod logging;
 mod settle;
 mod take_over;
 mod work;
@@ -15,13 +14,12 @@ use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
-use crate::causes::chain;
-use crate::db::ownership::{self, Ownership, PARKED_MAX};
-use crate::db::store::Changes;
-use crate::kafka::Record;
-use crate::kafka::assigned::Assigned;
-use crate::kafka::producer::{NotResent, StreamSender};
-use crate::{db, kafka};
+use fnhost_db::ownership::{self, Ownership, PARKED_MAX};
+use fnhost_db::store::Changes;
+use fnhost_kafka::assigned::Assigned;
+use fnhost_kafka::producer::{NotResent, StreamSender};
+use fnhost_types::causes::chain;
+use fnhost_types::record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,23 +50,23 @@ enum Exit {
     Stopped(String),
 }
 
-impl From<db::Error> for Exit {
-    fn from(error: db::Error) -> Self {
+impl From<fnhost_db::Error> for Exit {
+    fn from(error: fnhost_db::Error) -> Self {
         match error {
-            db::Error::Fenced { .. } => Exit::TakeOver(error.to_string()),
+            fnhost_db::Error::Fenced { .. } => Exit::TakeOver(error.to_string()),
             other => Exit::BackOff(chain(&other)),
         }
     }
 }
 
-impl From<kafka::Error> for Exit {
-    fn from(error: kafka::Error) -> Self {
+impl From<fnhost_kafka::Error> for Exit {
+    fn from(error: fnhost_kafka::Error) -> Self {
         Exit::BackOff(chain(&error))
     }
 }
 
-impl From<kafka::producer::Failed> for Exit {
-    fn from(error: kafka::producer::Failed) -> Self {
+impl From<fnhost_kafka::producer::Failed> for Exit {
+    fn from(error: fnhost_kafka::producer::Failed) -> Self {
         Exit::TakeOver(error.to_string())
     }
 }

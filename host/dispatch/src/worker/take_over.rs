@@ -1,16 +1,15 @@
 //! Becoming the owner of a partition.
 
 use super::{Care, Exit, Worker};
-use crate::db;
-use crate::db::ownership::{self, Loaded};
-use crate::db::parked::{self, Parked};
-use crate::db::schema::StoredPosition;
-use crate::dispatch::parking::Parking;
-use crate::dispatch::plan::Item;
-use crate::dispatch::status::{PartitionStatus, State};
-use crate::dispatch::subscription::Subscription;
-use crate::kafka::assigned::Assigned;
-use crate::kafka::producer::StreamSender;
+use crate::parking::Parking;
+use crate::plan::Item;
+use crate::status::{PartitionStatus, State};
+use crate::subscription::Subscription;
+use fnhost_db::ownership::{self, Loaded};
+use fnhost_db::parked::{self, Parked};
+use fnhost_db::schema::StoredPosition;
+use fnhost_kafka::assigned::Assigned;
+use fnhost_kafka::producer::StreamSender;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -25,9 +24,13 @@ pub(super) async fn take_over<'a>(
 ) -> Result<Worker<'a>, Exit> {
     // The group's offset is read before the row: it is committed after it, so a lower row means a database that lost commits.
     let group_position = assigned.group_position().await?;
-    let stored =
-        db::schema::store_start(&subscription.owner, subscription.trigger, &assigned.tp, assigned.position)
-            .await?;
+    let stored = fnhost_db::schema::store_start(
+        &subscription.owner,
+        subscription.trigger,
+        &assigned.tp,
+        assigned.position,
+    )
+    .await?;
     check_position(subscription, assigned, stored, group_position).await?;
     assigned.prove_membership(stored.position).await?;
     let taken =

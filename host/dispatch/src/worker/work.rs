@@ -1,8 +1,8 @@
 //! What a worker settles in one transaction.
 
-use crate::dispatch::plan::Item;
-use crate::dispatch::{Handler, Limits};
-use crate::engine::kafka::Message;
+use crate::plan::Item;
+use crate::{Handler, Limits};
+use fnhost_types::wit::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `fnhost compile`, which a host runs for itself.
 
-use crate::engine::compile::compile_to_cache;
 use clap::Args;
+use fnhost_engine::compile_to_cache;
 use std::path::PathBuf;
 
 /// What `fnhost compile` takes.

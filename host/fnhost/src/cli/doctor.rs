@@ -3,13 +3,12 @@
 mod database;
 
 use super::{Application, Format, KafkaArgs, Unsatisfied};
-use crate::causes::chain;
-use crate::embedded;
-use crate::engine::{ComponentSpec, Engine, EngineOptions};
-use crate::kafka::access::Access;
-use crate::kafka::cluster::Cluster;
-use crate::manifest::{Manifest, Secret, VariableSources};
 use clap::Args;
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_manifest::{Manifest, Secret, VariableSources};
+use fnhost_types::causes::chain;
 use serde::Serialize;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -83,7 +82,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<()> {
     let mut findings = vec![toolchain()];
     match &args.app.database {
         Some(url) => findings.extend(database::check(url, &args.app.manifest).await),
-        None => findings.push(told("postgres", embedded::find_postgres(&args.app.data_dir))),
+        None => findings.push(told("postgres", fnhost_embedded::find_postgres(&args.app.data_dir))),
     }
     findings.push(kafka(&args.kafka).await);
     findings.push(port("http address", args.listen, "--listen"));
@@ -149,7 +148,7 @@ fn port(check: &'static str, address: SocketAddr, flag: &str) -> Finding {
 async fn kafka(args: &KafkaArgs) -> Finding {
     const CHECK: &str = "kafka";
     let Some(brokers) = &args.addresses else {
-        let found = embedded::find_kafka();
+        let found = fnhost_embedded::find_kafka();
         return told(
             CHECK,
             found.map(|(java, jars)| format!("{}, run by {}", jars.display(), java.display())),
@@ -209,7 +208,7 @@ async fn application(app: &Application) -> Vec<Finding> {
             }
             engine.load(&spec).map(|component| format!("{} {}", component.id(), component.digest()))
         };
-        Ok::<_, crate::engine::LoadError>(specs.into_iter().map(load).collect::<Vec<_>>())
+        Ok::<_, fnhost_engine::LoadError>(specs.into_iter().map(load).collect::<Vec<_>>())
     });
     match loaded.await {
         Ok(Ok(components)) => findings.extend(components.into_iter().map(|found| told("component", found))),

@@ -19,12 +19,12 @@ pub mod trigger;
 mod triggers;
 mod up;
 
-use crate::kafka::access::{Properties, VARIABLE_PREFIX};
 use crate::log::LogFormat;
-use crate::manifest::{self, Manifest};
-use crate::trace::collector::Collector;
-use crate::trace::export::DEFAULT_RATIO;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use fnhost_kafka::access::{Properties, VARIABLE_PREFIX};
+use fnhost_manifest::Manifest;
+use fnhost_trace::collector::Collector;
+use fnhost_trace::export::DEFAULT_RATIO;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -152,7 +152,7 @@ impl Application {
     ///
     /// # Errors
     /// It cannot be read or run.
-    pub fn load_manifest(&self) -> Result<Manifest, manifest::Error> {
+    pub fn load_manifest(&self) -> Result<Manifest, fnhost_manifest::Error> {
         if self.locked { Manifest::load_locked(&self.manifest) } else { Manifest::load(&self.manifest) }
     }
 }

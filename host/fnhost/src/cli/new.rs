@@ -164,7 +164,7 @@ fn value(expression: &str, parameters: &BTreeMap<&str, &str>) -> Result<String, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Manifest;
+    use fnhost_manifest::Manifest;
 
     fn args(name: &str) -> NewArgs {
         let (topic, description) = ("visits".to_owned(), "Counts".to_owned());

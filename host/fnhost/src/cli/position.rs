@@ -2,13 +2,13 @@
 
 use super::setup::Beside;
 use super::{Application, Format, KafkaArgs};
-use crate::db::views;
-use crate::kafka::TopicPartition;
-use crate::kafka::access::Access;
-use crate::kafka::cluster::Cluster;
-use crate::manifest::Start;
 use anyhow::Context as _;
 use clap::Args;
+use fnhost_db::views;
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_manifest::Start;
+use fnhost_types::record::TopicPartition;
 use serde_json::json;
 
 /// Moves where a trigger goes on in a partition. A running owner notices before it stores anything.

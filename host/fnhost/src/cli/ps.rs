@@ -2,8 +2,8 @@
 
 use super::Format;
 use super::remote::Remote;
-use crate::engine::short_digest;
 use clap::Args;
+use fnhost_engine::short_digest;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

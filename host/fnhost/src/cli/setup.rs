@@ -4,12 +4,12 @@ mod scratch;
 mod services;
 
 use super::Application;
-use crate::db::schema::{self, FunctionSchema};
-use crate::db::session::{RolePool, SessionLimits};
-use crate::db::{self, OwnerPool};
-use crate::embedded::{self, Servers};
-use crate::manifest::{Manifest, Secret, Values, VariableSources};
 use anyhow::Context as _;
+use fnhost_db::OwnerPool;
+use fnhost_db::schema::{self, FunctionSchema};
+use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_embedded::Servers;
+use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ impl Setup {
         services::provide(app, &services, &mut sources, |_| None)?;
         // Before anything starts: is every variable given that the host does not provide itself?
         manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
-        let mut options = embedded::Options::new(&app.data_dir);
+        let mut options = fnhost_embedded::Options::new(&app.data_dir);
         options.postgres = app.database.is_none();
         options.kafka = with_kafka && kafka.is_none();
         if let Some(http) = http {
@@ -75,7 +75,7 @@ impl Setup {
         if options.postgres || options.kafka {
             tracing::info!(data_dir = %app.data_dir.display(), postgres = options.postgres, kafka = options.kafka, "starting private servers");
         }
-        let servers = embedded::start(options).await?;
+        let servers = fnhost_embedded::start(options).await?;
         services::provide(app, &services, &mut sources, |name| servers.services.get(name).cloned())?;
         let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
         let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
@@ -150,7 +150,7 @@ impl Target {
     fn new(app: &Application, url: &str) -> anyhow::Result<Self> {
         let secret = match (&app.role_secret, &app.database) {
             (Some(secret), _) => secret.clone(),
-            (None, None) => embedded::secret(&app.data_dir, "roles")?,
+            (None, None) => fnhost_embedded::secret(&app.data_dir, "roles")?,
             (None, Some(_)) => password_of(url).context(
                 "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), \
                  or a database URL with a password",
@@ -230,7 +230,7 @@ impl Beside {
         let manifest = Manifest::load(&app.manifest)?;
         let attached = match &app.database {
             Some(_) => None,
-            None => Some(embedded::attach(&app.data_dir)?),
+            None => Some(fnhost_embedded::attach(&app.data_dir)?),
         };
         let private = attached.as_ref().and_then(|attached| attached.database_url.clone());
         let url = app.database.clone().or(private).context(
@@ -273,7 +273,7 @@ async fn migrate(
     logins: &[Login],
     secret: &str,
     rotate: bool,
-) -> Result<(), db::Error> {
+) -> Result<(), fnhost_db::Error> {
     let functions: Vec<FunctionSchema<'_>> = logins
         .iter()
         .filter_map(|login| {

@@ -2,13 +2,13 @@
 
 use super::remote::Remote;
 use super::{Format, VARIABLE, progress};
-use crate::db::hosts::VersionView;
-use crate::engine::{digest_of, short_digest};
-use crate::manifest::given;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use fnhost_db::hosts::VersionView;
+use fnhost_engine::{digest_of, short_digest};
+use fnhost_manifest::given;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,26 +1,24 @@
 //! The Kafka side of a running host: its subscriptions, relays and producer.
 
 use super::setup::Setup;
-use crate::db::schema;
-use crate::deployment::Slot;
-use crate::dispatch::changes;
-use crate::dispatch::status::Registry;
-use crate::dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use crate::dispatch::wasm::WasmHandlers;
-use crate::dispatch::{self};
-use crate::http::Source;
-use crate::kafka;
-use crate::kafka::access::Access;
-use crate::kafka::cluster::Cluster;
-use crate::kafka::producer::Producer;
-use crate::kafka::tail;
-use crate::manifest::{KafkaTrigger, Manifest};
-use crate::push::Hub;
-use crate::relay::orphans::Orphans;
-use crate::relay::{self, Relay};
-use crate::schedule::status::ScheduleStatus;
-use crate::schedule::{self, Schedule};
 use anyhow::Context as _;
+use fnhost_db::schema;
+use fnhost_deployment::Slot;
+use fnhost_dispatch::changes;
+use fnhost_dispatch::relay::orphans::Orphans;
+use fnhost_dispatch::relay::{self, Relay};
+use fnhost_dispatch::schedule::status::ScheduleStatus;
+use fnhost_dispatch::schedule::{self, Schedule};
+use fnhost_dispatch::status::Registry;
+use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost_dispatch::wasm::WasmHandlers;
+use fnhost_http::Source;
+use fnhost_http::hub::Hub;
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::producer::Producer;
+use fnhost_kafka::tail;
+use fnhost_manifest::{KafkaTrigger, Manifest};
 use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -231,7 +229,7 @@ impl Triggers {
             topics: trigger.topics.clone(),
             emits: trigger.emits.iter().cloned().collect(),
             start: trigger.start,
-            limits: dispatch::Limits {
+            limits: fnhost_dispatch::Limits {
                 max_batch: trigger.max_batch,
                 max_attempts: trigger.max_attempts,
                 max_age: trigger.max_age,
@@ -256,7 +254,7 @@ impl Triggers {
     }
 
     /// Waits until another process that runs under this host's name has taken its place; going on would only take it back.
-    pub async fn fenced(&self) -> kafka::Error {
+    pub async fn fenced(&self) -> fnhost_kafka::Error {
         let fenced = self.subscriptions.iter().map(|subscription| subscription.fenced().boxed());
         // An empty selection is not allowed, and a host without subscriptions is never fenced.
         let never = std::future::pending().boxed();

@@ -4,24 +4,22 @@ use super::setup::Setup;
 use super::signals::Signals;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs, TraceArgs, progress};
-use crate::admin::{self, Admin};
-use crate::capabilities::key_value::{self, Readers, RuntimeConfig};
-use crate::db::hosts::HostEntry;
-use crate::deployment::watch::{self, Watched};
-use crate::deployment::{self, Deployment};
-use crate::dispatch::status::Registry;
-use crate::embedded;
-use crate::engine::compile::OWN_PROGRAM;
-use crate::engine::{ComponentSpec, Engine, EngineOptions};
-use crate::health::{Health, Stage};
-use crate::http;
-use crate::kafka::{self, access::Access};
-use crate::log::{self, LogFormat};
-use crate::manifest::route::Route;
-use crate::metrics::Scrape;
-use crate::trace::export::Exporter;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use fnhost_admin::Admin;
+use fnhost_admin::Scrape;
+use fnhost_admin::health::{Health, Stage};
+use fnhost_capabilities::key_value::{self, Readers, RuntimeConfig};
+use fnhost_db::hosts::HostEntry;
+use fnhost_deployment::Deployment;
+use fnhost_deployment::watch::{self, Watched};
+use fnhost_dispatch::status::Registry;
+use fnhost_engine::OWN_PROGRAM;
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
+use fnhost_kafka::access::Access;
+use fnhost_manifest::route::Route;
+use fnhost_trace::export::Exporter;
+use fnhost_types::log::{self, LogFormat};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -169,8 +167,13 @@ async fn serve(
     tasks.spawn(health.clone().probe(setup.owner.clone(), name, cluster, stop.clone()));
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::push_source);
-        let server =
-            http::Server::new(&setup.manifest, &setup.values, deployment.slots(), source, stop.clone());
+        let server = fnhost_http::Server::new(
+            &setup.manifest,
+            &setup.values,
+            deployment.slots(),
+            source,
+            stop.clone(),
+        );
         tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, setup);
@@ -206,7 +209,7 @@ async fn serve(
     lost.map_or(Ok(()), Err)
 }
 
-async fn serve_http(listener: TcpListener, server: http::Server, stop: CancellationToken) {
+async fn serve_http(listener: TcpListener, server: fnhost_http::Server, stop: CancellationToken) {
     if let Err(error) = Arc::new(server).serve(listener, stop).await {
         tracing::error!(%error, "the HTTP address ended");
     }
@@ -220,13 +223,13 @@ async fn start_triggers(
     registry: &Registry,
     host: Uuid,
 ) -> anyhow::Result<Triggers> {
-    let instance = embedded::secret(&args.app.data_dir, "instance")?;
+    let instance = fnhost_embedded::secret(&args.app.data_dir, "instance")?;
     let components = deployment.slots();
     Triggers::start(&triggers::Context { setup, access, components, registry, instance, host }).await
 }
 
 /// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
-async fn fenced(triggers: Option<&Triggers>) -> kafka::Error {
+async fn fenced(triggers: Option<&Triggers>) -> fnhost_kafka::Error {
     match triggers {
         Some(triggers) => triggers.fenced().await,
         None => std::future::pending().await,
@@ -247,7 +250,7 @@ fn serve_admin(
         roles: Arc::new(setup.roles.clone()),
         owner: setup.owner.clone(),
     };
-    let router = admin::router(Admin {
+    let router = fnhost_admin::router(Admin {
         deployment: deployment.clone(),
         owner: setup.owner.clone(),
         health: health.clone(),
@@ -296,7 +299,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
         key_value: stores(args)?.open(&setup.manifest.application.key_value_max_age)?,
         ..EngineOptions::default()
     })?;
-    let identity = embedded::secret(&args.app.data_dir, "instance")?;
+    let identity = fnhost_embedded::secret(&args.app.data_dir, "instance")?;
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let entry = HostEntry {
         deployment: setup.deployment().to_owned(),
@@ -307,13 +310,13 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
         admin: args.admin.to_string(),
         fnhost: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let setup = deployment::Setup {
+    let setup = fnhost_deployment::Setup {
         entry,
         owner: setup.owner.clone(),
         engine: engine.clone(),
         specs: ComponentSpec::all(&setup.manifest, &setup.values),
         roles: setup.roles.clone(),
-        probation: deployment::PROBATION,
+        probation: fnhost_deployment::PROBATION,
     };
     Ok((engine, Deployment::start(setup).await?))
 }

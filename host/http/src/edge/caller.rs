@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 use super::super::headers::REQUEST_ID;
-use crate::trace::{Context, TRACEPARENT, TraceId};
+use fnhost_trace::{Context, TRACEPARENT, TraceId};
 
 /// Characters of an id that a client gives at most.
 pub const MAX_REQUEST_ID_CHARS: usize = 128;

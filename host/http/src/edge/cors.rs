@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 
-use crate::manifest::gateway as declared;
+use fnhost_manifest::edge as declared;
 
 /// What is declared, as answers say it.
 pub(super) struct Cors {

@@ -14,7 +14,7 @@ use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::bounded::{Bounded, Until};
-use crate::manifest::gateway::RateLimit;
+use fnhost_manifest::edge::RateLimit;
 
 /// Callers that are remembered, over all routes; 24 bytes each. Whoever is forgotten for another has its full number again.
 pub const REMEMBERED_CALLERS: usize = 65_536;

@@ -18,16 +18,16 @@ use super::body::{BodyLimits, Fault};
 use super::headers::REQUEST_ID;
 use super::problem::refusal;
 use super::{Peers, ServerBody};
-use crate::manifest::gateway::{Policy, TokenRule};
-use crate::manifest::route::{Pattern, Route};
-use crate::manifest::{Manifest, Values};
-use crate::metrics::{Refusal, RefusalMetrics};
 pub use caller::MAX_REQUEST_ID_CHARS;
 use caller::Proxies;
 use cors::Cors;
+use fnhost_manifest::edge::{Policy, TokenRule};
+use fnhost_manifest::route::{Pattern, Route};
+use fnhost_manifest::{Manifest, Values};
+use fnhost_metrics::{Refusal, RefusalMetrics};
 pub use limiter::REMEMBERED_CALLERS;
 use limiter::{Caller, Left, Limiter, Memory};
-pub use token::{CLOCK_LEEWAY_S, Keys, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
+pub use token::{CLOCK_LEEWAY_S, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
 use token::{Refused, Tokens};
 
 /// Time that a request may wait for a place, on top of the longest deadline of a component, where no time-out is declared.

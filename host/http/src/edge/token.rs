@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -16,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::bounded::{Bounded, Until};
+use fnhost_manifest::keys::Keys;
 
 /// The largest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 4096;
@@ -23,54 +23,6 @@ pub const MAX_TOKEN_BYTES: usize = 4096;
 pub const CLOCK_LEEWAY_S: u64 = 5;
 /// Tokens that are remembered as good, until they expire; 48 bytes each.
 pub const REMEMBERED_TOKENS: usize = 16_384;
-/// Bytes of a public key.
-const KEY_BYTES: usize = 32;
-
-/// Public keys by their ids. With a new one beside the old one, tokens of both are good.
-#[derive(Clone, Debug)]
-pub struct Keys(Arc<[(String, [u8; KEY_BYTES])]>);
-
-impl Keys {
-    /// Reads a JSON Web Key Set (RFC 7517); keys of other kinds are left out.
-    ///
-    /// # Errors
-    /// It is none, or has no key that can be used; the text is for who configured it.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Set {
-            keys: Vec<Key>,
-        }
-        #[derive(Deserialize)]
-        struct Key {
-            kty: String,
-            #[serde(default)]
-            crv: String,
-            #[serde(default)]
-            kid: String,
-            #[serde(default)]
-            x: String,
-        }
-        let set: Set = serde_json::from_str(json).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            format!("no JSON Web Key Set, as in {{\"keys\":[…]}} (line {line}, column {column})")
-        })?;
-        let usable = |key: Key| {
-            let bytes = URL_SAFE_NO_PAD.decode(&key.x).ok()?.try_into().ok()?;
-            let fits = key.kty == "OKP" && key.crv == "Ed25519" && !key.kid.is_empty();
-            fits.then_some((key.kid, bytes))
-        };
-        let keys: Arc<[_]> = set.keys.into_iter().filter_map(usable).collect();
-        if keys.is_empty() {
-            return Err("no key with kty \"OKP\", crv \"Ed25519\" and a kid in it".to_owned());
-        }
-        Ok(Self(keys))
-    }
-
-    fn find(&self, id: &str) -> Option<&[u8; KEY_BYTES]> {
-        self.0.iter().find(|(known, _)| known == id).map(|(_, key)| key)
-    }
-}
-
 /// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {

@@ -11,7 +11,8 @@ mod recent;
 
 pub use cursor::Cursor;
 
-use crate::kafka::{Record, TopicPartition};
+use fnhost_kafka::tail::Tailed;
+use fnhost_types::record::{Record, TopicPartition};
 use recent::Recent;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,44 +83,30 @@ pub struct Subscription {
     pub resumed: bool,
 }
 
-impl Hub {
-    /// A hub of these topics, until [`Hub::begin`] without a tail.
-    pub fn new(topics: Vec<String>) -> Arc<Self> {
-        let state = State {
-            recent: Recent::default(),
-            seen: HashMap::new(),
-            viewers: HashMap::new(),
-            count: 0,
-            last_viewer: 0,
-            live: false,
-        };
-        Arc::new(Self { topics, state: Mutex::new(state) })
+impl Tailed for Hub {
+    fn topics(&self) -> &[String] {
+        Hub::topics(self)
     }
 
-    /// The topics whose records it takes, without repetition.
-    pub fn topics(&self) -> &[String] {
-        &self.topics
-    }
-
-    /// The tail reads each of these partitions from that offset on. What an earlier one left is dropped, its viewers too.
-    pub(crate) fn begin(&self, from: impl IntoIterator<Item = (TopicPartition, i64)>) {
+    /// What an earlier tail left is dropped, its viewers too.
+    fn begin(&self, from: &[(TopicPartition, i64)]) {
         let mut state = self.state();
         state.clear();
         for (tp, offset) in from {
             if let Some(topic) = self.topic(&tp.topic) {
-                state.recent.reads_from(topic, tp.partition, offset);
+                state.recent.reads_from(topic, tp.partition, *offset);
             }
         }
         state.live = true;
     }
 
-    /// The tail has ended: viewers are cut off and come back with their cursors.
-    pub(crate) fn end(&self) {
+    /// Viewers are cut off and come back with their cursors.
+    fn end(&self) {
         self.state().clear();
     }
 
-    /// Takes a record of the tail, and hands it to the viewers of its key.
-    pub(crate) fn push(&self, tp: &TopicPartition, record: Record) {
+    /// Hands a record to the viewers of its key.
+    fn push(&self, tp: &TopicPartition, record: Record) {
         let Some(topic) = self.topic(&tp.topic) else { return };
         let mut state = self.state();
         let state = &mut *state;
@@ -143,6 +130,26 @@ impl Hub {
                 state.viewers.remove(&key);
             }
         }
+    }
+}
+
+impl Hub {
+    /// A hub of these topics, until [`Tailed::begin`] without a tail.
+    pub fn new(topics: Vec<String>) -> Arc<Self> {
+        let state = State {
+            recent: Recent::default(),
+            seen: HashMap::new(),
+            viewers: HashMap::new(),
+            count: 0,
+            last_viewer: 0,
+            live: false,
+        };
+        Arc::new(Self { topics, state: Mutex::new(state) })
+    }
+
+    /// The topics whose records it takes, without repetition.
+    pub fn topics(&self) -> &[String] {
+        &self.topics
     }
 
     /// Takes a viewer of `key` on `topics` (places in [`Hub::topics`]), from `cursor` on where that still holds.

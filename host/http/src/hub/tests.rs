@@ -2,12 +2,12 @@
 
 use super::recent::RECORDS_MAX;
 use super::*;
-use crate::engine::kafka::Header;
-use crate::kafka::{SEQ_HEADER, STREAM_HEADER};
+use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER};
+use fnhost_types::wit::Header;
 
 fn hub() -> Arc<Hub> {
     let hub = Hub::new(vec!["a".into(), "b".into()]);
-    hub.begin([(TopicPartition::new("a", 0), 10), (TopicPartition::new("b", 0), 0)]);
+    hub.begin(&[(TopicPartition::new("a", 0), 10), (TopicPartition::new("b", 0), 0)]);
     hub
 }
 

@@ -14,8 +14,8 @@
 
 use super::RETRY;
 use super::updates::{Event, Update, Updates};
-use crate::engine::BodyError;
 use bytes::Bytes;
+use fnhost_engine::BodyError;
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;

@@ -5,13 +5,13 @@ mod socket;
 mod updates;
 
 use super::{Peers, Server, ServerBody, problem::problem};
-use crate::kafka::cluster::Cluster;
-use crate::manifest::route::{Captures, Pattern};
-use crate::manifest::{self, Manifest};
-use crate::metrics::{PushMetrics, RouteMetrics, Transport};
-use crate::push::Hub;
+use crate::hub::Hub;
 use bytes::Bytes;
 pub(super) use events::PushBody;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_manifest::Manifest;
+use fnhost_manifest::route::{Captures, Pattern};
+use fnhost_metrics::{PushMetrics, RouteMetrics, Transport};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Empty, Limited};
 pub(super) use socket::Socket;
@@ -113,7 +113,7 @@ impl Handover {
 impl PushRoutes {
     /// The manifest's push routes; without a source they answer that updates are not available.
     pub fn new(manifest: &Manifest, source: Option<Source>, stop: CancellationToken) -> Self {
-        let target = |push: &manifest::Push| Target {
+        let target = |push: &fnhost_manifest::Push| Target {
             route: push.route.clone(),
             key: push.key.clone(),
             snapshot: push.snapshot.clone(),

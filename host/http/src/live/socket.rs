@@ -5,8 +5,8 @@
 
 use super::super::{ServerBody, WRITE_TIMEOUT, problem::problem};
 use super::updates::{Event, Update, Updates};
-use crate::metrics::StreamEnd;
 use bytes::Bytes;
+use fnhost_metrics::StreamEnd;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};

@@ -1,9 +1,9 @@
 //! What one client of a push route is sent, in whichever way it is connected.
 
 use super::LIFETIME_MAX;
-use crate::kafka::Record;
-use crate::metrics::{PushMetrics, Raised, StreamEnd, Transport};
-use crate::push::{Hub, Pushed, Subscription};
+use crate::hub::{Hub, Pushed, Subscription};
+use fnhost_metrics::{PushMetrics, Raised, StreamEnd, Transport};
+use fnhost_types::record::Record;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;

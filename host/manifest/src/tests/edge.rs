@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::VariableSources;
-use super::super::gateway::{Gateway, RateLimit, TokenRule};
+use super::super::edge::{Gateway, RateLimit, TokenRule};
 use super::refused::{Case, refused};
 use super::{GOOD, parse};
 

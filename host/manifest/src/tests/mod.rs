@@ -1,7 +1,6 @@
 //! Manifests that are read; the ways in which one is refused are in `refused`, its variables in `values`.
 
-#[path = "edge.rs"]
-mod gateway;
+mod edge;
 mod others;
 mod refused;
 mod values;
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use super::route::Route;
 use super::*;
-use crate::capabilities::files::Mount;
+use crate::files::Mount;
 
 /// A manifest with every key that fnhost reads.
 const GOOD: &str = r#"

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::refused::{Case, refused};
 use super::{GOOD, parse};
-use crate::capabilities::outbound_http::settings::OutboundSettings;
+use crate::outbound::OutboundSettings;
 
 #[test]
 fn what_is_written_is_read_and_the_rest_has_its_default() {

@@ -87,7 +87,7 @@ impl Builder<'_> {
 
     pub(super) fn topic(&self, name: &Spanned<String>) -> Result<(), Error> {
         let text = name.get_ref().as_str();
-        if text == crate::schedule::TOPIC {
+        if text == crate::SCHEDULE_TOPIC {
             return self.fail(
                 name.span().start,
                 format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use super::super::gateway::*;
+use super::super::edge::*;
 use super::super::route::Pattern;
 use super::super::{Error, schema};
 use super::Builder;

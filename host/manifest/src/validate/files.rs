@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::schema::{FilePlacement, TextOr};
 use super::super::*;
 use super::Builder;
-use crate::capabilities::files::{self, Mount};
+use crate::files::{self, Mount};
 
 impl Builder<'_> {
     pub(super) fn files(

@@ -1,14 +1,12 @@
 //! Turns what is written into what can run, checking every rule that needs no server.
 
 mod check;
+mod edge;
 mod files;
-#[path = "edge.rs"]
-mod gateway;
 mod http;
 mod kafka;
+mod live;
 mod outbound;
-#[path = "live.rs"]
-mod push;
 mod schedule;
 mod service;
 

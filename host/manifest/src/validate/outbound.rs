@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::schema;
 use super::super::*;
 use super::Builder;
-use crate::capabilities::outbound_http::settings::*;
+use crate::outbound::*;
 
 impl Builder<'_> {
     pub(super) fn outbound(&self, written: Option<schema::Outbound>) -> Result<OutboundSettings, Error> {

@@ -1,16 +1,16 @@
 //! Batches as the dispatch delivers them.
 
 use super::Function;
-use fnhost::db::session::{SharedTransaction, Transaction};
-use fnhost::dispatch::CallFailure;
-use fnhost::dispatch::plan::{self, Item};
-use fnhost::engine::kafka::{Batch, Header, Message, Reply};
-use fnhost::kafka::Record;
+use fnhost_db::session::{SharedTransaction, Transaction};
+use fnhost_dispatch::CallFailure;
+use fnhost_dispatch::plan::{self, Item};
+use fnhost_types::record::Record;
+use fnhost_types::wit::{Batch, Header, Message, Reply};
 use kit::event::Event;
 use std::time::Duration;
 use uuid::Uuid;
 
-pub use fnhost::engine::kafka::{Emit, Outcome};
+pub use fnhost_types::wit::{Emit, Outcome};
 
 /// A message that no topic would refuse here; the broker's own limit is for the host's tests.
 const MESSAGE_MAX_BYTES: usize = 1 << 20;
@@ -140,11 +140,11 @@ impl Function {
     /// # Panics
     /// As [`Function::deliver`].
     pub async fn tick(&self, schedule: &str) -> Delivery {
-        let tick = fnhost::schedule::message(
+        let tick = fnhost_dispatch::schedule::message(
             schedule,
             i64::try_from(kit::time::unix_seconds()).expect("a time") * 1_000,
         );
-        let called = self.call_with(fnhost::schedule::TOPIC.to_owned(), vec![tick]).await;
+        let called = self.call_with(fnhost_manifest::SCHEDULE_TOPIC.to_owned(), vec![tick]).await;
         let (reply, transaction) = called.unwrap_or_else(|failure| panic!("{failure:?}"));
         let delivery = delivery(reply);
         transaction.commit().await.expect("committed");

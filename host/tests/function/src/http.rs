@@ -98,11 +98,11 @@ impl Call<'_> {
     ///
     /// # Errors
     /// The function failed.
-    pub async fn try_json(self, body: Value) -> Result<Answer, fnhost::engine::CallError> {
+    pub async fn try_json(self, body: Value) -> Result<Answer, fnhost_engine::CallError> {
         self.header("content-type", "application/json").try_send_bytes(body.to_string().into()).await
     }
 
-    async fn try_send_bytes(self, body: Bytes) -> Result<Answer, fnhost::engine::CallError> {
+    async fn try_send_bytes(self, body: Bytes) -> Result<Answer, fnhost_engine::CallError> {
         let component = &self.function.component;
         let request = self.request.body(Full::new(body)).expect("a request");
         let response = component.call_http(component.call_state(), request).await?;

@@ -1,5 +1,7 @@
 //! Dates and times: the interface's calendar fields and Postgres' counts since 2000-01-01.
 
+use fnhost_types::clock::{civil_from_days, days_from_civil};
+
 /// Days from 1970-01-01 to 2000-01-01.
 const POSTGRES_EPOCH_DAYS: i64 = 10_957;
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -7,8 +9,6 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
 const NANOS_PER_MICRO: u32 = 1_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
-const DAYS_PER_ERA: i64 = 146_097;
-const YEARS_PER_ERA: i64 = 400;
 
 /// (year, month, day) of the proleptic Gregorian calendar, with a year 0.
 pub(super) type Date = (i32, u8, u8);
@@ -31,7 +31,7 @@ pub(super) fn date_from_postgres(days: i32) -> Option<Date> {
     if days == i32::MAX || days == i32::MIN {
         return None;
     }
-    civil_from_days(i64::from(days) + POSTGRES_EPOCH_DAYS)
+    date(i64::from(days) + POSTGRES_EPOCH_DAYS)
 }
 
 /// Microseconds since midnight (a finer part is cut off); nothing where there is no such time.
@@ -65,7 +65,7 @@ pub(super) fn datetime_from_postgres(micros: i64) -> Option<DateTime> {
     if micros == i64::MAX || micros == i64::MIN {
         return None;
     }
-    let (y, mo, d) = civil_from_days(micros.div_euclid(MICROS_PER_DAY) + POSTGRES_EPOCH_DAYS)?;
+    let (y, mo, d) = date(micros.div_euclid(MICROS_PER_DAY) + POSTGRES_EPOCH_DAYS)?;
     let (h, mi, s, ns) = time_from_postgres(micros.rem_euclid(MICROS_PER_DAY))?;
     Some((y, mo, d, h, mi, s, ns))
 }
@@ -85,29 +85,10 @@ fn days_in_month(year: i32, month: u8) -> u8 {
     }
 }
 
-/// Days since 1970-01-01. Years are counted from March, so that the leap day is the last of its year and the
-/// lengths of the months before it follow one formula.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(YEARS_PER_ERA);
-    let year_of_era = year.rem_euclid(YEARS_PER_ERA);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * DAYS_PER_ERA + day_of_era - 719_468
-}
-
-/// The inverse of [`days_from_civil`].
-fn civil_from_days(days: i64) -> Option<Date> {
-    let days = days + 719_468;
-    let era = days.div_euclid(DAYS_PER_ERA);
-    let day_of_era = days.rem_euclid(DAYS_PER_ERA);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * YEARS_PER_ERA + i64::from(month <= 2);
-    Some((i32::try_from(year).ok()?, u8::try_from(month).ok()?, u8::try_from(day).ok()?))
+/// The date so many days after 1970-01-01; nothing where the interface has no field for its year.
+fn date(days: i64) -> Option<Date> {
+    let (year, month, day) = civil_from_days(days);
+    Some((i32::try_from(year).ok()?, month, day))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::foreign::AddressPools;
 use super::statement::{Answer, Wanted};
 use super::wit::{DbValue, ParameterValue};
-use crate::db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
+use fnhost_db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
 use fnhost_test_postgres::TestPostgres;
 
 /// Longer than any statement here takes, unless it is one that waits until it is ended.

@@ -6,7 +6,7 @@ use sqlx::Connection;
 
 use super::super::error::FailureClass;
 use super::{DEADLINE, DbValue as V, Wanted, World, failure, rows};
-use crate::db::session::{CommitError, SessionError, Transaction};
+use fnhost_db::session::{CommitError, SessionError, Transaction};
 use fnhost_test_postgres::TestPostgres;
 
 /// Marks a session in every way that statements on rows allow.

@@ -1,12 +1,12 @@
 //! What `fnhost doctor` checks of a given database.
 
 use super::Finding;
-use crate::causes::chain;
 use crate::cli::setup::ROLE_CONNECTIONS_MAX;
-use crate::db::fitness::{self, Fitness, History, VERSION_MIN};
-use crate::db::schema::HOST_SCHEMA;
-use crate::db::{Error, OWNER_CONNECTIONS_MAX};
-use crate::manifest::Manifest;
+use fnhost_db::fitness::{self, Fitness, History, VERSION_MIN};
+use fnhost_db::schema::HOST_SCHEMA;
+use fnhost_db::{Error, OWNER_CONNECTIONS_MAX};
+use fnhost_manifest::Manifest;
+use fnhost_types::causes::chain;
 use sqlx::postgres::PgConnectOptions;
 use std::path::Path;
 use std::str::FromStr as _;

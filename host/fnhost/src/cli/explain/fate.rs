@@ -1,6 +1,6 @@
 //! What became of a record at a trigger. Pure.
 
-use crate::db::fates::TriggerAt;
+use fnhost_db::fates::TriggerAt;
 use serde::Serialize;
 
 /// What became of a record at one trigger.
@@ -131,7 +131,7 @@ fn times(attempts: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::fates::{DeadAt, ParkedAt};
+    use fnhost_db::fates::{DeadAt, ParkedAt};
 
     /// A trigger at position 10 that has accepted number 5 of stream `s`, parked offset 3 and buried offset 4.
     fn at() -> TriggerAt {

@@ -6,13 +6,13 @@ mod print;
 
 use super::setup::Beside;
 use super::{Application, Format, KafkaArgs, Unsatisfied};
-use crate::kafka::TopicPartition;
-use crate::kafka::access::Access;
-use crate::kafka::cluster::Cluster;
-use crate::manifest::Start;
 use anyhow::Context as _;
 use clap::Args;
 use fate::Fate;
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_manifest::Start;
+use fnhost_types::record::TopicPartition;
 use gather::Reader;
 use serde::Serialize;
 use std::collections::BTreeMap;

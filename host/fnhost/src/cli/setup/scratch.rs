@@ -2,11 +2,11 @@
 
 use super::{Target, environment, migrate, roles, seed, services, with_host_values};
 use crate::cli::Application;
-use crate::db::session::RolePool;
-use crate::db::{OwnerPool, scratch};
-use crate::embedded::{self, Servers};
-use crate::manifest::{Manifest, Values, VariableSources};
 use anyhow::Context as _;
+use fnhost_db::session::RolePool;
+use fnhost_db::{OwnerPool, scratch};
+use fnhost_embedded::Servers;
+use fnhost_manifest::{Manifest, Values, VariableSources};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -45,9 +45,9 @@ impl Scratch {
         let (url, servers) = match &app.database {
             Some(url) => (url.clone(), None),
             None => {
-                let mut options = embedded::Options::new(app.data_dir.join(FOLDER));
+                let mut options = fnhost_embedded::Options::new(app.data_dir.join(FOLDER));
                 options.kafka = false;
-                let servers = embedded::start(options).await?;
+                let servers = fnhost_embedded::start(options).await?;
                 (servers.database_url.clone().context("no database")?, Some(servers))
             }
         };
@@ -112,7 +112,7 @@ impl Scratch {
 async fn drop_all(scratch: scratch::Scratch) {
     let name = scratch.name().to_owned();
     if let Err(error) = scratch.drop_all().await {
-        let error = crate::causes::chain(&error);
+        let error = fnhost_types::causes::chain(&error);
         tracing::warn!("the database {name} of the test stays behind: {error}");
     }
 }

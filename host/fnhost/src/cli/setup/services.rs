@@ -1,8 +1,8 @@
 //! The manifest's services: programs that stand in for other systems beside a private database.
 
 use crate::cli::Application;
-use crate::embedded::{self, ServiceOptions};
-use crate::manifest::{Manifest, Secret, Service, VariableSources};
+use fnhost_embedded::ServiceOptions;
+use fnhost_manifest::{Manifest, Secret, Service, VariableSources};
 use std::net::SocketAddr;
 
 /// Those that run: beside a private database alone, and where nobody says where the real one is.
@@ -21,7 +21,7 @@ pub(super) fn options(
         .iter()
         .map(|service| {
             let secret_file = match &service.secret_variable {
-                Some(_) => Some(embedded::secret_file(&app.data_dir, &secret_name(service))?),
+                Some(_) => Some(fnhost_embedded::secret_file(&app.data_dir, &secret_name(service))?),
                 None => None,
             };
             Ok(ServiceOptions {
@@ -49,7 +49,7 @@ pub(super) fn provide(
         let address = address(&service.name).unwrap_or_else(|| format!("127.0.0.1:{}", service.port));
         sources.host.insert(service.url_variable.clone(), Secret::new(format!("http://{address}")));
         if let Some(variable) = &service.secret_variable {
-            let secret = embedded::secret(&app.data_dir, &secret_name(service))?;
+            let secret = fnhost_embedded::secret(&app.data_dir, &secret_name(service))?;
             sources.host.insert(variable.clone(), Secret::new(secret));
         }
     }

@@ -5,10 +5,10 @@ mod run;
 
 use super::setup::Scratch;
 use super::{Application, Format, Unsatisfied, progress};
-use crate::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use crate::manifest::{KafkaTrigger, Manifest};
 use anyhow::Context as _;
 use clap::Args;
+use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
+use fnhost_manifest::{KafkaTrigger, Manifest};
 use records::Record;
 use run::{Outcome, Trial};
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! The file of `fnhost test`: one JSON object a line.
 
-use crate::engine::kafka::{Header, Message};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fnhost_types::wit::{Header, Message};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

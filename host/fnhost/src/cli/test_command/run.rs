@@ -1,15 +1,14 @@
 //! Hands records to a function as the dispatch does, batch by batch, each in a transaction of its own.
 
 use super::records::Record;
-use crate::db::session::{RolePool, SharedTransaction, Transaction};
-use crate::deployment::Slot;
-use crate::dispatch::plan::{self, Breach, Item, Verdict};
-use crate::dispatch::wasm::WasmHandlers;
-use crate::dispatch::{CallFailure, Called, FailureClass, Handler, Handlers as _, Limits};
-use crate::engine::LoadedComponent;
-use crate::engine::kafka::{Batch, Emit};
-use crate::kafka;
-use crate::manifest::KafkaTrigger;
+use fnhost_db::session::{RolePool, SharedTransaction, Transaction};
+use fnhost_deployment::Slot;
+use fnhost_dispatch::plan::{self, Breach, Item, Verdict};
+use fnhost_dispatch::wasm::WasmHandlers;
+use fnhost_dispatch::{CallFailure, Called, FailureClass, Handler, Handlers as _, Limits};
+use fnhost_engine::LoadedComponent;
+use fnhost_manifest::KafkaTrigger;
+use fnhost_types::wit::{Batch, Emit};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,7 +113,7 @@ impl<'a> Trial<'a> {
         let Some(transaction) = shared.take() else {
             return Err(failed("the function replied while a statement of its still ran"));
         };
-        transaction.commit().await.map_err(|error| failed(&crate::causes::chain(&error)))?;
+        transaction.commit().await.map_err(|error| failed(&fnhost_types::causes::chain(&error)))?;
         printed.committed();
         let mut outcomes: Vec<Outcome> =
             batch.iter().zip(verdicts).map(|(i, verdict)| settled(*i, verdict)).collect();
@@ -172,7 +171,7 @@ fn settled(record: usize, verdict: Verdict) -> Outcome {
 
 fn item(record: &Record) -> Item {
     let message = record.message.clone();
-    let record = kafka::Record {
+    let record = fnhost_types::record::Record {
         offset: message.offset,
         timestamp_ms: message.timestamp_ms,
         key: message.key,

@@ -1,9 +1,9 @@
 //! A client that speaks RFC 6455, over a pipe.
 
 use super::*;
-use crate::kafka::{Record, TopicPartition};
-use crate::metrics::{PushMetrics, Transport};
-use crate::push::{Hub, WAITING_MAX};
+use crate::hub::{Hub, WAITING_MAX};
+use fnhost_metrics::{PushMetrics, Transport};
+use fnhost_types::record::{Record, TopicPartition};
 use std::sync::Arc;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ struct Served {
 /// A client whose pipe takes `pipe_bytes` unread.
 async fn served(pipe_bytes: usize, write_timeout: Duration) -> Served {
     let hub = Hub::new(vec!["a".into()]);
-    hub.begin([(TopicPartition::new("a", 0), 0)]);
+    hub.begin(&[(TopicPartition::new("a", 0), 0)]);
     let subscription = hub.subscribe(b"one", &[0], &|_| 0, None).expect("a place");
     let stop = CancellationToken::new();
     let counted = (&PushMetrics::default(), Transport::WebSocket);

@@ -1,0 +1,56 @@
+//! The public keys that tokens are checked with.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+/// Bytes of a public key.
+pub const KEY_BYTES: usize = 32;
+
+/// Public keys by their ids. With a new one beside the old one, tokens of both are good.
+#[derive(Clone, Debug)]
+pub struct Keys(Arc<[(String, [u8; KEY_BYTES])]>);
+
+impl Keys {
+    /// Reads a JSON Web Key Set (RFC 7517); keys of other kinds are left out.
+    ///
+    /// # Errors
+    /// It is none, or has no key that can be used; the text is for who configured it.
+    pub fn parse(json: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Key>,
+        }
+        #[derive(Deserialize)]
+        struct Key {
+            kty: String,
+            #[serde(default)]
+            crv: String,
+            #[serde(default)]
+            kid: String,
+            #[serde(default)]
+            x: String,
+        }
+        let set: Set = serde_json::from_str(json).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("no JSON Web Key Set, as in {{\"keys\":[…]}} (line {line}, column {column})")
+        })?;
+        let usable = |key: Key| {
+            let bytes = URL_SAFE_NO_PAD.decode(&key.x).ok()?.try_into().ok()?;
+            let fits = key.kty == "OKP" && key.crv == "Ed25519" && !key.kid.is_empty();
+            fits.then_some((key.kid, bytes))
+        };
+        let keys: Arc<[_]> = set.keys.into_iter().filter_map(usable).collect();
+        if keys.is_empty() {
+            return Err("no key with kty \"OKP\", crv \"Ed25519\" and a kid in it".to_owned());
+        }
+        Ok(Self(keys))
+    }
+
+    /// The key of this id.
+    pub fn find(&self, id: &str) -> Option<&[u8; KEY_BYTES]> {
+        self.0.iter().find(|(known, _)| known == id).map(|(_, key)| key)
+    }
+}

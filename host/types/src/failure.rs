@@ -1,0 +1,12 @@
+//! Whose fault a failed call is.
+
+/// What kind of failure it is, which decides what becomes of the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The database cannot serve at the moment: no attempt is charged.
+    Infrastructure,
+    /// Two transactions met, or a prepared statement went stale: rerun at once.
+    Conflict,
+    /// The function's own: an attempt is charged.
+    Function,
+}

@@ -1,0 +1,15 @@
+//! What several crates of fnhost speak of.
+//!
+//! [`record`] and [`wit`] are a Kafka record and the contract's own types, [`outbox`] how messages stand in the database,
+//! [`trace_context`] the header that carries a trace, [`failure`] whose fault an error is, [`clock`] the time; [`causes`],
+//! [`log`] and [`trust`] are errors for people, the form of log lines, and whose certificates connections trust.
+
+pub mod causes;
+pub mod clock;
+pub mod failure;
+pub mod log;
+pub mod outbox;
+pub mod record;
+pub mod trace_context;
+pub mod trust;
+pub mod wit;
