@@ -1,13 +1,12 @@
 //! The running set on a real Postgres: what runs after which start, what a swap refuses, two hosts that agree, and what
 //! stays in memory.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Scratch, engine, guest, spec};
 use bytes::Bytes;
 use fnhost::db::OwnerPool;
 use fnhost::db::hosts::HostEntry;
@@ -21,7 +20,6 @@ use fnhost_test_postgres::TestPostgres;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use sqlx::postgres::{PgPool, PgPoolOptions};
-use support::{Scratch, guest};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -69,11 +67,11 @@ impl World {
     }
 
     async fn host(&self, instance: &str, file: &Path) -> Host {
-        self.host_with(instance, file, LONG, support::engine().clone()).await
+        self.host_with(instance, file, LONG, engine().clone()).await
     }
 
     async fn host_with(&self, instance: &str, file: &Path, probation: Duration, engine: Engine) -> Host {
-        let mut spec = support::spec();
+        let mut spec = spec();
         spec.source = file.to_owned();
         let owner = OwnerPool::connect(self.postgres.login("postgres", &self.place)).await.expect("a login");
         let entry = HostEntry {
@@ -333,8 +331,7 @@ fn answer(picked: &Picked, ok: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_is_promoted_or_dropped_by_what_its_requests_come_to() {
     let world = World::new("canary").await;
-    let host =
-        world.host_with("one", &world.file("a"), Duration::from_secs(1), support::engine().clone()).await;
+    let host = world.host_with("one", &world.file("a"), Duration::from_secs(1), engine().clone()).await;
     host.swap("b", |offer| offer.canary = Some((10, Duration::from_secs(1)))).await.expect("taken");
     let digest = |variant: &str| fnhost::engine::digest_of(&variant_of(variant));
     let asked: Vec<bool> = (0..100)

@@ -1,12 +1,11 @@
 //! A component made with the SDK of Spin 3 runs unchanged: its handler, its interfaces, its files.
 
-mod support;
-
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::LazyLock;
 
+use crate::support::{Scratch, checkout, load, target_dir};
 use bytes::Bytes;
 use fnhost::capabilities::files::{Files, Mount};
 use fnhost::engine::{CallError, ComponentSpec, LoadedComponent};
@@ -14,7 +13,6 @@ use fnhost::manifest::hosts::AllowedHosts;
 use fnhost_test_postgres::TestPostgres;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
-use support::{Scratch, load};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -22,12 +20,10 @@ use tokio::net::TcpListener;
 /// dependencies stay its own.
 fn built() -> &'static (PathBuf, PathBuf) {
     static BUILT: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
-        let host = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(host.join("../target"), PathBuf::from);
-        let target = target.join("spin3");
+        let target = target_dir().join("spin3");
         let build = |linker_arguments: &[&str], name: &str| {
             let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-                .current_dir(host.join("tests/spin3"))
+                .current_dir(checkout().join("host/tests/spin3"))
                 .args([
                     "rustc",
                     "--quiet",

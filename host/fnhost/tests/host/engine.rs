@@ -1,13 +1,11 @@
 //! Components that misbehave, at load and when called: each is refused or ended with a message to act on.
 
-mod support;
-
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
+use crate::support::{MEMORY_BYTES, Scratch, engine, load, spec};
 use fnhost::engine::kafka::{Batch, Header, Message, Outcome};
 use fnhost::engine::{CallError, ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use support::{MEMORY_BYTES, Scratch, engine, load, spec};
 
 fn batch(behaviour: &str, messages: usize) -> Batch {
     let message = |index| Message {

@@ -1,10 +1,9 @@
 //! Real requests against the HTTP trigger, with the misbehaving guest behind it.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::support::app::App;
 use bytes::Bytes;
 use fnhost::engine::ComponentSpec;
 use fnhost::manifest::gateway::DEFAULT_MAX_BODY_BYTES;
@@ -14,7 +13,6 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use support::app::App;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -6,6 +6,8 @@ use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 use wasmtime::{Config, Engine, OptLevel};
 
+use crate::support::checkout;
+
 /// The interfaces that Spin 4.1 links, read in its `crates/factor-*/src`, as far as a function may use them. A version
 /// stands for its track: Wasmtime takes 0.2.6 where 0.2.0 is asked for, and the other way round.
 const OFFERED: [(&str, &[&str]); 9] = [
@@ -54,7 +56,7 @@ const OFFERED_EXACTLY: [&str; 3] =
 
 /// The components that `./dev build` has put into the checkout: one for each function's folder.
 fn functions() -> Vec<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let workspace = checkout();
     let folders = std::fs::read_dir(workspace.join("functions")).expect("the functions' folders");
     let names = folders.map(|folder| folder.expect("a folder").file_name().into_string().expect("a name"));
     let mut components: Vec<PathBuf> = names

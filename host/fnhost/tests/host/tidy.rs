@@ -61,7 +61,7 @@ fn places(word: &str, folder: &str, allowed: &[&str]) -> Vec<String> {
 #[test]
 fn only_the_kafka_module_names_rdkafka() {
     refuse(
-        &places("rdkafka", "host", &["host/kafka/", "host/tests/"]),
+        &places("rdkafka", "host", &["host/kafka/", "host/tests/", "host/fnhost/tests/"]),
         "rdkafka is named outside of host/kafka",
     );
 }
@@ -69,7 +69,11 @@ fn only_the_kafka_module_names_rdkafka() {
 #[test]
 fn the_hosts_sql_is_in_one_place() {
     refuse(
-        &places("sqlx::query", "host", &["host/db/", "host/capabilities/src/postgres/", "host/tests/"]),
+        &places(
+            "sqlx::query",
+            "host",
+            &["host/db/", "host/capabilities/src/postgres/", "host/tests/", "host/fnhost/tests/"],
+        ),
         "SQL outside of host/db",
     );
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::World;
+use super::world::World;
 
 /// Nothing arrives that would make the owner store, and it never looks by itself: it has to hear of the change.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! A record that its function fails on: it alone is parked and becomes a dead letter, and everything else flows.
 
-use crate::world::World;
+use super::world::World;
 
 /// Ways to fail, and what the dead letter says; a reject takes one attempt, everything else as many as there are.
 const FAILURES: [(&str, &str); 14] = [

@@ -1,8 +1,6 @@
 //! The dispatch with the misbehaving guest, real Kafka and real Postgres: what a batch leaves behind when its function,
 //! its database or its host fails.
 
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 mod changes;

@@ -1,7 +1,7 @@
 //! What a function prints while its batch is not committed yet.
 
-use crate::log::printed;
-use crate::world::World;
+use super::log::printed;
+use super::world::World;
 
 /// The session ends between the reply and COMMIT, so the function is called again and prints again; the log says it once.
 #[tokio::test(flavor = "multi_thread")]

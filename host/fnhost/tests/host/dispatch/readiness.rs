@@ -1,6 +1,6 @@
 //! A host with partitions is ready when it owns them; one without any when others have them all, and not before.
 
-use crate::world::{Host, PATIENCE, World};
+use super::world::{Host, PATIENCE, World};
 
 fn partitions(host: &Host) -> usize {
     host.registry.triggers().iter().map(|trigger| trigger.partitions().len()).sum()

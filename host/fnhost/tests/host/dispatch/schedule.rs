@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::World;
+use super::world::World;
 
 const EVERY: Duration = Duration::from_millis(20);
 

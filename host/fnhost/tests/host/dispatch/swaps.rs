@@ -15,8 +15,8 @@ use rdkafka::producer::FutureRecord;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::world::{DEADLINE, Host, PATIENCE, World};
 use crate::support::{engine, guest, spec};
-use crate::world::{DEADLINE, Host, PATIENCE, World};
 
 /// One record of twenty is one that the bad version traps on.
 const UNLUCKY_EACH: usize = 20;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fnhost_test_postgres::TestPostgres;
 
-use crate::world::World;
+use super::world::World;
 
 /// Whether the function's session sits in COMMIT.
 const IN_COMMIT: &str =

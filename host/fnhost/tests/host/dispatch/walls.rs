@@ -1,7 +1,7 @@
 //! SQL that reaches for what is not the function's own: refused by Postgres or by the host, with a reason, and nothing
 //! beside the function's own record suffers.
 
-use crate::world::World;
+use super::world::World;
 
 /// Statements, and what the dead letter says about them.
 const FORBIDDEN: [(&str, &str); 22] = [

@@ -35,8 +35,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
-use crate::log;
-use crate::names::{LIMITS, group, out};
+use super::log;
+use super::names::{LIMITS, group, out};
 use crate::support::engine;
 
 /// Bound of everything that is awaited here.

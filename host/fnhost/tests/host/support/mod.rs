@@ -1,13 +1,11 @@
 //! What the host's tests share: the misbehaving guest, built once, and an engine that loads it.
 
-// Each test binary compiles this file and uses its own part of it.
-#![allow(dead_code)]
-
 pub mod app;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -18,13 +16,26 @@ use fnhost::manifest::{Limits, Secret};
 /// The memory limit of the guest's calls where a test names none, in bytes.
 pub const MEMORY_BYTES: usize = 16 << 20;
 
+/// The checkout that these tests were built from.
+pub fn checkout() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package
+        .ancestors()
+        .find(|folder| folder.join("spin.toml").is_file())
+        .expect("a checkout around the package")
+}
+
+/// Where cargo builds what the tests need besides themselves.
+pub fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(checkout().join("target"), PathBuf::from)
+}
+
 /// The guest's component; built by cargo, which does nothing where it is up to date.
 pub fn guest() -> &'static Path {
     static GUEST: LazyLock<PathBuf> = LazyLock::new(|| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
+        let target = target_dir();
         let status = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
-            .current_dir(&workspace)
+            .current_dir(checkout())
             .args(["build", "--quiet", "--profile", "function", "--target", "wasm32-wasip2"])
             .args(["-p", "fnhost-test-guest", "--target-dir"])
             .arg(&target)
@@ -36,7 +47,7 @@ pub fn guest() -> &'static Path {
     &GUEST
 }
 
-/// One engine for all tests of a binary: its pool reserves much address space.
+/// One engine for all tests: its pool reserves much address space.
 pub fn engine() -> &'static Engine {
     static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
         let options = EngineOptions { cache_dir: Some(cache_dir()), ..EngineOptions::default() };
@@ -82,9 +93,12 @@ pub fn load(change: impl FnOnce(&mut ComponentSpec)) -> LoadedComponent {
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Makes an empty directory; `name` is unique among the tests.
+    /// Makes an empty directory; `name` says whose it is.
     pub fn new(name: &str) -> Arc<Self> {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a scratch directory");
         Arc::new(Self(path))
     }
