@@ -4,10 +4,16 @@ use http::{HeaderMap, StatusCode};
 use tests::browser::Browser;
 use tests::client::{Answer, Client};
 use tests::outcome::Outcome;
-use tests::system::Fnhost;
+use tests::system::{Shared, Sharing};
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The fnhost that the tests of the pages share.
+async fn shared() -> anyhow::Result<Shared> {
+    static SHARING: Sharing = Sharing::new();
+    SHARING.fnhost().await
 }
 
 /// An address that is no page is answered by the host or by the function it belongs to, never with a page.
@@ -19,7 +25,7 @@ async fn is_a_problem(client: &Client, path: &str, status: StatusCode) -> anyhow
 
 #[tokio::test]
 async fn pages_are_served_beside_the_interface() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let page = client.get("/").await?;
     assert_eq!(
@@ -55,7 +61,7 @@ async fn customers_order_in_a_browser() -> Outcome {
             return Ok(());
         }
     };
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     browser.run(fnhost.client()?.address(), &[]).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! schemathesis: calls that fit the document and calls that do not, whose answers all have to be documented ones.
 
-use crate::python::Python;
+use super::python::Python;
 use anyhow::Context as _;
 use std::process::Stdio;
 use std::time::Duration;

@@ -24,8 +24,8 @@ const ENDLESS: &str = "orderEvents";
 /// # Errors
 /// A call was refused that should not be.
 pub async fn answers(client: &Client) -> anyhow::Result<Value> {
-    let openapi = crate::document(client, "/openapi.json").await?;
-    let collection = crate::document(client, "/postman.json").await?;
+    let openapi = super::document(client, "/openapi.json").await?;
+    let collection = super::document(client, "/postman.json").await?;
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
     for variable in collection["variable"].as_array().context("no variables")? {
         let text = |field: &str| variable[field].as_str().unwrap_or_default().to_owned();

@@ -4,3 +4,11 @@ mod outage;
 mod races;
 mod secured;
 mod store;
+
+use tests::system::{Shared, Sharing};
+
+/// The fnhost that the tests of this folder share.
+async fn shared() -> anyhow::Result<Shared> {
+    static SHARING: Sharing = Sharing::new();
+    SHARING.fnhost().await
+}

@@ -1,5 +1,6 @@
 //! Readers and writers of the same orders at the same time: how old an answer may be, and to whom it may go.
 
+use super::shared;
 use http::{Method, StatusCode};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -152,7 +153,7 @@ async fn assert_never_too_old(fnhost: &Fnhost) -> Outcome {
 
 #[tokio::test]
 async fn no_answer_from_memory_is_older_than_a_second() -> Outcome {
-    assert_never_too_old(&*Fnhost::shared().await?).await
+    assert_never_too_old(&*shared().await?).await
 }
 
 #[tokio::test]
@@ -164,7 +165,7 @@ async fn no_answer_from_redis_is_older_than_a_second() -> Outcome {
 
 #[tokio::test]
 async fn whoever_changes_an_order_reads_the_change() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let customer = Customer::register(&fnhost.client()?).await?;
     let order = customer.order_to_end(&NewOrder::of(&[("TEA-250G", 5)])).await?;
     let path = format!("/orders/{}", order.order_id);
@@ -185,7 +186,7 @@ async fn whoever_changes_an_order_reads_the_change() -> Outcome {
 
 #[tokio::test]
 async fn what_is_kept_answers_nobody_else() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let (client, admin) = (fnhost.client()?, fnhost.admin()?);
     let (ada, eve) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let order = ada.order_to_end(&NewOrder::of(&[("TEA-250G", 1)])).await?;

@@ -1,10 +1,11 @@
 //! Commands as programs use them: JSON on stdout, exit codes that tell what happened, and a doctor that names the cure.
 
+use super::shared;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::process::{Output, Stdio};
 use tests::outcome::Outcome;
-use tests::system::{Fnhost, program};
+use tests::system::program;
 
 /// Runs a command with these variables; without a manifest, so that nothing is compiled.
 async fn fnhost(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Output> {
@@ -67,7 +68,7 @@ async fn exit_codes_tell_what_happened() -> Outcome {
 
 #[tokio::test]
 async fn what_is_asked_of_a_running_system_comes_as_json() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let hosts: Value = serde_json::from_str(&fnhost.run(&["ps", "--output", "json"]).await?)?;
     assert_eq!(
         (&hosts["deployment"], &hosts["hosts"][0]["state"]),
@@ -82,7 +83,7 @@ async fn what_is_asked_of_a_running_system_comes_as_json() -> Outcome {
 
 #[tokio::test]
 async fn the_doctor_finds_a_database_that_forgets() -> Outcome {
-    let shared = Fnhost::shared().await?;
+    let shared = shared().await?;
     let url = shared.database_url()?;
     let healthy = fnhost(&["doctor", "--output", "json", "--database", &url], &[]).await?;
     let forgetful = format!("{url}?options=-csynchronous_commit%3Doff");

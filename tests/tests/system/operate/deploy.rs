@@ -2,7 +2,7 @@
 //! label that a dashboard or an alert names is there when a system runs. Where Debian's `prometheus` is installed, the real one
 //! scrapes, loads the alerts and answers every query.
 
-use crate::metrics::used;
+use super::metrics::used;
 use anyhow::Context as _;
 use fnhost::capabilities::key_value::{Readers, RuntimeConfig};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! How an fnhost ends: what is in hand is finished, within a deadline, and nothing is lost.
 
-use crate::health::Readiness;
+use super::health::Readiness;
 use anyhow::Context as _;
 use rustix::process::Signal;
 use std::time::{Duration, Instant};

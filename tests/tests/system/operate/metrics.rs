@@ -1,12 +1,12 @@
 //! `/metrics` says what `host/src/metrics/names.rs` and `docs/metrics.md` say, and the numbers are true.
 
+use super::shared;
 use fnhost::metrics::names::{self, ALL, Kind, Name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tests::customer::{Customer, FINAL_DEADLINE, NewOrder, Status};
 use tests::outcome::Outcome;
 use tests::scrape::Scrape;
-use tests::system::Fnhost;
 use tests::wait::{Look, until};
 
 /// Time that one scrape may take.
@@ -17,7 +17,7 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(20);
 /// A system that has taken orders of every kind: one that is confirmed, one whose payment needs several attempts, requests
 /// without a route and without a token.
 pub async fn used() -> anyhow::Result<(tests::system::Shared, Scrape)> {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let (client, admin) = (fnhost.client()?, fnhost.admin()?);
     let customer = Customer::register(&client).await?;
     let order = customer.order_to_end(&NewOrder::of(&[("COFFEE-1KG", 1)])).await?;

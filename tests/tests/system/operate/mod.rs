@@ -9,3 +9,11 @@ mod logs;
 mod metrics;
 mod traces;
 mod watch;
+
+use tests::system::{Shared, Sharing};
+
+/// The fnhost that the tests of this folder share.
+async fn shared() -> anyhow::Result<Shared> {
+    static SHARING: Sharing = Sharing::new();
+    SHARING.fnhost().await
+}

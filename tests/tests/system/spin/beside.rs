@@ -1,6 +1,6 @@
 //! Plain Spin serves the HTTP functions while `fnhost up --only kafka` runs beside it.
 
-use crate::spin;
+use super::spin;
 use tests::browser::Browser;
 use tests::client::Client;
 use tests::customer::{Customer, NewOrder, Status};

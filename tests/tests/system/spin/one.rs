@@ -1,7 +1,7 @@
 //! One `spin up` for everything: the order system's HTTP in Spin, its topics in fnhost, which `./dev spin-plugin` packed and
 //! `spin plugins install` installed.
 
-use crate::spin;
+use super::spin;
 use anyhow::Context as _;
 use http::StatusCode;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
