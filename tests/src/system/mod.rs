@@ -13,10 +13,11 @@ pub use ports::free_port;
 pub use shared::{Shared, Sharing};
 
 use crate::keys::keys;
+use crate::prepared;
 use crate::process::{self, Folder};
 use crate::wait::{Look, until};
 use anyhow::Context as _;
-use built::{manifest, share_images};
+use built::{manifest, share_images, target_dir};
 use http::StatusCode;
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -164,8 +165,25 @@ impl Fnhost {
     /// # Errors
     /// It does not become ready; the error has its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.prepare().await?;
         self.spawn()?;
         self.wait_ready().await
+    }
+
+    /// Puts servers that are set up already into its data directory, where it runs its own and has none yet.
+    ///
+    /// # Errors
+    /// They cannot be made.
+    pub async fn prepare(&self) -> anyhow::Result<()> {
+        let is_given = |name: &str| self.setup.environment.iter().any(|(given, _)| given == name);
+        let data_dir = self.data_dir();
+        let runs_own = |name: &str, variable: &str| !is_given(variable) && !data_dir.join(name).exists();
+        let (postgres, kafka) = (runs_own("postgres", "FNHOST_DATABASE"), runs_own("kafka", "FNHOST_KAFKA"));
+        if self.setup.data_dir.is_some() || !(postgres || kafka) {
+            return Ok(());
+        }
+        prepared::copy_to(&data_dir, &target_dir()?.join("../tmp/fnhost-tests-classes"), postgres, kafka)
+            .await
     }
 
     /// Starts it, and does not wait.

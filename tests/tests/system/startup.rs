@@ -6,6 +6,7 @@ use tests::system::{Fnhost, Setup};
 
 /// Runs an fnhost that must refuse to start, and holds what it says against `expected`, parts of its one message.
 async fn refuses(what: &str, mut fnhost: Fnhost, expected: &[&str]) -> anyhow::Result<()> {
+    fnhost.prepare().await?;
     fnhost.spawn()?;
     let status = fnhost.wait_end().await?;
     let log = fnhost.log();
