@@ -9,7 +9,6 @@ use base64ct::{Base64UrlUnpadded, Encoding as _};
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey as _;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use fnhost_embedded;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -205,7 +204,7 @@ impl Base {
             anyhow::Ok(fs::read_to_string(data_dir.join("secrets").join(name))?.trim().to_owned())
         };
         let (role_secret, instance) = (secret("roles")?, secret("instance")?);
-        let private = embedded::start(embedded::Options::new(&data_dir)).await?;
+        let private = fnhost_embedded::start(fnhost_embedded::Options::new(&data_dir)).await?;
         let servers = Servers {
             kafka: private.kafka.clone().context("no Kafka")?,
             database: private.database_url.clone().context("no database")?,
@@ -301,7 +300,7 @@ impl Running {
 /// Private servers without a host.
 pub struct Stage {
     data_dir: PathBuf,
-    private: embedded::Servers,
+    private: fnhost_embedded::Servers,
     /// Where they are.
     pub servers: Servers,
 }

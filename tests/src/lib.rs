@@ -21,6 +21,7 @@ pub mod load;
 pub mod otlp;
 pub mod outcome;
 pub mod payment_gateway;
+mod prepared;
 mod process;
 pub mod prometheus;
 pub mod promql;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 /// Bytes of a public key.
-pub const KEY_BYTES: usize = 32;
+const KEY_BYTES: usize = 32;
 
 /// Public keys by their ids. With a new one beside the old one, tokens of both are good.
 #[derive(Clone, Debug)]
@@ -52,5 +52,27 @@ impl Keys {
     /// The key of this id.
     pub fn find(&self, id: &str) -> Option<&[u8; KEY_BYTES]> {
         self.0.iter().find(|(known, _)| known == id).map(|(_, key)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_key_set_without_a_key_of_ours_is_refused() {
+        let x = URL_SAFE_NO_PAD.encode([1; 32]);
+        let rsa = json!({ "keys": [{ "kty": "RSA", "kid": "a", "n": "AQ", "e": "AQAB" }] }).to_string();
+        let unnamed = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
+        let short =
+            json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "a", "x": "AQ" }] }).to_string();
+        for bad in ["", "secret", "{}", r#"{"keys":[]}"#, &rsa, &unnamed, &short] {
+            let said = Keys::parse(bad).unwrap_err();
+            assert!(!said.contains("secret"), "{said}");
+        }
+        let key = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
+        let two = Keys::parse(&json!({ "keys": [key("a"), key("b")] }).to_string()).unwrap();
+        assert!(two.find("a").is_some() && two.find("b").is_some() && two.find("c").is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! What an attacker tries with tokens, refresh tokens, passwords, and other people's things: each attempt at every address
 //! that it could open.
 
+use crate::shared;
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -189,7 +190,7 @@ fn doors() -> [(Method, &'static str, Option<Value>); 9] {
 
 #[tokio::test]
 async fn no_other_token_than_ours_opens_any_door() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let ours = SigningKey::from_pkcs8_pem(&keys().private_pem)?;
     // Made in the same way and right in everything: what is refused below is refused for its own fault.
@@ -250,7 +251,7 @@ async fn login(client: &Client, email: &str) -> Result<Value> {
 
 #[tokio::test]
 async fn a_refresh_token_in_two_hands_is_good_in_none() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let ada = Customer::register(&client).await?;
     // Mallory copies it, and either of them is first.
@@ -277,7 +278,7 @@ async fn a_refresh_token_in_two_hands_is_good_in_none() -> Outcome {
 
 #[tokio::test]
 async fn a_guesser_is_stopped_whatever_address_it_claims_and_alone() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let ada = Customer::register(&client).await?;
     let nobody = "nobody-at-all@example.com".to_owned();
@@ -310,7 +311,7 @@ async fn a_guesser_is_stopped_whatever_address_it_claims_and_alone() -> Outcome 
 
 #[tokio::test]
 async fn what_is_an_admins_or_anothers_is_closed_to_a_customer() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, mallory) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let id = ada.order(&NewOrder::of(&[("TEA-250G", 1)])).await?.order_id;

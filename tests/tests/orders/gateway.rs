@@ -1,5 +1,6 @@
 //! The gateway in front of the order system: what it adds to every answer, and what it refuses before a function is asked.
 
+use crate::shared;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -50,7 +51,7 @@ fn is_problem(answer: &Answer, status: u16) {
 
 #[tokio::test]
 async fn too_much_is_refused_before_a_function_is_asked() -> Outcome {
-    let shared = Fnhost::shared().await?;
+    let shared = shared().await?;
     let host = strict_host(&shared).await?;
     let client = host.client()?;
     let ada = Customer::register(&client).await?;
@@ -125,7 +126,7 @@ async fn too_much_is_refused_before_a_function_is_asked() -> Outcome {
 #[tokio::test]
 async fn an_id_runs_from_the_answer_through_the_log_and_the_trace() -> Outcome {
     const ID: &str = "seen-by-the-proxy/7";
-    let shared = Fnhost::shared().await?;
+    let shared = shared().await?;
     let host = strict_host(&shared).await?;
     let client = host.client()?;
     let ada = Customer::register(&client).await?;

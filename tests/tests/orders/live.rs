@@ -1,13 +1,13 @@
 //! Live updates of an order.
 
 use super::stories::CONFIRMED;
+use crate::shared;
 use anyhow::Result;
 use http::{Method, StatusCode};
 use std::collections::BTreeSet;
 use tests::customer::{Customer, NewOrder};
 use tests::live::{Event, Live, Transport, open_socket};
 use tests::outcome::Outcome;
-use tests::system::Fnhost;
 
 /// Reads until everything that happens to a confirmed order has been shown, in the snapshot or after it.
 async fn until_all_is_shown(live: &mut Live) -> Result<Vec<Event>> {
@@ -27,7 +27,7 @@ async fn until_all_is_shown(live: &mut Live) -> Result<Vec<Event>> {
 
 #[tokio::test]
 async fn an_order_is_seen_step_by_step() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     for transport in Transport::ALL {
         // Its payment takes two seconds, so that somebody watches before it is decided.
@@ -50,7 +50,7 @@ async fn an_order_is_seen_step_by_step() -> Outcome {
 
 #[tokio::test]
 async fn a_client_that_was_cut_off_goes_on_where_it_stood() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)]).paid_with("tok_slow")).await?;
     let mut live = Live::watch(Transport::WebSocket, &ada, order.order_id, None).await?;
@@ -74,7 +74,7 @@ async fn a_client_that_was_cut_off_goes_on_where_it_stood() -> Outcome {
 
 #[tokio::test]
 async fn only_who_may_see_an_order_may_watch_it() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, eve) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 1)])).await?;

@@ -9,3 +9,11 @@ mod refunds;
 mod refusals;
 mod stories;
 mod viewers;
+
+use tests::system::{Shared, Sharing};
+
+/// The fnhost that the tests of this folder share.
+async fn shared() -> anyhow::Result<Shared> {
+    static SHARING: Sharing = Sharing::new();
+    SHARING.fnhost().await
+}

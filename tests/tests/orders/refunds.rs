@@ -1,5 +1,6 @@
 //! Money that goes back in parts, and orders that wait for too long.
 
+use crate::shared;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tests::consistency::{assert_consistent, wait_settled};
@@ -19,7 +20,7 @@ fn sku() -> String {
 
 #[tokio::test]
 async fn an_order_is_refunded_by_line_and_cancelled_for_the_rest() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, sku) = (fnhost.database().await?, sku());
     db.add_product(&sku, 5).await?;
@@ -62,7 +63,7 @@ async fn an_order_is_refunded_by_line_and_cancelled_for_the_rest() -> Outcome {
 
 #[tokio::test]
 async fn an_admin_refunds_what_a_customer_may_not() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, eve) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let db = fnhost.database().await?;

@@ -1,5 +1,6 @@
 //! Requests that are malformed, unauthorised or contradict what is: a 4xx problem+json that names the field.
 
+use crate::shared;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use tests::client::{Answer, Client};
 use tests::customer::Customer;
 use tests::outcome::Outcome;
-use tests::system::Fnhost;
 
 /// Bytes that a function reads of a body, and that the host takes.
 const BODY_LIMIT_BYTES: usize = 64 << 10;
@@ -94,7 +94,7 @@ fn line(sku: &str, quantity: impl Into<Value>) -> Value {
 
 #[tokio::test]
 async fn orders_that_cannot_be_are_refused_by_field() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let lines = |count: usize| -> Value {
         (0..count).map(|index| json!({ "sku": format!("SKU-{index}"), "quantity": 1 })).collect()
@@ -158,7 +158,7 @@ async fn orders_that_cannot_be_are_refused_by_field() -> Outcome {
 
 #[tokio::test]
 async fn bodies_and_headers_that_cannot_be_read_are_refused() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (token, good) = (&ada.token, order(line("TEA-250G", 1)));
     let good = |what, status, field| Refused::json(what, token, "/orders", &good, status, field);
@@ -189,7 +189,7 @@ async fn bodies_and_headers_that_cannot_be_read_are_refused() -> Outcome {
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "mostly a table of requests")]
 async fn unauthorised_and_contradicting_requests_are_refused() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, bob) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let (ada_token, good) = (&ada.token, json!({ "email": ada.email, "password": "correct horse 7" }));

@@ -1,5 +1,6 @@
 //! What customers live through.
 
+use crate::shared;
 use anyhow::Result;
 use futures::future::try_join_all;
 use http::{Method, StatusCode};
@@ -34,7 +35,7 @@ fn statuses(timeline: &[Entry]) -> Vec<Status> {
 
 #[tokio::test]
 async fn an_order_with_stock_and_money_is_confirmed() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
 
     let order = ada.order(&NewOrder::of(&[("COFFEE-1KG", 2), ("MUG-BLUE", 1)])).await?;
@@ -60,7 +61,7 @@ async fn an_order_with_stock_and_money_is_confirmed() -> Outcome {
 
 #[tokio::test]
 async fn an_order_without_stock_is_rejected_and_costs_nothing() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, other) = (fnhost.database().await?, sku());
     db.add_product(&other, 5).await?;
@@ -79,7 +80,7 @@ async fn an_order_without_stock_is_rejected_and_costs_nothing() -> Outcome {
 
 #[tokio::test]
 async fn a_declined_payment_ends_the_order_and_gives_the_stock_back() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, sku) = (fnhost.database().await?, sku());
     db.add_product(&sku, 5).await?;
@@ -99,7 +100,7 @@ async fn a_declined_payment_ends_the_order_and_gives_the_stock_back() -> Outcome
 
 #[tokio::test]
 async fn a_confirmed_order_that_is_cancelled_gives_stock_and_money_back() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, sku) = (fnhost.database().await?, sku());
     db.add_product(&sku, 5).await?;
@@ -125,7 +126,7 @@ async fn a_confirmed_order_that_is_cancelled_gives_stock_and_money_back() -> Out
 
 #[tokio::test]
 async fn a_pending_order_that_is_cancelled_takes_nothing() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, sku) = (fnhost.database().await?, sku());
     db.add_product(&sku, 5).await?;
@@ -145,7 +146,7 @@ async fn a_pending_order_that_is_cancelled_takes_nothing() -> Outcome {
 
 #[tokio::test]
 async fn an_idempotency_key_stands_for_one_order() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, bob) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let order = NewOrder::of(&[("TEA-250G", 1)]);
@@ -173,7 +174,7 @@ async fn an_idempotency_key_stands_for_one_order() -> Outcome {
 
 #[tokio::test]
 async fn an_order_is_its_customers_alone() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let client = fnhost.client()?;
     let (ada, bob) = (Customer::register(&client).await?, Customer::register(&client).await?);
     let order = ada.order_to_end(&NewOrder::of(&[("TEA-250G", 1)])).await?;
@@ -203,7 +204,7 @@ const NOBODYS: &str = "01890000-0000-7000-8000-000000000000";
 
 #[tokio::test]
 async fn a_gateway_that_fails_twice_or_is_slow_authorizes_in_the_end() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let order = NewOrder::of(&[("TEA-250G", 1)]);
     // The good order of another key is not held up by those that wait.
@@ -222,7 +223,7 @@ async fn a_gateway_that_fails_twice_or_is_slow_authorizes_in_the_end() -> Outcom
 
 #[tokio::test]
 async fn a_gateway_that_never_answers_ends_the_order() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let ada = Customer::register(&fnhost.client()?).await?;
     let (db, sku) = (fnhost.database().await?, sku());
     db.add_product(&sku, 5).await?;
@@ -238,7 +239,7 @@ async fn a_gateway_that_never_answers_ends_the_order() -> Outcome {
 
 #[tokio::test]
 async fn an_admin_sets_the_stock_and_a_customer_does_not() -> Outcome {
-    let fnhost = Fnhost::shared().await?;
+    let fnhost = shared().await?;
     let (ada, db, sku) = (Customer::register(&fnhost.client()?).await?, fnhost.database().await?, sku());
     db.add_product(&sku, 0).await?;
     let path = format!("/inventory/{sku}");

@@ -1,5 +1,5 @@
 //! The documents in `web/api/`: those of today's code, and sound. Whether examples fit their schemas, and records theirs, is
-//! asked in `tests/tests/api/`.
+//! asked in `tests/tests/system/api/`.
 
 use kit::event::Event;
 use serde_json::Value;

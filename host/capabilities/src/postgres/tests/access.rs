@@ -1,8 +1,9 @@
 //! What a call may reach and say.
 
-use super::super::error::{Error, FailureClass};
+use super::super::error::Error;
 use super::super::wit::{Error as WitError, QueryError};
 use super::{DbValue as V, ParameterValue as P, Wanted, World, failure, rows};
+use fnhost_types::failure::FailureClass;
 
 #[tokio::test]
 async fn all_connections_of_a_dispatch_are_one_transaction() {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sqlx::Connection;
 
-use super::super::error::FailureClass;
 use super::{DEADLINE, DbValue as V, Wanted, World, failure, rows};
 use fnhost_db::session::{CommitError, SessionError, Transaction};
 use fnhost_test_postgres::TestPostgres;
+use fnhost_types::failure::FailureClass;
 
 /// Marks a session in every way that statements on rows allow.
 const MARK: [&str; 4] = [

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::hub::{Hub, WAITING_MAX};
+use fnhost_kafka::tail::Tailed as _;
 use fnhost_metrics::{PushMetrics, Transport};
 use fnhost_types::record::{Record, TopicPartition};
 use std::sync::Arc;

@@ -1,0 +1,15 @@
+//! The dispatch with the misbehaving guest, real Kafka and real Postgres: what a batch leaves behind when its function,
+//! its database or its host fails.
+
+mod world;
+
+mod changes;
+mod failures;
+mod log;
+mod names;
+mod printed;
+mod readiness;
+mod schedule;
+mod swaps;
+mod takeover;
+mod walls;

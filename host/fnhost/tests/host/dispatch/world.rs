@@ -1,0 +1,397 @@
+//! A broker that the tests share, and for each test its topics, its database and the hosts that it starts.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fnhost_db::OwnerPool;
+use fnhost_db::schema::{self, FunctionSchema};
+use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_db::views;
+use fnhost_deployment::Slot;
+use fnhost_dispatch::schedule::{self, Schedule};
+use fnhost_dispatch::status::Registry;
+use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost_dispatch::wasm::WasmHandlers;
+use fnhost_dispatch::{Fixed, Handler};
+use fnhost_dispatch::{Limits, changes};
+use fnhost_embedded::Servers;
+use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
+use fnhost_kafka::producer::Producer;
+use fnhost_manifest::Start;
+use fnhost_test_postgres::TestPostgres;
+use fnhost_types::record::TopicPartition;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use uuid::Uuid;
+
+use super::log;
+use super::names::{LIMITS, group, out};
+use crate::support::engine;
+
+/// Bound of everything that is awaited here.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The deadline of the guest's calls: short, because some run into it.
+pub const DEADLINE: Duration = Duration::from_millis(1500);
+
+/// A private Kafka in a folder of its own.
+struct Kafka {
+    servers: Option<Servers>,
+    folder: PathBuf,
+}
+
+impl Kafka {
+    /// The broker of this test process, started where no other test has it running.
+    async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<Kafka>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return running;
+        }
+        let folder = std::env::temp_dir().join(format!("fnhost-dispatch-{}", Uuid::new_v4()));
+        let mut options = fnhost_embedded::Options::new(&folder);
+        options.postgres = false;
+        let servers = match fnhost_embedded::start(options).await {
+            Ok(servers) => Some(servers),
+            Err(error) => panic!("no Kafka: {:#}", anyhow::Error::from(error)),
+        };
+        let started = Arc::new(Self { servers, folder });
+        *shared = Arc::downgrade(&started);
+        started
+    }
+
+    fn address(&self) -> String {
+        self.servers.as_ref().and_then(|servers| servers.kafka.clone()).expect("an address")
+    }
+}
+
+impl Kafka {
+    fn access(&self) -> Access {
+        Access::plain(&self.address())
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // Its end is awaited on a thread without a runtime: the test's own may be this one.
+        let servers = self.servers.take().expect("stopped once");
+        let stopped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(servers.stop());
+        });
+        let _ = stopped.join();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What one test works on: topics with one partition each, and a database with the table `effect`.
+pub struct World {
+    /// The superuser's sessions, which never wait for a standby.
+    pub database: PgPool,
+    /// The function's login role.
+    pub role: String,
+    /// How often a host looks for changes that were not announced: never, but where a test wants it.
+    pub poll: Duration,
+    /// The topics' unique names.
+    pub topics: Vec<String>,
+    kafka: Arc<Kafka>,
+    /// The server.
+    pub postgres: Arc<TestPostgres>,
+    cluster: Arc<Cluster>,
+    /// Sends records.
+    pub producer: FutureProducer,
+    trigger: i64,
+}
+
+/// A host's side of the group.
+pub struct Host {
+    running: Arc<Running>,
+    /// What it says of its partitions.
+    pub registry: Registry,
+    _watching: DropGuard,
+}
+
+impl World {
+    /// A world whose topics have these names, made unique; record `n` of each topic has the offset `n`.
+    pub async fn new(topics: &[&str]) -> Self {
+        Self::on(TestPostgres::shared(), topics).await
+    }
+
+    /// As [`World::new`], on a server that the test may set up as it likes.
+    pub async fn on(postgres: Arc<TestPostgres>, topics: &[&str]) -> Self {
+        // Shown with RUST_LOG, and for a test that fails; what guests print is kept as well.
+        let shown = fmt::layer().with_test_writer().with_filter(EnvFilter::from_default_env());
+        let kept = fmt::layer()
+            .with_ansi(false)
+            .with_writer(|| log::Kept)
+            .with_filter(filter_fn(|of| of.target() == "fnhost::guest"));
+        let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
+        let kafka = Kafka::shared().await;
+        let unique = Uuid::new_v4().simple().to_string();
+        let topics: Vec<String> = topics.iter().map(|topic| format!("{topic}.{}", &unique[..8])).collect();
+        let cluster = Cluster::connect(&kafka.access()).await.expect("a broker");
+        let made: BTreeMap<String, i32> = topics
+            .iter()
+            .flat_map(|topic| [topic.clone(), out(topic), dead_letter_topic(topic)])
+            .map(|t| (t, 1))
+            .collect();
+        cluster.prepare_topics(&made, &made.keys().cloned().collect::<Vec<_>>()).await.expect("topics");
+        let (role, _) = postgres.new_database().await;
+        let login = postgres.login("postgres", &role);
+        let owner = OwnerPool::connect(login.clone()).await.expect("the owner's login");
+        let function =
+            FunctionSchema { schema: "own", role: &role, password: "", migrations: None, events: None };
+        schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false })
+            .await
+            .expect("the host's migrations");
+        let trigger =
+            schema::register_trigger(&owner, "test", "trigger", "kafka", &group(&role, &unique), &role).await;
+        owner.close().await;
+        let local = [("synchronous_commit", "local")];
+        let database = PgPoolOptions::new().connect_with(login.options(local)).await.expect("a login");
+        let world = Self {
+            database,
+            role,
+            poll: Duration::MAX,
+            topics,
+            producer: client(&kafka).create().expect("a producer"),
+            trigger: trigger.expect("a trigger"),
+            kafka,
+            postgres,
+            cluster,
+        };
+        world.run("CREATE TABLE own.effect (topic text NOT NULL, record bigint NOT NULL)").await;
+        // The owner's own statements never wait for a standby either, where a test names one that does not exist.
+        world
+            .run(&format!("ALTER ROLE postgres IN DATABASE {} SET synchronous_commit = local", world.role))
+            .await;
+        world
+    }
+
+    /// Appends records to a topic: key and behaviour.
+    pub async fn send(&self, index: usize, records: &[(&str, &str)]) {
+        for (key, behaviour) in records {
+            let record = FutureRecord::to(&self.topics[index]).key(*key).payload(*behaviour);
+            self.producer.send(record, PATIENCE).await.expect("sent");
+        }
+    }
+
+    /// Starts a host; one with the name of an earlier one takes its place in the group, as after a restart.
+    pub async fn host(&self, name: &str, max_attempts: u32) -> Host {
+        let guest = engine().load(&self.spec()).expect("the guest loads");
+        self.host_of(Slot::of(guest), name, max_attempts).await
+    }
+
+    /// As [`World::host`], with what runs in a place that may change.
+    pub async fn host_of(&self, slot: Arc<Slot>, name: &str, max_attempts: u32) -> Host {
+        let registry = Registry::default();
+        let login = self.postgres.login(&self.role, &self.role);
+        let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
+        let pool = RolePool::new("guest", login, limits);
+        let group = self.value::<String>("SELECT group_id FROM fnhost.trigger").await;
+        let subscription = Subscription {
+            id: "trigger".to_owned(),
+            deployment: "test".to_owned(),
+            group: group.clone(),
+            trigger: self.trigger,
+            topics: self.topics.clone(),
+            emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
+            start: Start::Earliest,
+            limits: Limits { max_attempts, ..LIMITS },
+            host: Uuid::new_v4(),
+            instance: format!("{group}-{name}"),
+            owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
+            role: pool.clone(),
+            cluster: self.cluster.clone(),
+            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
+            handlers: Arc::new(WasmHandlers::new(slot, pool)),
+            status: registry.trigger("trigger", "guest", &group),
+        };
+        let watching = CancellationToken::new();
+        let owner = subscription.owner.clone();
+        tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
+        let running = Running::start(Arc::new(subscription), &self.kafka.access()).await.expect("it joins");
+        Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
+    }
+
+    /// A schedule with this handler that emits to the first topic's output, as a host of this name would run it.
+    pub async fn schedule(&self, every: Duration, handler: Arc<dyn Handler>) -> Schedule {
+        let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
+        let (trigger, stream) =
+            schedule::register(&owner, "test", "own", "tick", &self.role).await.expect("registered");
+        let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
+        Schedule {
+            id: "tick".to_owned(),
+            trigger,
+            stream,
+            every,
+            emits: HashSet::from([out(&self.topics[0])]),
+            host: Uuid::new_v4(),
+            owner,
+            role: RolePool::new("own", self.postgres.login(&self.role, &self.role), limits),
+            cluster: self.cluster.clone(),
+            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
+            handlers: Arc::new(Fixed::from(handler)),
+            status: Arc::default(),
+        }
+    }
+
+    /// The topic that is emitted to for a topic's records.
+    pub fn output(&self, index: usize) -> String {
+        out(&self.topics[index])
+    }
+
+    /// Runs statements as the superuser.
+    pub async fn run(&self, sql: &str) {
+        let run = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.database).await;
+        run.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// Moves a topic's position, as `fnhost position` does.
+    pub async fn move_position(&self, index: usize, position: i64) {
+        let login = self.postgres.login("postgres", &self.role);
+        let owner = OwnerPool::connect(login).await.expect("the owner's login");
+        let tp = TopicPartition::new(&self.topics[index], 0);
+        let moved = views::set_position(&owner, "test", "trigger", &tp, position).await;
+        moved.expect("the database").expect("such a partition");
+        owner.close().await;
+    }
+
+    /// One value, as the superuser.
+    pub async fn value<T>(&self, sql: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let value = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&self.database).await;
+        value.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Waits until a question has the answer true.
+    pub async fn until(&self, question: &str) {
+        let asked = async { while !self.value::<bool>(question).await {} };
+        if tokio::time::timeout(PATIENCE, asked).await.is_err() {
+            let state = "SELECT coalesce(jsonb_agg(p), '[]')::text || coalesce((SELECT jsonb_agg(d) FROM fnhost.dead d), '[]')::text \
+                         || coalesce((SELECT jsonb_agg(k) FROM fnhost.parked k), '[]')::text FROM fnhost.partition p";
+            panic!("it does not come to: {question}\n{}", self.value::<String>(state).await);
+        }
+    }
+
+    /// Waits until a topic's position is this.
+    pub async fn until_position(&self, index: usize, position: i64) {
+        let topic = &self.topics[index];
+        self.until(&format!(
+            "SELECT EXISTS (SELECT FROM fnhost.partition WHERE topic = '{topic}' AND position = {position}) \
+             AND NOT EXISTS (SELECT FROM fnhost.parked WHERE topic = '{topic}')"
+        ))
+        .await;
+    }
+
+    /// The records of a topic that have had their effect, each as often as it had it.
+    pub async fn effects(&self, index: usize) -> Vec<i64> {
+        let topic = &self.topics[index];
+        self.value(&format!(
+            "SELECT coalesce(array_agg(record ORDER BY record), '{{}}') FROM own.effect WHERE topic = '{topic}'"
+        ))
+        .await
+    }
+
+    /// The dead records of a topic: offset, attempts and reason.
+    pub async fn dead(&self, index: usize) -> Vec<(i64, i32, String)> {
+        sqlx::query_as("SELECT \"offset\", attempts, reason FROM fnhost.dead WHERE topic = $1 ORDER BY id")
+            .bind(&self.topics[index])
+            .fetch_all(&self.database)
+            .await
+            .expect("the dead")
+    }
+
+    /// Waits until so many messages were emitted for a topic's records, and answers their numbers in the stream.
+    pub async fn emitted(&self, index: usize, count: usize) -> Vec<i64> {
+        let records = self.read(&out(&self.topics[index]), count).await;
+        records.iter().map(|headers| headers["fnhost-seq"].parse().expect("a number")).collect()
+    }
+
+    /// Waits until so many messages were emitted for a topic's records, and answers their headers.
+    pub async fn messages(&self, index: usize, count: usize) -> Vec<BTreeMap<String, String>> {
+        self.read(&out(&self.topics[index]), count).await
+    }
+
+    /// Waits for so many dead letters of a topic, and answers their headers.
+    pub async fn dead_letters(&self, index: usize, count: usize) -> Vec<BTreeMap<String, String>> {
+        self.read(&dead_letter_topic(&self.topics[index]), count).await
+    }
+
+    /// The headers of a topic's records, from its start, once it has `count` of them. All that it has then, as a consumer
+    /// accepts them: a message may reach Kafka twice, and its number tells.
+    async fn read(&self, topic: &str, count: usize) -> Vec<BTreeMap<String, String>> {
+        let (config, topic) = (client(&self.kafka), topic.to_owned());
+        let read = move || {
+            let consumer: BaseConsumer =
+                config.clone().set("group.id", "reader").create().expect("a consumer");
+            let mut assignment = rdkafka::TopicPartitionList::new();
+            assignment.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).expect("a partition");
+            consumer.assign(&assignment).expect("assigned");
+            let deadline = std::time::Instant::now() + PATIENCE;
+            let (mut next, mut highest, mut accepted) = (0, 0, Vec::new());
+            loop {
+                if let Some(record) = consumer.poll(Duration::from_millis(100)) {
+                    let record = record.expect("a record");
+                    next = record.offset() + 1;
+                    let headers = headers(&record);
+                    let number: i64 = headers["fnhost-seq"].parse().expect("a number");
+                    if number > highest {
+                        highest = number;
+                        accepted.push(headers);
+                    }
+                    continue;
+                }
+                // Asked when nothing comes: the question waits behind the fetch that is under way.
+                let (_, end) = consumer.fetch_watermarks(&topic, 0, PATIENCE).expect("the log's end");
+                if accepted.len() >= count && next == end {
+                    return accepted;
+                }
+                assert!(
+                    std::time::Instant::now() < deadline,
+                    "{topic} has {} of {count} records",
+                    accepted.len()
+                );
+            }
+        };
+        tokio::task::spawn_blocking(read).await.expect("no panic")
+    }
+}
+
+impl Host {
+    /// Waits until every partition is owned.
+    pub async fn ready(&self) {
+        let ready = tokio::time::timeout(PATIENCE, self.registry.ready()).await;
+        assert!(ready.is_ok(), "{:?}", self.registry.not_ready());
+    }
+
+    /// Finishes what is in hand and leaves the group.
+    pub async fn stop(self) {
+        let running = self.running.clone();
+        tokio::task::spawn_blocking(move || running.stop()).await.expect("no panic");
+    }
+}
+
+fn client(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.address());
+    config
+}
+
+fn headers(record: &rdkafka::message::BorrowedMessage<'_>) -> BTreeMap<String, String> {
+    let Some(headers) = record.headers() else { return BTreeMap::new() };
+    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+    headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+}
