@@ -1,8 +1,10 @@
 //! What the database knows of single records: for `fnhost explain`.
 
+use super::ownership::load_watermarks;
 use super::{Error, OwnerPool, ident};
 use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{BTreeMap, HashMap};
 
 /// Outbox rows of a deployment that are looked through at most, oldest first.
@@ -74,15 +76,7 @@ pub async fn triggers_at(
     let mut triggers = BTreeMap::new();
     for (row, id, position) in positions {
         let mut at = TriggerAt { position, ..TriggerAt::default() };
-        let marks: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT stream, seq FROM fnhost.watermark WHERE trigger = $1 AND topic = $2 AND partition = $3",
-        )
-        .bind(row)
-        .bind(&tp.topic)
-        .bind(tp.partition)
-        .fetch_all(&mut *tx)
-        .await?;
-        at.watermarks = marks.into_iter().collect();
+        at.watermarks = load_watermarks(&mut tx, row, tp).await?;
         at.parked = parked_at(&mut tx, row, tp, offsets).await?;
         at.dead = dead_at(&mut tx, row, tp, offsets).await?;
         triggers.insert(id, at);
@@ -92,69 +86,63 @@ pub async fn triggers_at(
 }
 
 async fn parked_at(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     trigger: i64,
     tp: &TopicPartition,
     offsets: &[i64],
 ) -> Result<BTreeMap<i64, ParkedAt>, Error> {
-    let rows = sqlx::query(
-        "SELECT k.\"offset\", k.attempts, k.reason,
-                to_char(k.next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-                (SELECT min(h.\"offset\") FROM fnhost.parked h
-                  WHERE h.trigger = k.trigger AND h.topic = k.topic AND h.partition = k.partition
-                    AND h.key = k.key AND h.\"offset\" < k.\"offset\")
-           FROM fnhost.parked k
-          WHERE k.trigger = $1 AND k.topic = $2 AND k.partition = $3 AND k.\"offset\" = ANY ($4)",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .bind(offsets)
-    .fetch_all(connection)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let parked = ParkedAt {
-                attempts: row.try_get(1)?,
-                reason: row.try_get(2)?,
-                next_attempt_at: row.try_get(3)?,
-                behind: row.try_get(4)?,
-            };
-            Ok((row.try_get(0)?, parked))
+    let sql = "
+        SELECT k.\"offset\", k.attempts, k.reason,
+               to_char(k.next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
+               (SELECT min(h.\"offset\") FROM fnhost.parked h
+                 WHERE h.trigger = k.trigger AND h.topic = k.topic AND h.partition = k.partition
+                   AND h.key = k.key AND h.\"offset\" < k.\"offset\")
+          FROM fnhost.parked k
+         WHERE k.trigger = $1 AND k.topic = $2 AND k.partition = $3 AND k.\"offset\" = ANY ($4)";
+    by_offset(connection, sql, (trigger, tp, offsets), |row| {
+        Ok(ParkedAt {
+            attempts: row.try_get(1)?,
+            reason: row.try_get(2)?,
+            next_attempt_at: row.try_get(3)?,
+            behind: row.try_get(4)?,
         })
-        .collect()
+    })
+    .await
 }
 
 async fn dead_at(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     trigger: i64,
     tp: &TopicPartition,
     offsets: &[i64],
 ) -> Result<BTreeMap<i64, DeadAt>, Error> {
-    let rows = sqlx::query(
-        "SELECT \"offset\", id, attempts, reason,
-                to_char(died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
-           FROM fnhost.dead
-          WHERE trigger = $1 AND topic = $2 AND partition = $3 AND \"offset\" = ANY ($4) ORDER BY id",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .bind(offsets)
-    .fetch_all(connection)
-    .await?;
     // The later one of an offset replaces the earlier.
-    rows.iter()
-        .map(|row| {
-            let dead = DeadAt {
-                letter: row.try_get(1)?,
-                attempts: row.try_get(2)?,
-                reason: row.try_get(3)?,
-                died_at: row.try_get(4)?,
-            };
-            Ok((row.try_get(0)?, dead))
+    let sql = "
+        SELECT \"offset\", id, attempts, reason,
+               to_char(died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
+          FROM fnhost.dead
+         WHERE trigger = $1 AND topic = $2 AND partition = $3 AND \"offset\" = ANY ($4) ORDER BY id";
+    by_offset(connection, sql, (trigger, tp, offsets), |row| {
+        Ok(DeadAt {
+            letter: row.try_get(1)?,
+            attempts: row.try_get(2)?,
+            reason: row.try_get(3)?,
+            died_at: row.try_get(4)?,
         })
-        .collect()
+    })
+    .await
+}
+
+/// Rows of a partition, by the offset that each begins with.
+async fn by_offset<T>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    (trigger, tp, offsets): (i64, &TopicPartition, &[i64]),
+    read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,
+) -> Result<BTreeMap<i64, T>, Error> {
+    let query = sqlx::query(sql).bind(trigger).bind(&tp.topic).bind(tp.partition).bind(offsets);
+    let rows = query.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, read(row)?))).collect()
 }
 
 /// An outbox row that no store has cleared yet: Kafka may have its messages or not.

@@ -6,6 +6,7 @@
 //! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
+mod call;
 pub mod changes;
 pub mod deployment;
 pub mod fates;

@@ -6,6 +6,7 @@ use super::parked::{self, Parked};
 use super::{Error, OwnerPool};
 use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -201,8 +202,11 @@ pub async fn load(
     };
     let announced: Option<i64> = row.try_get(5)?;
     let announcements: i32 = row.try_get(6)?;
+    let mut connection = pool.acquire().await?;
+    let watermarks = load_watermarks(&mut connection, trigger, tp).await?;
+    drop(connection);
     Ok(Loaded {
-        watermarks: load_watermarks(pool, trigger, tp).await?,
+        watermarks,
         unsent: load_unsent(pool, trigger, tp).await?,
         parked: parked::load(pool, trigger, tp).await?,
         unclean: taken.unclean,
@@ -211,8 +215,9 @@ pub async fn load(
     })
 }
 
-async fn load_watermarks(
-    pool: &OwnerPool,
+/// The highest number accepted from each stream.
+pub(super) async fn load_watermarks(
+    connection: &mut PgConnection,
     trigger: i64,
     tp: &TopicPartition,
 ) -> Result<HashMap<String, i64>, Error> {
@@ -222,7 +227,7 @@ async fn load_watermarks(
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
-    .fetch_all(pool.pool())
+    .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().collect())
 }
@@ -297,16 +302,7 @@ pub async fn announce(pool: &OwnerPool, ownership: &Ownership, offset: i64) -> R
 /// The database did not answer, or the partition has another owner.
 pub async fn clear(pool: &OwnerPool, ownership: &Ownership, seq: i64) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
-    let owned = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE")
-        .bind(ownership.trigger)
-        .bind(&ownership.tp.topic)
-        .bind(ownership.tp.partition)
-        .bind(ownership.epoch)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if owned.is_none() {
-        return Err(Error::Fenced { partition: ownership.tp.to_string() });
-    }
+    lock_owned(&mut tx, ownership).await?;
     sqlx::query(
         "DELETE FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 AND last_seq <= $4",
     )
@@ -317,6 +313,24 @@ pub async fn clear(pool: &OwnerPool, ownership: &Ownership, seq: i64) -> Result<
     .execute(&mut *tx)
     .await?;
     Ok(tx.commit().await?)
+}
+
+/// Locks the row of a partition until the end of the transaction, so that nobody takes it over in between.
+///
+/// # Errors
+/// The database did not answer, or the partition has another owner.
+pub(super) async fn lock_owned(connection: &mut PgConnection, ownership: &Ownership) -> Result<(), Error> {
+    let owned = sqlx::query(
+        "SELECT FROM fnhost.partition
+          WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE",
+    )
+    .bind(ownership.trigger)
+    .bind(&ownership.tp.topic)
+    .bind(ownership.tp.partition)
+    .bind(ownership.epoch)
+    .fetch_optional(connection)
+    .await?;
+    owned.map(drop).ok_or_else(|| Error::Fenced { partition: ownership.tp.to_string() })
 }
 
 /// Gives a partition up cleanly. Does nothing where somebody else owns it already.

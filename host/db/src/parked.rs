@@ -1,15 +1,15 @@
 //! Parked records as their partition's owner reads them, and attempts that do not count any more.
 
-use super::ownership::Ownership;
+use super::ownership::{Ownership, lock_owned};
 use super::{Error, OwnerPool};
 use fnhost_types::outbox;
-use fnhost_types::record::TopicPartition;
+use fnhost_types::record::{Record, TopicPartition};
 use sqlx::Row as _;
 
 /// A row of `fnhost.parked`.
 pub struct Parked {
     /// The record, with its headers decoded.
-    pub record: fnhost_types::record::Record,
+    pub record: Record,
     /// Attempts made.
     pub attempts: u32,
     /// Milliseconds since its first attempt; none before it.
@@ -23,20 +23,10 @@ pub struct Parked {
 ///
 /// # Errors
 /// The database did not answer, or the partition has another owner.
-pub async fn refund(pool: &OwnerPool, ownership: &Ownership) -> Result<Option<Vec<Parked>>, Error> {
+pub async fn give_back(pool: &OwnerPool, ownership: &Ownership) -> Result<Option<Vec<Parked>>, Error> {
     let (trigger, tp) = (ownership.trigger, &ownership.tp);
     let mut tx = pool.begin().await?;
-    // Held to the end, so that nobody takes over in between and loads what is just being changed.
-    let owned = sqlx::query("SELECT FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE")
-        .bind(trigger)
-        .bind(&tp.topic)
-        .bind(tp.partition)
-        .bind(ownership.epoch)
-        .fetch_optional(&mut *tx)
-        .await?;
-    if owned.is_none() {
-        return Err(Error::Fenced { partition: tp.to_string() });
-    }
+    lock_owned(&mut tx, ownership).await?;
     let refunded = sqlx::query(
         "UPDATE fnhost.parked k
             SET attempts = k.attempts - r.refunded, charged_by = r.kept, next_attempt_at = clock_timestamp(),
@@ -77,7 +67,7 @@ pub(super) async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) ->
         .map(|row| {
             let headers: Vec<u8> = row.try_get(4)?;
             Ok(Parked {
-                record: fnhost_types::record::Record {
+                record: Record {
                     offset: row.try_get(0)?,
                     timestamp_ms: row.try_get(1)?,
                     key: row.try_get(2)?,

@@ -1,5 +1,6 @@
 //! The store: what a dispatch writes for itself, in the function's transaction and as the function's role.
 
+use super::call::Call;
 use super::ownership::Ownership;
 use fnhost_types::outbox;
 use fnhost_types::record::Record;
@@ -72,26 +73,22 @@ pub async fn store(
     };
     let (streams, marks): (Vec<&str>, Vec<i64>) =
         changes.watermarks.iter().map(|(s, m)| (s.as_str(), *m)).unzip();
-    sqlx::query("SELECT fnhost.store($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
-        .bind(ownership.trigger)
-        .bind(&ownership.tp.topic)
-        .bind(ownership.tp.partition)
-        .bind(ownership.token)
-        .bind(ownership.epoch)
-        .bind(ownership.version)
-        .bind(ownership.stores)
-        .bind(ownership.position)
-        .bind(after.position)
-        .bind(ownership.emitted)
-        .bind(after.emitted)
-        .bind(changes.messages.as_deref())
-        .bind(streams)
-        .bind(marks)
-        .bind(changes.acknowledged)
-        .execute(&mut *connection)
+    of_owner("fnhost.store", ownership)
+        .with("p_epoch", ownership.epoch)
+        .with("p_version", ownership.version)
+        .with("p_stores", ownership.stores)
+        .with("p_position", ownership.position)
+        .with("p_new_position", after.position)
+        .with("p_emitted", ownership.emitted)
+        .with("p_new_emitted", after.emitted)
+        .with("p_messages", changes.messages.as_deref())
+        .with("p_streams", streams)
+        .with("p_marks", marks)
+        .with("p_acknowledged", changes.acknowledged)
+        .run(&mut *connection)
         .await?;
     if !changes.park.is_empty() || !changes.unpark.is_empty() {
-        park(connection, ownership, changes).await?;
+        park(&mut *connection, ownership, changes).await?;
     }
     if !changes.bury.is_empty() {
         bury(connection, ownership, changes).await?;
@@ -99,28 +96,33 @@ pub async fn store(
     Ok(after)
 }
 
-/// The columns that parked and dead records share.
-struct Columns<'a> {
-    offsets: Vec<i64>,
-    keys: Vec<Option<&'a [u8]>>,
-    values: Vec<Option<&'a [u8]>>,
-    headers: Vec<Vec<u8>>,
-    timestamps_ms: Vec<i64>,
+/// A call of a function that checks who owns the partition.
+fn of_owner(function: &'static str, ownership: &Ownership) -> Call {
+    Call::of(function)
+        .with("p_trigger", ownership.trigger)
+        .with("p_topic", &ownership.tp.topic)
+        .with("p_partition", ownership.tp.partition)
+        .with("p_token", ownership.token)
 }
 
-impl<'a> Columns<'a> {
-    fn of(records: impl Iterator<Item = &'a Record>) -> Self {
-        let mut columns =
-            Self { offsets: vec![], keys: vec![], values: vec![], headers: vec![], timestamps_ms: vec![] };
-        for record in records {
-            columns.offsets.push(record.offset);
-            columns.keys.push(record.key.as_deref());
-            columns.values.push(record.value.as_deref());
-            columns.headers.push(outbox::encode_headers(&record.headers));
-            columns.timestamps_ms.push(record.timestamp_ms);
-        }
-        columns
-    }
+/// Such a call for records, whose columns parked and dead ones share.
+fn of_records<'r>(
+    function: &'static str,
+    ownership: &Ownership,
+    records: impl Iterator<Item = &'r Record> + Clone,
+) -> Call {
+    let offsets: Vec<i64> = records.clone().map(|record| record.offset).collect();
+    let keys: Vec<Option<&[u8]>> = records.clone().map(|record| record.key.as_deref()).collect();
+    let values: Vec<Option<&[u8]>> = records.clone().map(|record| record.value.as_deref()).collect();
+    let headers: Vec<Vec<u8>> =
+        records.clone().map(|record| outbox::encode_headers(&record.headers)).collect();
+    let timestamps_ms: Vec<i64> = records.map(|record| record.timestamp_ms).collect();
+    of_owner(function, ownership)
+        .with("p_offsets", offsets)
+        .with("p_keys", keys)
+        .with("p_values", values)
+        .with("p_headers", headers)
+        .with("p_timestamps_ms", timestamps_ms)
 }
 
 async fn park(
@@ -128,25 +130,15 @@ async fn park(
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<(), sqlx::Error> {
-    let columns = Columns::of(changes.park.iter().map(|p| p.record));
-    sqlx::query("SELECT fnhost.park_charged($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
-        .bind(ownership.trigger)
-        .bind(&ownership.tp.topic)
-        .bind(ownership.tp.partition)
-        .bind(ownership.token)
-        .bind(columns.offsets)
-        .bind(columns.keys)
-        .bind(columns.values)
-        .bind(columns.headers)
-        .bind(columns.timestamps_ms)
-        .bind(changes.park.iter().map(|p| p.attempts as i32).collect::<Vec<_>>())
-        .bind(changes.park.iter().map(|p| p.delay_ms).collect::<Vec<_>>())
-        .bind(changes.park.iter().map(|p| storable(&p.reason)).collect::<Vec<_>>())
-        .bind(&changes.unpark)
-        .bind(changes.version)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let parked = &changes.park;
+    of_records("fnhost.park_charged", ownership, parked.iter().map(|p| p.record))
+        .with("p_attempts", parked.iter().map(|p| p.attempts as i32).collect::<Vec<_>>())
+        .with("p_delays_ms", parked.iter().map(|p| p.delay_ms).collect::<Vec<_>>())
+        .with("p_reasons", parked.iter().map(|p| storable(&p.reason)).collect::<Vec<_>>())
+        .with("p_unpark", &changes.unpark)
+        .with("p_version", changes.version)
+        .run(connection)
+        .await
 }
 
 async fn bury(
@@ -154,28 +146,15 @@ async fn bury(
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<(), sqlx::Error> {
-    let columns = Columns::of(changes.bury.iter().map(|b| b.record));
-    let traceparents: Vec<Option<String>> = changes
-        .bury
-        .iter()
-        .map(|b| b.record.header("traceparent").map(|v| storable(&String::from_utf8_lossy(v))))
-        .collect();
-    sqlx::query("SELECT fnhost.bury($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
-        .bind(ownership.trigger)
-        .bind(&ownership.tp.topic)
-        .bind(ownership.tp.partition)
-        .bind(ownership.token)
-        .bind(columns.offsets)
-        .bind(columns.keys)
-        .bind(columns.values)
-        .bind(columns.headers)
-        .bind(columns.timestamps_ms)
-        .bind(changes.bury.iter().map(|b| b.attempts as i32).collect::<Vec<_>>())
-        .bind(changes.bury.iter().map(|b| storable(&b.reason)).collect::<Vec<_>>())
-        .bind(traceparents)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let dead = &changes.bury;
+    let traceparent =
+        |record: &Record| record.header("traceparent").map(|value| storable(&String::from_utf8_lossy(value)));
+    of_records("fnhost.bury", ownership, dead.iter().map(|b| b.record))
+        .with("p_attempts", dead.iter().map(|b| b.attempts as i32).collect::<Vec<_>>())
+        .with("p_reasons", dead.iter().map(|b| storable(&b.reason)).collect::<Vec<_>>())
+        .with("p_traceparents", dead.iter().map(|b| traceparent(b.record)).collect::<Vec<_>>())
+        .run(connection)
+        .await
 }
 
 /// A reason comes from a guest or a record: Postgres text cannot hold NUL, and it needs no novel.

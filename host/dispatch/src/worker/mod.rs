@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
             }
             self.note_acknowledged();
             if self.version_was_withdrawn() {
-                self.refund().await?;
+                self.give_back().await?;
             }
             if let Some(work) = self.next_work()? {
                 let began = Instant::now();
@@ -197,7 +197,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// True until [`Worker::refund`] where a version of the function was rolled back.
+    /// True until [`Worker::give_back`] where a version of the function was rolled back.
     fn version_was_withdrawn(&self) -> bool {
         self.withdrawals.has_changed().unwrap_or(false)
     }

@@ -39,7 +39,7 @@ pub(super) async fn take_over<'a>(
     let withdrawals = subscription.handlers.withdrawals();
     let mut loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
     if !loaded.parked.is_empty()
-        && let Some(rows) = parked::refund(&subscription.owner, &loaded.ownership).await?
+        && let Some(rows) = parked::give_back(&subscription.owner, &loaded.ownership).await?
     {
         loaded.parked = rows;
     }
@@ -133,12 +133,12 @@ impl<'a> Worker<'a> {
     }
 
     /// Gives attempts under a version that was rolled back since to the records that wait, which are due now.
-    pub(super) async fn refund(&mut self) -> Result<(), Exit> {
+    pub(super) async fn give_back(&mut self) -> Result<(), Exit> {
         self.withdrawals.mark_unchanged();
         if self.parking.is_empty() {
             return Ok(());
         }
-        if let Some(rows) = parked::refund(&self.subscription.owner, &self.ownership).await? {
+        if let Some(rows) = parked::give_back(&self.subscription.owner, &self.ownership).await? {
             tracing::info!(
                 trigger = self.subscription.id,
                 topic = self.assigned.tp.topic,
