@@ -6,13 +6,14 @@ use crate::system::Servers;
 use fnhost_db::OwnerPool;
 use fnhost_db::schema::{self, role_password};
 use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_dispatch::Fixed;
 use fnhost_dispatch::status::Registry;
-use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
-use fnhost_dispatch::{Fixed, Limits};
+use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::{KafkaTrigger, Manifest};
+use fnhost_types::record::dead_letter_topic;
 use sqlx::postgres::PgConnectOptions;
 use std::path::Path;
 use std::str::FromStr as _;
@@ -98,12 +99,7 @@ impl Host {
             topics: trigger.topics.clone(),
             emits: trigger.emits.iter().cloned().collect(),
             start: trigger.start,
-            limits: Limits {
-                max_batch: trigger.max_batch,
-                max_attempts: trigger.max_attempts,
-                max_age: trigger.max_age,
-                max_back_off: trigger.max_back_off,
-            },
+            config: trigger.config.clone(),
             host: self.host,
             owner: self.owner.clone(),
             role: RolePool::new(&trigger.component, options, limits),

@@ -67,7 +67,7 @@ async fn work(trigger: KafkaTrigger, around: Arc<Around>, servers: Servers) -> a
     consumer.subscribe(&topics)?;
     loop {
         let mut records = vec![message(&consumer.recv().await?, &trigger)];
-        while records.len() < trigger.max_batch
+        while records.len() < trigger.config.max_batch
             && let Some(record) = consumer.recv().now_or_never()
         {
             records.push(message(&record?, &trigger));
@@ -124,6 +124,6 @@ fn message(record: &BorrowedMessage<'_>, trigger: &KafkaTrigger) -> Message {
         value: record.payload().map(<[u8]>::to_vec),
         headers: record.headers().map_or_else(Vec::new, |headers| headers.iter().map(header).collect()),
         attempt: 1,
-        last_attempt: trigger.max_attempts == 1,
+        last_attempt: trigger.config.max_attempts == 1,
     }
 }

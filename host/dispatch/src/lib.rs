@@ -139,23 +139,3 @@ pub struct CallFailure {
     /// Index in the batch of the message at fault, where known.
     pub message: Option<u32>,
 }
-
-/// What a trigger's limits are.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Records of a batch.
-    pub max_batch: usize,
-    /// Attempts of a record before it is a dead letter.
-    pub max_attempts: u32,
-    /// Time from a record's first attempt until it is a dead letter.
-    pub max_age: Duration,
-    /// Longest pause between two attempts of a record.
-    pub max_back_off: Duration,
-}
-
-impl Limits {
-    /// These, while a version is on trial: its failures make no dead letters, for they may be the version's and not the record's.
-    pub fn of_trial(self) -> Self {
-        Self { max_attempts: u32::MAX, max_age: Duration::MAX, ..self }
-    }
-}

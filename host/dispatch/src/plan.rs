@@ -1,6 +1,7 @@
 //! What follows from a reply. Pure: items and a reply in, a plan or a breach of the contract out.
 
-use super::{CallFailure, Limits};
+use super::CallFailure;
+use fnhost_manifest::TriggerConfig;
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record};
 use fnhost_types::wit::{Emit, Outcome, Reply};
 use std::collections::HashSet;
@@ -24,10 +25,10 @@ pub struct Item {
 
 impl Item {
     /// True where failing the coming attempt makes the record a dead letter.
-    pub fn is_last_attempt(&self, limits: &Limits) -> bool {
+    pub fn is_last_attempt(&self, config: &TriggerConfig) -> bool {
         let attempt = self.attempts + 1;
-        attempt >= limits.max_attempts
-            || self.age + retry_delay(attempt, limits.max_back_off) > limits.max_age
+        attempt >= config.max_attempts
+            || self.age + retry_delay(attempt, config.max_back_off) > config.max_age
     }
 }
 
@@ -85,7 +86,7 @@ pub type TopicLimit<'a> = &'a dyn Fn(&str) -> Option<usize>;
 pub fn judge(
     items: &[&Item],
     reply: &Reply,
-    limits: &Limits,
+    config: &TriggerConfig,
     topic: TopicLimit<'_>,
 ) -> Result<Vec<Verdict>, Breach> {
     if reply.outcomes.len() != items.len() {
@@ -108,7 +109,7 @@ pub fn judge(
             }
             Outcome::Done => Verdict::Done,
             _ if blocked => Verdict::Behind,
-            Outcome::Retry(reason) => failed(item, reason, limits),
+            Outcome::Retry(reason) => failed(item, reason, config),
             Outcome::Reject(reason) => Verdict::Dead { attempts: item.attempts + 1, reason: reason.clone() },
         };
         if let (Verdict::Retry { .. }, Some(key)) = (&verdict, key) {
@@ -135,9 +136,9 @@ pub fn spare(reply: &mut Reply) {
 }
 
 /// The verdict on an item whose attempt failed.
-pub fn failed(item: &Item, reason: &str, limits: &Limits) -> Verdict {
+pub fn failed(item: &Item, reason: &str, config: &TriggerConfig) -> Verdict {
     let attempts = item.attempts + 1;
-    if item.is_last_attempt(limits) {
+    if item.is_last_attempt(config) {
         Verdict::Dead { attempts, reason: reason.to_string() }
     } else {
         Verdict::Retry { attempts, reason: reason.to_string() }
@@ -224,12 +225,9 @@ mod tests {
         Outcome::Retry("later".into())
     }
 
-    const LIMITS: Limits = Limits {
-        max_batch: 10,
-        max_attempts: 3,
-        max_age: Duration::from_secs(3600),
-        max_back_off: RETRY_DELAY_MAX,
-    };
+    fn config() -> TriggerConfig {
+        TriggerConfig { max_attempts: 3, max_age: Duration::from_secs(3600), ..TriggerConfig::new() }
+    }
 
     fn topics(name: &str) -> Option<usize> {
         (name == "out").then_some(1_000)
@@ -241,7 +239,7 @@ mod tests {
         emits: Vec<Emit>,
     ) -> Result<Vec<&'static str>, Breach> {
         let items: Vec<&Item> = items.iter().collect();
-        let verdicts = judge(&items, &Reply { outcomes, emits }, &LIMITS, &topics)?;
+        let verdicts = judge(&items, &Reply { outcomes, emits }, &config(), &topics)?;
         Ok(verdicts
             .iter()
             .map(|v| match v {
@@ -307,8 +305,8 @@ mod tests {
     #[test]
     fn age_ends_a_record_too() {
         let old = Item { age: Duration::from_secs(3600), ..item(Some("a"), 0) };
-        assert!(old.is_last_attempt(&LIMITS));
-        assert!(!item(Some("a"), 0).is_last_attempt(&LIMITS));
+        assert!(old.is_last_attempt(&config()));
+        assert!(!item(Some("a"), 0).is_last_attempt(&config()));
     }
 
     #[test]

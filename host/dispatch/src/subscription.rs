@@ -1,7 +1,7 @@
 //! A trigger's membership in its group, and the workers of the partitions it is given.
 
 use super::status::{PartitionStatus, TriggerStatus};
-use super::{Handlers, Limits, worker};
+use super::{Handlers, worker};
 use fnhost_db::OwnerPool;
 use fnhost_db::session::{RolePool, Transaction};
 use fnhost_kafka::access::Access;
@@ -10,6 +10,7 @@ use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::consumer::{Assignments, GroupConsumer, Membership};
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::Start;
+use fnhost_manifest::TriggerConfig;
 use fnhost_types::causes::chain;
 use fnhost_types::clock::now_ms;
 use fnhost_types::record::TopicPartition;
@@ -45,8 +46,8 @@ pub struct Subscription {
     pub emits: HashSet<String>,
     /// Where a trigger without stored positions starts.
     pub start: Start,
-    /// Limits.
-    pub limits: Limits,
+    /// How it takes records and tries them again.
+    pub config: TriggerConfig,
     /// This process.
     pub host: Uuid,
     /// Name of the member in its group, the same after a restart.
@@ -119,11 +120,6 @@ impl Subscription {
         }
         Ok(positions)
     }
-}
-
-/// Topic for the dead letters of `topic`.
-pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dlq")
 }
 
 /// A running subscription.

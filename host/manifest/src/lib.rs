@@ -17,6 +17,7 @@ mod schema;
 pub mod start;
 #[cfg(test)]
 mod tests;
+mod trigger;
 mod validate;
 mod variables;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use component::ComponentSpec;
 pub use error::{Error, Place};
 pub use start::Start;
+pub use trigger::TriggerConfig;
 pub use variables::{
     ResolvedComponent, Secret, Template, Values, VariableSources, valid_name as valid_variable_name,
 };
@@ -49,20 +51,6 @@ pub const MAX_MAX_CONCURRENCY: i64 = 10_000;
 pub const DEFAULT_PARTITIONS: i64 = 3;
 /// The most partitions that a topic can be created with.
 pub const MAX_PARTITIONS: i64 = 1000;
-/// Records handed to one call where the trigger names no limit.
-pub const DEFAULT_MAX_BATCH: i64 = 500;
-/// The most records that one call can be handed.
-pub const MAX_MAX_BATCH: i64 = 10_000;
-/// Attempts after which a record becomes a dead letter where the trigger names none.
-pub const DEFAULT_MAX_ATTEMPTS: i64 = 8;
-/// The most attempts that a trigger can name.
-pub const MAX_MAX_ATTEMPTS: i64 = 1000;
-/// Age since its first attempt at which a record becomes a dead letter, in seconds, where none is named.
-pub const DEFAULT_MAX_AGE_S: i64 = 24 * 60 * 60;
-/// The greatest such age, in seconds.
-pub const MAX_MAX_AGE_S: i64 = 30 * 24 * 60 * 60;
-/// Longest pause between two attempts of a record, in seconds, where the trigger names none; and the longest it can name.
-pub const DEFAULT_MAX_BACK_OFF_S: i64 = 60;
 /// The topic under which the ticks of schedules are handed out. No Kafka topic has this name: the manifest refuses it.
 pub const SCHEDULE_TOPIC: &str = "fnhost.schedule";
 /// The longest time between two ticks of a schedule, in seconds.
@@ -267,14 +255,8 @@ pub struct KafkaTrigger {
     pub emits: Vec<String>,
     /// Where a partition without a stored position starts.
     pub start: Start,
-    /// Records handed to one call at most.
-    pub max_batch: usize,
-    /// Attempts after which a record becomes a dead letter.
-    pub max_attempts: u32,
-    /// Age since its first attempt at which a record becomes a dead letter.
-    pub max_age: Duration,
-    /// Longest pause between two attempts of a record.
-    pub max_back_off: Duration,
+    /// How it takes records and tries them again.
+    pub config: TriggerConfig,
 }
 
 impl Manifest {
@@ -297,7 +279,7 @@ impl Manifest {
         variables::resolve(self, sources)
     }
 
-    /// Whether each component's file and each migrations directory is there.
+    /// Whether each component's file, each migrations directory and each file with demo data is there.
     fn check_files(&self) -> Result<(), Error> {
         let whole_file =
             |message| Error::Invalid { place: Place { path: self.path.clone(), line: None }, message };
@@ -313,8 +295,15 @@ impl Manifest {
                     component.source.display(),
                 )));
             }
-            let migrations = component.database.as_ref().and_then(|database| database.migrations.as_ref());
-            if let Some(directory) = migrations.filter(|directory| !directory.is_dir()) {
+            let Some(database) = &component.database else { continue };
+            if let Some(demo) = database.demo.as_ref().filter(|demo| !demo.is_file()) {
+                return Err(whole_file(format!(
+                    "component \"{}\" has no demo data at {}; create the file or remove the key \"demo\"",
+                    component.id,
+                    demo.display(),
+                )));
+            }
+            if let Some(directory) = database.migrations.as_ref().filter(|directory| !directory.is_dir()) {
                 return Err(whole_file(format!(
                     "component \"{}\" has no migrations directory at {}; \
                      create it or remove the key \"migrations\"",

@@ -303,7 +303,7 @@ migrations = "migrations"
         assert!(manifest.http.is_empty());
         let [trigger] = &manifest.kafka[..] else { panic!("{:?}", manifest.kafka) };
         assert_eq!(
-            (trigger.id.as_str(), trigger.component.as_str(), trigger.max_batch),
+            (trigger.id.as_str(), trigger.component.as_str(), trigger.config.max_batch),
             ("words", "count", 7)
         );
         let count = &manifest.components["count"];

@@ -14,6 +14,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
+pub(crate) use super::trigger::Subscription;
 pub use edge::{Cors, Gateway, Policy, RateLimit};
 
 /// A key that only Spin can use; refused where it holds anything.
@@ -88,23 +89,6 @@ pub struct Executor {
     pub _argv: Option<String>,
     #[serde(rename = "entrypoint")]
     pub _entrypoint: Option<String>,
-}
-
-/// `[[component.ID.tool.fnhost.kafka]]`, and `[[trigger.kafka]]` where `component` names the component.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subscription {
-    pub component: Option<Spanned<String>>,
-    pub id: Spanned<String>,
-    pub group: Spanned<String>,
-    pub topics: Spanned<Vec<Spanned<String>>>,
-    #[serde(default)]
-    pub emits: Vec<Spanned<String>>,
-    pub start: Option<Spanned<String>>,
-    pub max_batch: Option<Spanned<i64>>,
-    pub max_attempts: Option<Spanned<i64>>,
-    pub max_age_s: Option<Spanned<i64>>,
-    pub max_back_off_s: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -234,7 +218,7 @@ pub struct ComponentTool {
     pub database: Option<ComponentDatabase>,
     pub outbound: Option<Outbound>,
     #[serde(default)]
-    pub kafka: Vec<Subscription>,
+    pub(crate) kafka: Vec<Subscription>,
     #[serde(default)]
     pub schedule: Vec<Schedule>,
 }
@@ -318,7 +302,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Tool<T> {
 #[derive(Default)]
 pub struct Triggers {
     pub http: Vec<HttpTrigger>,
-    pub kafka: Vec<Subscription>,
+    pub(crate) kafka: Vec<Subscription>,
     pub others: Vec<Spanned<String>>,
 }
 

@@ -12,6 +12,14 @@ pub const VERSION_HEADER: &str = "fnhost-version";
 /// Headers whose names begin with this belong to the host.
 pub const HOST_HEADER_PREFIX: &str = "fnhost-";
 
+/// What the name of a dead-letter topic adds to that of its topic.
+pub const DEAD_LETTER_SUFFIX: &str = ".dlq";
+
+/// The topic that gets copies of the dead letters of `topic`.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}{DEAD_LETTER_SUFFIX}")
+}
+
 /// A topic partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {

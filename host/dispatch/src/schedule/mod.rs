@@ -11,7 +11,7 @@ mod time;
 use crate::commit::{Ended, commit};
 use crate::leader::{self, LEASE};
 use crate::plan::{self, Breach, Item, Verdict};
-use crate::{CallFailure, Called, FailureClass, Handler, Handlers, Limits, commit_log};
+use crate::{CallFailure, Called, FailureClass, Handler, Handlers, commit_log};
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{RolePool, SharedTransaction, Transaction};
 use fnhost_db::store::{Bury, Changes};
@@ -20,6 +20,7 @@ use fnhost_engine::guest_log::Printed;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::{Producer, StreamSender};
 use fnhost_manifest::SCHEDULE_TOPIC;
+use fnhost_manifest::TriggerConfig;
 use fnhost_trace::batch::{About, Batch as Hops};
 use fnhost_types::causes::chain;
 use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
@@ -39,12 +40,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// A tick is never given up for its age or its attempts: the next one takes its place.
-const LIMITS: Limits = Limits {
-    max_batch: 1,
-    max_attempts: u32::MAX,
-    max_age: Duration::MAX,
-    max_back_off: plan::RETRY_DELAY_MAX,
-};
+fn config() -> TriggerConfig {
+    TriggerConfig { max_batch: 1, max_attempts: u32::MAX, max_age: Duration::MAX, ..TriggerConfig::new() }
+}
 
 /// One schedule of a component.
 pub struct Schedule {
@@ -156,7 +154,7 @@ impl Schedule {
         let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
         hops.called(self.about(handler), told);
         let Called { reply, printed, .. } = called?;
-        let judged = plan::judge(&[item], &reply, &LIMITS, &|topic| self.emit_limit(topic));
+        let judged = plan::judge(&[item], &reply, &config(), &|topic| self.emit_limit(topic));
         match judged.map(|mut verdicts| verdicts.pop()) {
             Ok(Some(Verdict::Retry { reason, .. })) => Err(function_failed(reason)),
             Ok(Some(verdict)) => Ok((verdict, reply.emits, printed)),
@@ -309,7 +307,7 @@ impl Leader<'_> {
     fn failed(&mut self, tick_ms: i64, failure: &CallFailure) -> anyhow::Result<Duration> {
         anyhow::ensure!(failure.class != FailureClass::Infrastructure, "{}", failure.reason);
         self.failures += 1;
-        let pause = plan::retry_delay(self.failures, LIMITS.max_back_off);
+        let pause = plan::retry_delay(self.failures, config().max_back_off);
         let (schedule, reason) = (&self.schedule.stream, &failure.reason);
         tracing::error!(schedule, tick_ms, reason, attempts = self.failures, ?pause, "a tick failed");
         Ok(pause)

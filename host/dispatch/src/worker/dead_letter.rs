@@ -3,9 +3,9 @@
 use super::Worker;
 use super::work::Work;
 use crate::plan::{FRAMING_MAX_BYTES, Verdict};
-use crate::subscription::dead_letter_topic;
 use fnhost_kafka::murmur2;
 use fnhost_types::outbox::{HeaderRef, Outgoing};
+use fnhost_types::record::dead_letter_topic;
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record, TopicPartition};
 
 /// A copy of a dead record for the dead-letter topic.

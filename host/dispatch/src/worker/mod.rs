@@ -186,7 +186,7 @@ impl<'a> Worker<'a> {
             }
             if let Some(work) = self.next_work()? {
                 let began = Instant::now();
-                let full = work.items.len() >= self.subscription.limits.max_batch;
+                let full = work.items.len() >= self.subscription.config.max_batch;
                 self.process(work).await?;
                 if !full {
                     rest(began.elapsed().min(REST_MAX), stop).await;
@@ -210,7 +210,7 @@ impl<'a> Worker<'a> {
 
     /// Parked records that are due, else what has arrived.
     fn next_work(&mut self) -> Result<Option<Work>, Exit> {
-        let max = self.subscription.limits.max_batch;
+        let max = self.subscription.config.max_batch;
         let due = self.parking.due(max, Instant::now());
         if !due.is_empty() {
             return Ok(Some(Work {

@@ -104,7 +104,7 @@ impl Worker<'_> {
             let calls: Vec<usize> = (0..work.items.len()).filter(|i| !behind.contains(i)).collect();
             let lent = SharedTransaction::new(self.subscription.transaction());
             let mut messages: Vec<Message> =
-                calls.iter().map(|i| message(&work.items[*i], &self.subscription.limits)).collect();
+                calls.iter().map(|i| message(&work.items[*i], &self.subscription.config)).collect();
             let hops = Hops::begin(&mut messages);
             let ended = self.call(work, &calls, messages, &hops, &lent).await;
             let failure = match (ended, lent.take()) {
@@ -158,7 +158,7 @@ impl Worker<'_> {
 
     /// Charges a failed attempt to the one item of `work`.
     async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
-        let verdict = plan::failed(&work.items[0], &failure.reason, &work.limits(&self.subscription.limits));
+        let verdict = plan::failed(&work.items[0], &failure.reason, &work.config(&self.subscription.config));
         match self
             .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
             .await?
@@ -191,7 +191,7 @@ impl Worker<'_> {
         if work.handler.on_trial() {
             plan::spare(&mut reply);
         }
-        let verdicts = plan::judge(&items, &reply, &work.limits(&self.subscription.limits), &|topic| {
+        let verdicts = plan::judge(&items, &reply, &work.config(&self.subscription.config), &|topic| {
             self.subscription.emit_limit(topic)
         })
         .map_err(|breach| match breach {
@@ -236,7 +236,7 @@ impl Worker<'_> {
             match verdict {
                 Verdict::Done => {}
                 Verdict::Retry { attempts, reason } => {
-                    let delay = jittered(plan::retry_delay(*attempts, self.subscription.limits.max_back_off));
+                    let delay = jittered(plan::retry_delay(*attempts, self.subscription.config.max_back_off));
                     delays.insert(*i, delay);
                     changes.park.push(Park {
                         record,

@@ -111,7 +111,7 @@ impl<'a> Worker<'a> {
     ) -> Self {
         let parking = parking(&loaded.parked);
         if loaded.announced.is_some() {
-            *care = Care::Records(subscription.limits.max_batch);
+            *care = Care::Records(subscription.config.max_batch);
         } else if loaded.unclean && *care == Care::None {
             *care = Care::Batch;
         }

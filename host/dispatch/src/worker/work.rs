@@ -1,7 +1,8 @@
 //! What a worker settles in one transaction.
 
+use crate::Handler;
 use crate::plan::Item;
-use crate::{Handler, Limits};
+use fnhost_manifest::TriggerConfig;
 use fnhost_types::wit::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,9 +26,9 @@ pub(super) enum Source {
 }
 
 impl Work {
-    /// The trigger's limits; while the version is on trial no record dies of it.
-    pub fn limits(&self, limits: &Limits) -> Limits {
-        if self.handler.on_trial() { limits.clone().of_trial() } else { limits.clone() }
+    /// The trigger's settings; while the version is on trial no record dies of it.
+    pub fn config(&self, config: &TriggerConfig) -> TriggerConfig {
+        if self.handler.on_trial() { config.clone().of_trial() } else { config.clone() }
     }
 
     /// The items in parts, last first, each with the position after it and the watermarks it raises.
@@ -63,7 +64,7 @@ impl Work {
 }
 
 /// An item as the function gets it.
-pub(super) fn message(item: &Item, limits: &Limits) -> Message {
+pub(super) fn message(item: &Item, config: &TriggerConfig) -> Message {
     let record = &item.record;
     Message {
         offset: record.offset,
@@ -72,6 +73,6 @@ pub(super) fn message(item: &Item, limits: &Limits) -> Message {
         value: record.value.clone(),
         headers: record.headers.clone(),
         attempt: item.attempts + 1,
-        last_attempt: item.is_last_attempt(limits),
+        last_attempt: item.is_last_attempt(config),
     }
 }

@@ -65,7 +65,8 @@ impl Setup {
         let services = services::wanted(app, &manifest, &sources);
         services::provide(app, &services, &mut sources, |_| None)?;
         // Before anything starts: is every variable given that the host does not provide itself?
-        manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
+        let given = manifest.resolve(&with_host_values(&manifest, sources.clone(), "127.0.0.1:5432", &[]))?;
+        check_urls(&manifest, &given)?;
         let mut options = fnhost_embedded::Options::new(&app.data_dir);
         options.postgres = app.database.is_none();
         options.kafka = with_kafka && kafka.is_none();
@@ -249,6 +250,22 @@ impl Beside {
     }
 }
 
+/// Refuses a URL of a component's database that somebody gave and that is none. The host's own are empty here.
+fn check_urls(manifest: &Manifest, given: &Values) -> anyhow::Result<()> {
+    for database in manifest.components.values().filter_map(|component| component.database.as_ref()) {
+        let url = given.application.get(&database.url_variable).map_or("", Secret::expose);
+        if !url.is_empty() {
+            login_of(&database.url_variable, url)?;
+        }
+    }
+    Ok(())
+}
+
+/// The login that a URL of a component's database stands for.
+fn login_of(variable: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
+    PgConnectOptions::from_str(url).with_context(|| format!("variable {variable} is not a database URL"))
+}
+
 fn with_host_values(
     manifest: &Manifest,
     mut sources: VariableSources,
@@ -315,9 +332,7 @@ fn roles(
         let Some(component) = manifest.components.get(&login.component) else { continue };
         let Some(database) = &component.database else { continue };
         let url = values.application.get(&database.url_variable).map_or(login.url.as_str(), Secret::expose);
-        let options = PgConnectOptions::from_str(url)
-            .with_context(|| format!("variable {} is not a database URL", database.url_variable))?;
-        let options = target.nearest(options);
+        let options = target.nearest(login_of(&database.url_variable, url)?);
         let limits =
             SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
         roles.insert(login.component.clone(), RolePool::new(&login.component, options, limits));

@@ -10,7 +10,7 @@ use fnhost_dispatch::relay::{self, Relay};
 use fnhost_dispatch::schedule::status::ScheduleStatus;
 use fnhost_dispatch::schedule::{self, Schedule};
 use fnhost_dispatch::status::Registry;
-use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_dispatch::wasm::WasmHandlers;
 use fnhost_http::Source;
 use fnhost_http::hub::Hub;
@@ -19,6 +19,7 @@ use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_kafka::tail;
 use fnhost_manifest::{KafkaTrigger, Manifest};
+use fnhost_types::record::dead_letter_topic;
 use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -202,13 +203,9 @@ impl Triggers {
             .components
             .get(&trigger.component)
             .context("a trigger of a component that is not loaded")?;
-        let role = setup.roles.get(&trigger.component).with_context(|| {
-            format!(
-                "component {0} has a Kafka trigger and no database, which holds its positions: add \
-                 [component.{0}.tool.fnhost.database] with schema and url_variable",
-                trigger.component
-            )
-        })?;
+        // The manifest refuses a trigger without a database.
+        let role =
+            setup.roles.get(&trigger.component).context("a trigger of a component without a database")?;
         let login = role.options().get_username();
         let row = schema::register_trigger(
             &setup.owner,
@@ -229,12 +226,7 @@ impl Triggers {
             topics: trigger.topics.clone(),
             emits: trigger.emits.iter().cloned().collect(),
             start: trigger.start,
-            limits: fnhost_dispatch::Limits {
-                max_batch: trigger.max_batch,
-                max_attempts: trigger.max_attempts,
-                max_age: trigger.max_age,
-                max_back_off: trigger.max_back_off,
-            },
+            config: trigger.config.clone(),
             host: self.host,
             instance: format!("{}-{}-{identity}", setup.deployment(), trigger.id),
             owner: setup.owner.clone(),

@@ -194,8 +194,11 @@ fn everything_that_is_written_is_read() {
     let [order, audit] = &manifest.kafka[..] else { panic!("two Kafka triggers") };
     assert_eq!((order.id.as_str(), order.topics.len(), order.emits.len()), ("order", 2, 1));
     assert_eq!(order.start, Start::Time(1_767_225_600_000));
-    assert_eq!((order.max_batch, order.max_attempts, order.max_age), (100, 3, Duration::from_secs(60)));
-    assert_eq!(order.max_back_off, Duration::from_secs(20));
+    assert_eq!(
+        (order.config.max_batch, order.config.max_attempts, order.config.max_age),
+        (100, 3, Duration::from_secs(60))
+    );
+    assert_eq!(order.config.max_back_off, Duration::from_secs(20));
     assert_eq!(
         (audit.id.as_str(), audit.component.as_str(), audit.start),
         ("audit", "order", Start::Earliest)
@@ -209,6 +212,9 @@ fn what_is_not_written_has_its_default() {
     let limits = Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None };
     assert_eq!(front.limits, limits);
     let audit = &manifest.kafka[1];
-    assert_eq!((audit.max_batch, audit.max_attempts, audit.max_age), (500, 8, Duration::from_secs(86_400)));
-    assert_eq!(audit.max_back_off, Duration::from_secs(60));
+    assert_eq!(
+        (audit.config.max_batch, audit.config.max_attempts, audit.config.max_age),
+        (500, 8, Duration::from_secs(86_400))
+    );
+    assert_eq!(audit.config.max_back_off, Duration::from_secs(60));
 }

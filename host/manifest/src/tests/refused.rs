@@ -88,6 +88,8 @@ const KAFKA: &[Case] = &[
     ("max_back_off_s = 20", "max_back_off_s = 20\nmax_back_off_s = 21 # again", "# again", "duplicate key"),
     ("id = \"order\"\ngroup", "id = \"o r\"\ngroup", "o r", "id = \"o r\" must be 1 to 64 letters"),
     ("\"payment-events\"", "\"fnhost.schedule\"", "fnhost.schedule", "is the host's"),
+    ("component = \"order\"\ngroup", "component = \"front-component\"\ngroup", "id = \"audit\"",
+     "has a Kafka trigger and no database, which holds its positions: add [component.front-component.tool.fnhost.database]"),
     ("every_s = 30", "every_s = 0", "every_s", "every_s = 0 is out of range: 1 to 2592000"),
     ("id = \"expire\"", "id = \"ex pire\"", "ex pire", "must be 1 to 64 letters"),
     ("every_s = 30\n", "every_s = 30\n[[component.order.tool.fnhost.schedule]]\nid = \"expire\" # again\nevery_s = 5\n",
@@ -136,6 +138,14 @@ fn kafka_triggers_that_cannot_run_are_refused() {
     let message = parse(&same_group).unwrap_err().to_string();
     assert!(message.contains("\"order\" and \"audit\" have the same group"), "{message}");
     assert!(message.contains(&format!(":{}:", line_of(&same_group, "# twice"))), "{message}");
+}
+
+#[test]
+fn a_consumed_topic_leaves_room_for_its_dead_letter_topic() {
+    let renamed = |length: usize| GOOD.replace("\"payment-events\"", &format!("\"{}\"", "p".repeat(length)));
+    assert!(parse(&renamed(245)).is_ok());
+    let message = parse(&renamed(246)).unwrap_err().to_string();
+    assert!(message.contains("too long for its dead-letter topic"), "{message}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ const MAX_POSTGRES_NAME_BYTES: usize = 63;
 /// Bytes of a trigger's id: it is part of a header of every message the trigger emits.
 const MAX_ID_BYTES: usize = 64;
 /// Bytes of a Kafka topic's name.
-const MAX_TOPIC_BYTES: usize = 249;
+pub(super) const MAX_TOPIC_BYTES: usize = 249;
 
 impl Builder<'_> {
     pub(super) fn template(&self, text: &Spanned<String>) -> Result<Template, Error> {
@@ -136,7 +136,7 @@ impl Builder<'_> {
     }
 
     /// A number from 1 to `max`, or the default.
-    pub(super) fn number(
+    pub(in super::super) fn number(
         &self,
         key: &str,
         written: Option<Spanned<i64>>,

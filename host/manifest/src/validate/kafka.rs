@@ -1,11 +1,13 @@
 //! Kafka triggers: those of the components' own tables and those of `[[trigger.kafka]]`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+
+use fnhost_types::record::{DEAD_LETTER_SUFFIX, dead_letter_topic};
 
 use super::super::schema;
 use super::super::*;
 use super::Builder;
+use super::check::MAX_TOPIC_BYTES;
 
 /// A Kafka trigger with the place of its id and of its group.
 pub(super) struct PlacedKafka {
@@ -36,10 +38,17 @@ impl Builder<'_> {
         let (id_at, group_at) = (written.id.span().start, written.group.span().start);
         self.plain_name("id", &written.id)?;
         self.plain_name("group", &written.group)?;
+        let config = TriggerConfig::check(&written, self)?;
         let topics_at = written.topics.span().start;
         let topics = self.topics(written.topics.into_inner())?;
         if topics.is_empty() {
             return self.fail(topics_at, format!("trigger \"{}\" has no topic", written.id));
+        }
+        if let Some(topic) = topics.iter().find(|topic| dead_letter_topic(topic).len() > MAX_TOPIC_BYTES) {
+            return self.fail(topics_at, format!(
+                "the topic \"{topic}\" is too long for its dead-letter topic {topic}{DEAD_LETTER_SUFFIX}: a name has at most \
+                 {MAX_TOPIC_BYTES} characters"
+            ));
         }
         let start = match &written.start {
             None => Start::Earliest,
@@ -53,26 +62,7 @@ impl Builder<'_> {
             topics,
             emits: self.topics(written.emits)?,
             start,
-            max_batch: self.number("max_batch", written.max_batch, DEFAULT_MAX_BATCH, MAX_MAX_BATCH)?
-                as usize,
-            max_attempts: self.number(
-                "max_attempts",
-                written.max_attempts,
-                DEFAULT_MAX_ATTEMPTS,
-                MAX_MAX_ATTEMPTS,
-            )? as u32,
-            max_age: Duration::from_secs(self.number(
-                "max_age_s",
-                written.max_age_s,
-                DEFAULT_MAX_AGE_S,
-                MAX_MAX_AGE_S,
-            )?),
-            max_back_off: Duration::from_secs(self.number(
-                "max_back_off_s",
-                written.max_back_off_s,
-                DEFAULT_MAX_BACK_OFF_S,
-                DEFAULT_MAX_BACK_OFF_S,
-            )?),
+            config,
             id: written.id.into_inner(),
             group: written.group.into_inner(),
         };
@@ -81,9 +71,22 @@ impl Builder<'_> {
 
     /// Refuses two triggers of one id or one group: the id names the streams, and two triggers in a group
     /// would take partitions from each other.
-    pub(super) fn unique_kafka(&self, placed: Vec<PlacedKafka>) -> Result<Vec<KafkaTrigger>, Error> {
+    ///
+    /// And one of a component without a database, which holds its positions.
+    pub(super) fn kafka_triggers(
+        &self,
+        placed: Vec<PlacedKafka>,
+        components: &BTreeMap<String, Component>,
+    ) -> Result<Vec<KafkaTrigger>, Error> {
         let mut triggers: Vec<KafkaTrigger> = Vec::new();
         for PlacedKafka { trigger, id_at, group_at } in placed {
+            if components.get(&trigger.component).is_some_and(|component| component.database.is_none()) {
+                return self.fail(id_at, format!(
+                    "component \"{0}\" has a Kafka trigger and no database, which holds its positions: add \
+                     [component.{0}.tool.fnhost.database] with schema and url_variable",
+                    trigger.component
+                ));
+            }
             for other in &triggers {
                 if other.id == trigger.id {
                     return self.fail(id_at, format!("two Kafka triggers have the id \"{}\"", trigger.id));

@@ -57,7 +57,7 @@ pub(super) fn manifest(source: &Source) -> Result<Manifest, Error> {
     for trigger in file.trigger.kafka {
         kafka.push(builder.shared_kafka_trigger(trigger, &components)?);
     }
-    let kafka = builder.unique_kafka(kafka)?;
+    let kafka = builder.kafka_triggers(kafka, &components)?;
     if http.is_empty() && kafka.is_empty() {
         return Err(
             source.error("there is no trigger; add [[trigger.http]] or [[component.ID.tool.fnhost.kafka]]")
@@ -77,7 +77,7 @@ fn root_of(path: &Path) -> PathBuf {
     path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     source: &'a Source<'a>,
     root: PathBuf,
     variables: BTreeMap<String, Variable>,

@@ -161,14 +161,13 @@ impl Function {
         topic: String,
         messages: Vec<Message>,
     ) -> Result<(Reply, Transaction), CallFailure> {
-        let limits = self.limits();
         let items: Vec<Item> = messages.iter().map(item).collect();
         let items: Vec<&Item> = items.iter().collect();
         let shared = SharedTransaction::new(Transaction::new(self.role.clone()));
         let reply = self.handler.call(Batch { topic, partition: 0, messages }, shared.clone()).await?.reply;
         let emits = &self.trigger().emits;
         let limit = |topic: &str| emits.iter().any(|listed| listed == topic).then_some(MESSAGE_MAX_BYTES);
-        plan::judge(&items, &reply, &limits, &limit).expect("a reply that keeps the contract");
+        plan::judge(&items, &reply, &self.trigger().config, &limit).expect("a reply that keeps the contract");
         let transaction = shared.take().expect("no statement is left running");
         Ok((reply, transaction))
     }

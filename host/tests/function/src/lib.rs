@@ -15,7 +15,7 @@ use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::wasm::WasmHandlers;
-use fnhost_dispatch::{Handler, Handlers as _, Limits};
+use fnhost_dispatch::{Handler, Handlers as _};
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost_manifest::{KafkaTrigger, Manifest, Secret, VariableSources};
 use fnhost_test_postgres::TestPostgres;
@@ -129,12 +129,6 @@ impl Function {
         let run = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *transaction).await;
         run.unwrap_or_else(|error| panic!("{sql}: {error}"));
         transaction
-    }
-
-    fn limits(&self) -> Limits {
-        let trigger = self.trigger();
-        let KafkaTrigger { max_batch, max_attempts, max_age, max_back_off, .. } = *trigger;
-        Limits { max_batch, max_attempts, max_age, max_back_off }
     }
 
     fn trigger(&self) -> &KafkaTrigger {

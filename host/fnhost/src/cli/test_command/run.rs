@@ -5,7 +5,7 @@ use fnhost_db::session::{RolePool, SharedTransaction, Transaction};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::plan::{self, Breach, Item, Verdict};
 use fnhost_dispatch::wasm::WasmHandlers;
-use fnhost_dispatch::{CallFailure, Called, FailureClass, Handler, Handlers as _, Limits};
+use fnhost_dispatch::{CallFailure, Called, FailureClass, Handler, Handlers as _};
 use fnhost_engine::LoadedComponent;
 use fnhost_manifest::KafkaTrigger;
 use fnhost_types::wit::{Batch, Emit};
@@ -33,7 +33,6 @@ pub struct Trial<'a> {
     handler: Arc<dyn Handler>,
     role: RolePool,
     trigger: &'a KafkaTrigger,
-    limits: Limits,
     records: &'a [Record],
 }
 
@@ -45,14 +44,7 @@ impl<'a> Trial<'a> {
         trigger: &'a KafkaTrigger,
         records: &'a [Record],
     ) -> Self {
-        let KafkaTrigger { max_batch, max_attempts, max_age, max_back_off, .. } = *trigger;
-        Self {
-            handler: WasmHandlers::new(Slot::of(component), role.clone()).pick(0),
-            role,
-            trigger,
-            limits: Limits { max_batch, max_attempts, max_age, max_back_off },
-            records,
-        }
+        Self { handler: WasmHandlers::new(Slot::of(component), role.clone()).pick(0), role, trigger, records }
     }
 
     /// Runs the records that the trigger consumes; those of one partition that follow each other are a batch.
@@ -62,7 +54,7 @@ impl<'a> Trial<'a> {
         let place = |i: &usize| (&self.records[*i].topic, self.records[*i].partition);
         let mut outcomes = Vec::new();
         for stretch in mine.chunk_by(|a, b| place(a) == place(b)) {
-            for batch in stretch.chunks(self.limits.max_batch) {
+            for batch in stretch.chunks(self.trigger.config.max_batch) {
                 outcomes.extend(self.batch(batch).await);
             }
         }
@@ -109,7 +101,7 @@ impl<'a> Trial<'a> {
         let items: Vec<Item> = batch.iter().map(|i| item(&self.records[*i])).collect();
         let items: Vec<&Item> = items.iter().collect();
         let limit = |topic: &str| self.trigger.emits.iter().any(|t| t == topic).then_some(MESSAGE_BYTES_MAX);
-        let verdicts = plan::judge(&items, &reply, &self.limits, &limit)?;
+        let verdicts = plan::judge(&items, &reply, &self.trigger.config, &limit)?;
         let Some(transaction) = shared.take() else {
             return Err(failed("the function replied while a statement of its still ran"));
         };

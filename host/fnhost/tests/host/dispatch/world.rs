@@ -10,19 +10,21 @@ use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
 use fnhost_db::views;
 use fnhost_deployment::Slot;
+use fnhost_dispatch::changes;
 use fnhost_dispatch::schedule::{self, Schedule};
 use fnhost_dispatch::status::Registry;
-use fnhost_dispatch::subscription::{Running, Subscription, dead_letter_topic};
+use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_dispatch::wasm::WasmHandlers;
 use fnhost_dispatch::{Fixed, Handler};
-use fnhost_dispatch::{Limits, changes};
 use fnhost_embedded::Servers;
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::Start;
+use fnhost_manifest::TriggerConfig;
 use fnhost_test_postgres::TestPostgres;
 use fnhost_types::record::TopicPartition;
+use fnhost_types::record::dead_letter_topic;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -36,7 +38,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
 use super::log;
-use super::names::{LIMITS, group, out};
+use super::names::{config, group, out};
 use crate::support::engine;
 
 /// Bound of everything that is awaited here.
@@ -207,7 +209,7 @@ impl World {
             topics: self.topics.clone(),
             emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
             start: Start::Earliest,
-            limits: Limits { max_attempts, ..LIMITS },
+            config: TriggerConfig { max_attempts, ..config() },
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),
             owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
