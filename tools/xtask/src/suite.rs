@@ -1,0 +1,137 @@
+//! `./dev test` and `./dev test-web`: the test suite, and what parts of it need beside a compiler, fetched where it is missing.
+
+use crate::builds;
+use crate::checkout::Checkout;
+use crate::files::install;
+use crate::process::{cargo, exec, find, run, say};
+use anyhow::Context as _;
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Builds everything and becomes `cargo test`, of the workspace or as the arguments say. Tests that need what this machine
+/// cannot have leave their part out and say so; here it is said what that is.
+///
+/// # Errors
+/// Something does not build, or cargo cannot be started.
+pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    builds::build(checkout, &[])?;
+    for (left_out, fetched) in [
+        ("the pages are not tried in a browser (./dev test-web)", browser()),
+        ("the interface is not tried with schemathesis", schemathesis()),
+        ("asyncapi.json is not held against AsyncAPI's schema", asyncapi_schema()),
+    ] {
+        if let Err(error) = fetched {
+            say(format_args!("{left_out}: {error:#}"));
+        }
+    }
+    say("running the tests");
+    let mut command = cargo("test");
+    command.arg("--release");
+    if arguments.is_empty() {
+        command.arg("--workspace");
+    }
+    exec(command.args(arguments))
+}
+
+/// Builds everything and becomes the tests of the pages in a browser, which are not left out here.
+///
+/// # Errors
+/// Something does not build, the browser or what drives it is missing, or cargo cannot be started.
+pub fn test_web(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    builds::build(checkout, &[])?;
+    browser().context("the pages cannot be tried (Debian: nodejs npm chromium)")?;
+    say("driving the pages");
+    let mut command = cargo("test");
+    command.args(["--release", "-p", "tests", "--test", "web"]).args(arguments);
+    exec(command.args(["--", "--nocapture"]))
+}
+
+/// What the tests in the browser need.
+fn browser() -> anyhow::Result<()> {
+    let chromium = ["chromium", "chromium-browser", "google-chrome"];
+    let there = ["node", "npm"].iter().all(|name| find(name).is_some())
+        && chromium.iter().any(|name| find(name).is_some());
+    anyhow::ensure!(there, "that needs Node.js 20 or newer, npm and Chromium");
+    npm_ci("web/tests", "what drives the browser (npm, 10 MB)", &[])
+}
+
+/// The schema of AsyncAPI documents.
+fn asyncapi_schema() -> anyhow::Result<()> {
+    anyhow::ensure!(find("npm").is_some(), "that needs Node.js and npm");
+    npm_ci("tests/api", "the schema of AsyncAPI (npm, 7 MB)", &["--ignore-scripts"])
+}
+
+/// The packages that a folder's lock file pins, fetched where they are older than it.
+fn npm_ci(folder: &str, what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let folder = Path::new(folder);
+    let modules = folder.join("node_modules");
+    // npm writes it last.
+    if newer(&modules.join(".package-lock.json"), &folder.join("package-lock.json")) {
+        return Ok(());
+    }
+    say(format_args!("fetching {what} into {}", modules.display()));
+    let mut command = Command::new("npm");
+    command.args(["ci", "--prefix"]).arg(folder).args(arguments);
+    run(command.args(["--no-audit", "--no-fund", "--fetch-retries=0", "--loglevel=error"]))
+}
+
+/// What holds the documents of the interface against a running system.
+fn schemathesis() -> anyhow::Result<()> {
+    let (folder, wanted) = (Path::new("target/api-tests"), Path::new("tests/api/requirements.txt"));
+    let needs = "that needs Python 3.10 or newer with venv (python3-venv)";
+    anyhow::ensure!(find("python3").is_some(), needs);
+    let fetched = folder.join("requirements.txt");
+    if same(wanted, &fetched) {
+        return Ok(());
+    }
+    say(format_args!("fetching schemathesis (pip, 30 MB) into {}", folder.display()));
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder)).context(needs)?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    run(pip.args(["install", "-q", "--disable-pip-version-check", "-r"]).arg(wanted)).context(needs)?;
+    // Last: that it is there says that all of it is.
+    install(wanted, &fetched)
+}
+
+/// Whether a file was written after another; not where one of them is missing.
+fn newer(file: &Path, than: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    time(file).zip(time(than)).is_some_and(|(file, than)| file > than)
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    fs::read(a).ok().zip(fs::read(b).ok()).is_some_and(|(a, b)| a == b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn what_was_fetched_for_an_older_list_is_fetched_again() {
+        let scratch = Scratch::new();
+        let (list, fetched) = (scratch.path().join("list"), scratch.path().join("fetched"));
+        std::fs::write(&list, "a").expect("a file");
+        assert!(!newer(&fetched, &list) && !same(&list, &fetched), "nothing is fetched");
+        std::fs::write(&fetched, "a").expect("a file");
+        let set_time = |path: &Path, seconds| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            fs::File::options().write(true).open(path).and_then(|file| file.set_modified(time))
+        };
+        for (times, expected) in [((1, 2), true), ((2, 2), false), ((2, 1), false)] {
+            set_time(&list, times.0).expect("a time");
+            set_time(&fetched, times.1).expect("a time");
+            assert_eq!(newer(&fetched, &list), expected, "{times:?}");
+        }
+        assert!(same(&list, &fetched));
+        std::fs::write(&list, "b").expect("a file");
+        assert!(!same(&list, &fetched));
+    }
+}
