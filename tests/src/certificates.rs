@@ -1,4 +1,4 @@
-//! Certificates made for a test, by the `openssl` that `./dev` needs for its keys as well.
+//! Certificates made for a test, by the program `openssl`, which `./dev test` installs.
 
 use crate::wait::{Look, until};
 use anyhow::Context as _;

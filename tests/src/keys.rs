@@ -1,14 +1,7 @@
 //! The key pair that signs tokens: one for all systems of a test process, made as `./dev up` makes its own.
 
-use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::sync::LazyLock;
-
-/// Bytes of a raw Ed25519 key, which ends the DER form of a public one.
-const RAW_KEY_BYTES: usize = 32;
+use xtask::keys::KeyPair;
 
 /// An Ed25519 key pair in the forms that the order system takes.
 #[derive(Debug)]
@@ -22,9 +15,9 @@ pub struct Keys {
 /// The key pair of this process.
 ///
 /// # Panics
-/// `openssl` is not installed.
+/// The operating system has no randomness to give.
 pub fn keys() -> &'static Keys {
-    static KEYS: LazyLock<Keys> = LazyLock::new(|| generate().expect("openssl makes a key pair"));
+    static KEYS: LazyLock<Keys> = LazyLock::new(|| generate().expect("a key pair"));
     &KEYS
 }
 
@@ -38,21 +31,6 @@ pub fn tampered(token: &str) -> String {
 }
 
 fn generate() -> anyhow::Result<Keys> {
-    let pem = openssl(&["genpkey", "-algorithm", "ed25519"], &[])?;
-    let der = openssl(&["pkey", "-pubout", "-outform", "DER"], &pem)?;
-    let raw = der.last_chunk::<RAW_KEY_BYTES>().context("the public key is too short")?;
-    let x = URL_SAFE_NO_PAD.encode(raw);
-    let public_jwks = serde_json::json!({
-        "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": "tests", "alg": "EdDSA", "use": "sig" }],
-    });
-    Ok(Keys { private_pem: String::from_utf8(pem)?, public_jwks: public_jwks.to_string() })
-}
-
-fn openssl(arguments: &[&str], input: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let mut child =
-        Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    child.stdin.take().context("a pipe")?.write_all(input)?;
-    let output = child.wait_with_output()?;
-    anyhow::ensure!(output.status.success(), "openssl {arguments:?}: {}", output.status);
-    Ok(output.stdout)
+    let pair = KeyPair::generate()?;
+    Ok(Keys { private_pem: pair.private_pem().to_owned(), public_jwks: pair.public_jwks() })
 }
