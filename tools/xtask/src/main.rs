@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -83,30 +84,95 @@ fn perform(task: Task) -> anyhow::Result<()> {
             match exec(&mut clippy)? {}
         }
         Task::Handed(words) => {
-            let (command, arguments) = words.split_first().context("no command")?;
-            hand(command.to_str().unwrap_or_default(), arguments)
+            let (name, arguments) = words.split_first().context("no command")?;
+            let handed = HANDED.iter().find(|(handed, _)| name == handed);
+            let (_, handed) = handed.with_context(|| {
+                format!("there is no command {}: `./dev help` shows them", name.to_string_lossy())
+            })?;
+            match handed(arguments)? {}
         }
     }
 }
 
-/// Runs a command whose arguments are those of another program.
-fn hand(command: &str, arguments: &[OsString]) -> anyhow::Result<()> {
-    match command {
-        "up" => match up::up(&Checkout::read()?, arguments)? {},
-        "test" => match suite::test(&Checkout::read()?, arguments)? {},
-        "test-web" => match suite::test_web(&Checkout::read()?, arguments)? {},
-        "compose" => match compose::compose(arguments)? {},
-        "demo" => {
-            let mut demo = cargo("run");
-            demo.args(["--release", "-q", "-p", "tests", "--bin", "demo", "--"]);
-            match exec(demo.args(arguments))? {}
+/// A command that hands its arguments on, and ends as the other program.
+type Handed = fn(&[OsString]) -> anyhow::Result<Infallible>;
+
+/// These commands by name.
+const HANDED: [(&str, Handed); 7] = [
+    ("up", |arguments| up::up(&Checkout::read()?, arguments)),
+    ("demo", demo),
+    ("test", |arguments| suite::test(&Checkout::read()?, arguments)),
+    ("test-web", |arguments| suite::test_web(&Checkout::read()?, arguments)),
+    ("bench", bench),
+    ("compose", compose::compose),
+    ("fmt", |arguments| exec(Command::new("cargo").args(["fmt", "--all"]).args(arguments))),
+];
+
+fn demo(arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    let mut demo = cargo("run");
+    demo.args(["--release", "-q", "-p", "tests", "--bin", "demo", "--"]);
+    exec(demo.args(arguments))
+}
+
+fn bench(arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    builds::build(&Checkout::read()?, &[])?;
+    exec(cargo("run").args(["--release", "-q", "-p", "bench", "--"]).args(arguments))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    /// The commands that `dev` does itself.
+    const OF_DEV: [&str; 2] = ["help", "setup"];
+    /// A screen.
+    const LINES_MAX: usize = 48;
+    const COLUMNS_MAX: usize = 120;
+
+    fn dev(arguments: &[&str]) -> std::process::Output {
+        let dev = concat!(env!("CARGO_MANIFEST_DIR"), "/../../dev");
+        Command::new(dev).args(arguments).output().expect("bash")
+    }
+
+    #[test]
+    fn help_is_one_screen_and_names_every_command() {
+        let help = String::from_utf8(dev(&["help"]).stdout).expect("text");
+        assert!(help.lines().count() <= LINES_MAX, "{} lines", help.lines().count());
+        assert!(help.lines().all(|line| line.chars().count() <= COLUMNS_MAX), "{help}");
+        let shown: BTreeSet<&str> = help
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   "))
+            })
+            .collect();
+        let args = Args::command();
+        let ours = args.get_subcommands().map(clap::Command::get_name).chain(HANDED.map(|(name, _)| name));
+        let all: BTreeSet<&str> = ours.chain(OF_DEV).filter(|name| *name != "help").collect();
+        assert_eq!(shown, all);
+    }
+
+    #[test]
+    fn a_command_that_is_none_is_refused_with_help() {
+        let refused = dev(&["deploy"]);
+        let said = String::from_utf8(refused.stderr).expect("text");
+        assert!(!refused.status.success() && said.starts_with("Usage: ./dev COMMAND"), "{said}");
+        assert!(said.ends_with("dev: there is no command deploy\n"), "{said}");
+    }
+
+    #[test]
+    fn what_is_handed_on_is_not_read() {
+        for words in [&["test", "--", "--help"][..], &["up", "--help"], &["fmt", "--", "--check"]] {
+            let parsed = Args::try_parse_from([&["./dev"], words].concat()).expect("it is not read").command;
+            let Task::Handed(found) = parsed else { panic!("{parsed:?}") };
+            assert_eq!(found, words);
         }
-        "bench" => {
-            builds::build(&Checkout::read()?, &[])?;
-            let mut bench = cargo("run");
-            match exec(bench.args(["--release", "-q", "-p", "bench", "--"]).args(arguments))? {}
+        for words in
+            ["rotate-keys --later", "admin", "admin a@example.com b@example.com", "spin-plugin --now"]
+        {
+            let words = ["./dev"].into_iter().chain(words.split(' '));
+            assert!(Args::try_parse_from(words.clone()).is_err(), "{:?}", words.collect::<Vec<_>>());
         }
-        "fmt" => match exec(Command::new("cargo").args(["fmt", "--all"]).args(arguments))? {},
-        _ => anyhow::bail!("there is no command {command}: `./dev help` shows them"),
     }
 }
