@@ -45,8 +45,8 @@ pub fn test_web(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<I
     browser().context("the pages cannot be tried (Debian: nodejs npm chromium)")?;
     say("driving the pages");
     let mut command = cargo("test");
-    command.args(["--release", "-p", "tests", "--test", "web"]).args(arguments);
-    exec(command.args(["--", "--nocapture"]))
+    command.args(["--release", "-p", "tests", "--test", "system"]).args(arguments);
+    exec(command.args(["--", "--nocapture", "web::"]))
 }
 
 /// What the tests in the browser need.
