@@ -1,9 +1,9 @@
 //! Takes webhooks: `POST /hooks/NAME` with JSON answers 202 once the hook is in the database, and the relay sends it to
 //! the topic `hooks` with the name as its key. A repeated `webhook-id` is sent once.
 
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
+use fnhost_sdk::Host;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 /// Characters of a `webhook-id`.
@@ -42,4 +42,4 @@ async fn take(host: &impl Host, request: &Request, name: &str) -> Result<Respons
     Ok(Response::json(202, &json!({"accepted": true, "repeated": sent == 0})))
 }
 
-kit::export_http!(crate::handle);
+fnhost_sdk::export_http!(crate::handle);

@@ -1,7 +1,7 @@
 //! Counts the words of sentences: one statement for a batch, exact through crashes, with no table of what was seen.
 
-use kit::Sql;
-use kit::kafka::{Batch, Failure, Reply, Text};
+use fnhost_sdk::Sql;
+use fnhost_sdk::kafka::{Batch, Failure, Reply, Text};
 use std::collections::BTreeMap;
 
 /// In the words' order, so that two partitions with the same words wait for each other in one direction only.
@@ -27,4 +27,4 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch<Text>) -> Result<Reply, Failure
     Ok(reply)
 }
 
-kit::export_kafka!(crate::handle);
+fnhost_sdk::export_kafka!(crate::handle);

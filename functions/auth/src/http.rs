@@ -4,10 +4,10 @@ use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
 use crate::session::Refresh;
 use crate::sql::{Admission, Begin, Exchange};
 use crate::{password, session, sql, throttle};
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::token::{self, Role};
+use fnhost_sdk::Host;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::token::{self, Role};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -93,7 +93,7 @@ async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Prob
     let subject = throttle::of_registration(&network);
     admit(sql::admit(host, None, "", std::slice::from_ref(&subject)).await?)?;
     let hash = password::hash(&input.password).map_err(Problem::internal)?;
-    let user_id = kit::time::Ids::new().next();
+    let user_id = fnhost_sdk::time::Ids::new().next();
     if !sql::register(host, user_id, &email, name, hash, &subject).await? {
         return Err(Problem::conflict("there is an account with this address").with_field("email"));
     }
@@ -202,8 +202,8 @@ mod tests {
     //! What is refused before the database is asked: the host of these tests has nothing at all.
 
     use super::*;
-    use kit::http::Body;
-    use kit::{Row, Sql, SqlError, Value};
+    use fnhost_sdk::http::Body;
+    use fnhost_sdk::{Row, Sql, SqlError, Value};
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 

@@ -3,8 +3,8 @@
 use crate::domain::{EMAIL_BYTES_MAX, NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 use crate::http::{Exchanged, Login, Me, Registered, Registration};
 use crate::session::{ACCESS_SECONDS, Session};
-use kit::openapi::{Api, Call, HttpMethod, ToSchema};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, ToSchema};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 /// The public part of a signing key (RFC 8037).

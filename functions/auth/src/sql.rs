@@ -2,8 +2,8 @@
 
 use crate::session::{REFRESH_SECONDS, Refresh};
 use crate::throttle::{CLEARED_ROWS_MAX, MEMORY_SECONDS, Subject};
-use kit::token::Role;
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::token::Role;
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use uuid::Uuid;
 
 /// $1 e-mail or null, $2 name of the network, $3 names of the subjects, $4 their free failures, $5 their longest waits
@@ -270,7 +270,7 @@ pub async fn account<S: Sql>(db: &S, account_id: Uuid) -> Result<Option<Account>
 /// What the database refused.
 pub async fn begin_session<S: Sql>(db: &S, begin: Begin<'_>) -> Result<(), SqlError> {
     let Begin { account_id, network, refresh, counted, forgotten, rehashed } = begin;
-    let login = kit::time::Ids::new().next();
+    let login = fnhost_sdk::time::Ids::new().next();
     let (old, new) = rehashed.unzip();
     let params = vec![
         login.to_string().into(),

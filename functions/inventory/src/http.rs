@@ -2,11 +2,11 @@
 
 use crate::domain::Stock;
 use crate::sql;
-use kit::event::Money;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::token::{self, Role};
-use kit::{Host, Row, SqlError};
+use fnhost_sdk::event::Money;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::token::{self, Role};
+use fnhost_sdk::{Host, Row, SqlError};
 use serde::{Deserialize, Serialize};
 
 /// Products in an answer where the caller does not say.

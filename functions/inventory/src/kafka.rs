@@ -2,9 +2,9 @@
 
 use crate::domain::{Change, Effect, Ledger, Lines};
 use crate::sql;
-use kit::Sql;
-use kit::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item};
-use kit::kafka::{Batch, Failure, Record, Reply};
+use fnhost_sdk::Sql;
+use fnhost_sdk::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item};
+use fnhost_sdk::kafka::{Batch, Failure, Record, Reply};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -102,7 +102,7 @@ fn event(task: &Task<'_>, effect: Effect) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::event::{Money, OrderCreated};
+    use fnhost_sdk::event::{Money, OrderCreated};
 
     fn record(event: Event) -> Record {
         Record { index: 0, event, event_id: None, traceparent: None, attempt: 1, last_attempt: false }

@@ -3,8 +3,8 @@
 use crate::http::{
     Inventory, ON_HAND_MAX, PRODUCTS_DEFAULT, PRODUCTS_MAX, Product, Products, SetOnHand, unknown,
 };
-use kit::openapi::{Api, Call, HttpMethod, page, sku, text};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, page, sku, text};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 /// The calls of `inventory`.

@@ -1,7 +1,7 @@
 //! Every statement of the function. Those of a batch take all its rows at once and lock them in key order.
 
 use crate::domain::{Ledger, Reservation, State, Stock};
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

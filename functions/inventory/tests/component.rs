@@ -1,7 +1,7 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
+use fnhost_sdk::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use fnhost_test_function::{Function, Sent};
-use kit::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -1,9 +1,9 @@
 //! The caller's own notifications.
 
 use crate::sql;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::{Host, Row, SqlError, token};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, Row, SqlError, token};
 use serde::Serialize;
 
 /// Notifications in an answer where the caller does not say.

@@ -2,9 +2,9 @@
 
 use crate::domain;
 use crate::sql::{self, Entry};
-use kit::Sql;
-use kit::event::Event;
-use kit::kafka::{Batch, Failure, Record, Reply};
+use fnhost_sdk::Sql;
+use fnhost_sdk::event::Event;
+use fnhost_sdk::kafka::{Batch, Failure, Record, Reply};
 use std::io::Write;
 
 /// Handles a batch of `notification-events`, in one statement however many records it has, and writes its lines to the

@@ -1,9 +1,9 @@
 //! The interface of `notify`, described.
 
 use crate::http::{Message, NOTIFICATIONS_DEFAULT, NOTIFICATIONS_MAX, Notification, Notifications};
-use kit::event::Notice;
-use kit::openapi::{Api, Call, HttpMethod, id, page, text, time};
-use kit::problem::Problem;
+use fnhost_sdk::event::Notice;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id, page, text, time};
+use fnhost_sdk::problem::Problem;
 use serde_json::json;
 
 /// The calls of `notify`.

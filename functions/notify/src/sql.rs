@@ -1,8 +1,8 @@
 //! Every statement of the function.
 
 use crate::domain::Notification;
-use kit::event::Notice;
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::event::Notice;
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use uuid::Uuid;
 
 // In key order, so that two batches with the same events wait for each other in one direction only. A copy of an event

@@ -7,13 +7,13 @@ use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
 use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
-use kit::Host;
-use kit::cache::{self, Cache};
-use kit::event::{Event, Item, Money, OrderCreated, OrderStatus};
-use kit::http::{Request, Response};
-use kit::outgoing::OutgoingEvents;
-use kit::problem::Problem;
-use kit::token::{self, Caller};
+use fnhost_sdk::Host;
+use fnhost_sdk::cache::{self, Cache};
+use fnhost_sdk::event::{Event, Item, Money, OrderCreated, OrderStatus};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::outgoing::OutgoingEvents;
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::token::{self, Caller};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -54,7 +54,7 @@ async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response,
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewOrder))]
 pub(crate) struct Input {
     /// At most one for each product.
-    #[serde(deserialize_with = "kit::object::list")]
+    #[serde(deserialize_with = "fnhost_sdk::object::list")]
     items: Vec<Line>,
     /// What the payment gateway takes the money from.
     payment_token: String,
@@ -116,7 +116,7 @@ async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
     let prices = sql::prices(host, input.items.iter().map(|line| line.sku.clone())).await?;
     let (items, total) = domain::price(&input.items, &prices).map_err(invalid)?;
 
-    let order_id = kit::time::Ids::new().next();
+    let order_id = fnhost_sdk::time::Ids::new().next();
     let idempotency = key.map(|key| (key, body_hash(&input)));
     let event = Event::OrderCreated(OrderCreated {
         order_id,
@@ -185,7 +185,7 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
     };
     let time = |name: &str| match request.parameter(name)? {
         None => Ok(None),
-        Some(text) => kit::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
+        Some(text) => fnhost_sdk::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
             Problem::invalid(name, "a date, or a time in RFC 3339 with its + escaped: 2026-01-31T08:00:00Z")
         }),
     };

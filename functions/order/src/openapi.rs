@@ -8,9 +8,9 @@ use crate::http::{
 };
 use crate::refund::{REASON_CHARS_MAX, Wanted};
 use crate::sql::Happened;
-use kit::event::{Event, OrderStatus};
-use kit::openapi::{Api, Call, HttpMethod, id, page, sku, text, time};
-use kit::problem::Problem;
+use fnhost_sdk::event::{Event, OrderStatus};
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id, page, sku, text, time};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 const ORDER_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";

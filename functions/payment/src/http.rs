@@ -1,11 +1,11 @@
 //! The caller's own payments, and what the payment gateway tells.
 
 use crate::{domain, sql, webhook};
-use kit::cache::{self, Cache};
-use kit::event::Money;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::{Host, token};
+use fnhost_sdk::cache::{self, Cache};
+use fnhost_sdk::event::Money;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, token};
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -3,14 +3,14 @@
 use crate::domain::{self, Change, Decision, Effect, Payment, Subject};
 use crate::gateway::{Answer, Gateway, Request};
 use crate::sql;
-use kit::Host;
-use kit::client::Client;
-use kit::event::{
+use fnhost_sdk::Host;
+use fnhost_sdk::client::Client;
+use fnhost_sdk::event::{
     Event, Money, OrderChanged, OrderCreated, OrderRefunded, PaymentAuthorized, PaymentDeclined,
     PaymentSettled,
 };
-use kit::kafka::{Batch, Failure, Record, Reply};
-use kit::time::Ids;
+use fnhost_sdk::kafka::{Batch, Failure, Record, Reply};
+use fnhost_sdk::time::Ids;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -217,7 +217,7 @@ fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::event::{InventorySettled, Item, OrderStatus};
+    use fnhost_sdk::event::{InventorySettled, Item, OrderStatus};
 
     const ORDER: Uuid = Uuid::from_u128(1);
     const USER: Uuid = Uuid::from_u128(2);

@@ -3,8 +3,8 @@
 use crate::domain::State;
 use crate::http::{Payment, unknown};
 use crate::webhook::{EVENTS_MAX, Event, ID_CHARS_MAX, Kept, Told};
-use kit::openapi::{Api, Call, HttpMethod, id};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id};
+use fnhost_sdk::problem::Problem;
 use serde_json::json;
 
 /// The calls of `payment`.

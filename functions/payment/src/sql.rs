@@ -2,8 +2,8 @@
 
 use crate::domain::{Payment, State};
 use crate::webhook;
-use kit::event::Money;
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::event::Money;
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

@@ -2,9 +2,9 @@
 //! compressed where the caller takes it, and with the headers that keep a page to its own origin.
 
 use crate::files::{API, DOCS, File, SHOP, Site};
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
+use fnhost_sdk::Host;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
 
 /// The page is asked for anew each time, and answered with 304 while it is the same.
 const REVALIDATED: &str = "no-cache";

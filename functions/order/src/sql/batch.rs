@@ -2,8 +2,8 @@
 
 use super::{entry_event, repeated, status};
 use crate::domain::{Order, PENDING_SECONDS_MAX, Transition};
-use kit::event::{Event, OrderStatus, PaymentSettled};
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::event::{Event, OrderStatus, PaymentSettled};
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! Counts the visits of each page. A starting point: replace the record, the statement and the table by your own.
 
-use kit::Sql;
-use kit::kafka::{Batch, Failure, Json, Reply};
+use fnhost_sdk::Sql;
+use fnhost_sdk::kafka::{Batch, Failure, Json, Reply};
 use serde::Deserialize;
 
 /// A record's value: `{"page":"/start","seconds":3}`. One that is something else becomes a dead letter by itself.
@@ -40,4 +40,4 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch<Json<Visit>>) -> Result<Reply, 
     Ok(reply)
 }
 
-kit::export_kafka!(crate::handle);
+fnhost_sdk::export_kafka!(crate::handle);

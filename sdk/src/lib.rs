@@ -39,7 +39,7 @@ pub trait Host: Sql {
     async fn variable(&self, name: &str) -> Result<String, String>;
 }
 
-/// Exports `async fn handle<H: kit::Host>(host: &H, request: kit::http::Request) -> kit::http::Response` as the
+/// Exports `async fn handle<H: fnhost_sdk::Host>(host: &H, request: fnhost_sdk::http::Request) -> fnhost_sdk::http::Response` as the
 /// component's `wasi:http/handler`. Natively it expands to nothing.
 #[macro_export]
 macro_rules! export_http {
@@ -62,8 +62,8 @@ macro_rules! export_http {
     };
 }
 
-/// Exports `async fn handle<S: kit::Sql>(db: &S, batch: kit::kafka::Batch<P>) -> Result<kit::kafka::Reply,
-/// kit::kafka::Failure>` as the component's `fnhost:kafka/handler`. Natively it expands to nothing.
+/// Exports `async fn handle<S: fnhost_sdk::Sql>(db: &S, batch: fnhost_sdk::kafka::Batch<P>) -> Result<fnhost_sdk::kafka::Reply,
+/// fnhost_sdk::kafka::Failure>` as the component's `fnhost:kafka/handler`. Natively it expands to nothing.
 #[macro_export]
 macro_rules! export_kafka {
     ($handle:path) => {

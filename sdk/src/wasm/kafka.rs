@@ -6,7 +6,7 @@ use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Payload, Repl
 #[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
 pub mod bindings {
     spin_sdk::wit_bindgen::generate!({
-        path: "../../wit/kafka",
+        path: "../wit/kafka",
         world: "kafka-function",
         runtime_path: "spin_sdk::wit_bindgen::rt",
         pub_export_macro: true,
