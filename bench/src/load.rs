@@ -8,7 +8,7 @@
 use crate::client::Connection;
 use crate::orders;
 use anyhow::Context as _;
-use fnhost_sdk::event::ORDER_EVENTS;
+use contract::event::ORDER_EVENTS;
 use hyper::StatusCode;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

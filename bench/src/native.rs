@@ -2,13 +2,14 @@
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use contract::event::Batch;
 use fnhost_capabilities::outbound_http::{Outbound, RequestOptions, WasiBody};
 use fnhost_capabilities::postgres::SqlFailure;
 use fnhost_db::session::SharedTransaction;
 use fnhost_dispatch::{CallFailure, Called, Handler};
 use fnhost_manifest::{Manifest, Secret, VariableSources};
 use fnhost_sdk::client::{self, Client};
-use fnhost_sdk::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Reply};
+use fnhost_sdk::kafka::{Emit, Failure, Header, Message, Outcome, Reply};
 use fnhost_sdk::{Host, Row, Sql, SqlError, Value};
 use fnhost_types::failure::FailureClass;
 use fnhost_types::wit;

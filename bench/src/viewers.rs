@@ -12,7 +12,7 @@ use crate::report::percentile;
 use crate::system::{Base, Running};
 use crate::viewer::{Transport, Viewer};
 use anyhow::Context as _;
-use fnhost_sdk::event::{INVENTORY_EVENTS, ORDER_EVENTS, PAYMENT_EVENTS};
+use contract::event::{INVENTORY_EVENTS, ORDER_EVENTS, PAYMENT_EVENTS};
 use futures::StreamExt as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};

@@ -9,7 +9,7 @@
 
 use crate::http::{Request, Response};
 use crate::problem::Problem;
-use crate::{time, token};
+use crate::time;
 use sha2::{Digest, Sha256};
 
 /// How long an answer is given again, in milliseconds from the beginning of its read. A tenth of a second is left of the
@@ -46,7 +46,7 @@ pub async fn through<C: Cache>(
     key: &str,
     read: impl AsyncFnOnce() -> Result<(i64, Response), Problem>,
 ) -> Result<Response, Problem> {
-    let (false, Ok(token)) = (asks(request, "no-store"), token::bearer(request)) else {
+    let (false, Ok(token)) = (asks(request, "no-store"), request.bearer()) else {
         return Ok(read().await?.1);
     };
     let token = Sha256::digest(token).into();

@@ -54,6 +54,18 @@ impl Request {
         }
     }
 
+    /// The access token that the request brings, unchecked: what follows `Bearer` in the header `authorization`.
+    ///
+    /// # Errors
+    /// 401 where it brings none.
+    pub fn bearer(&self) -> Result<&str, Problem> {
+        let header = self.header("authorization")?.unwrap_or_default();
+        match header.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
+            _ => Err(Problem::unauthorized("send the header authorization: Bearer ACCESS_TOKEN")),
+        }
+    }
+
     /// The W3C trace context, where it has the form of one.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {

@@ -3,17 +3,17 @@
 //! Nothing here knows WIT or a host. `wasm::kafka` converts from and to the component's bindings; a native program
 //! builds a [`Batch`] with [`Batch::decode`] and reads the [`Reply`].
 //!
-//! What a record holds is a [`Payload`]: the order system's [`Event`] where nothing else is said, [`Json`] or [`Text`]
-//! for topics without a convention, or a type of the function's own.
+//! What a record holds is a [`Payload`]: [`Json`] or [`Text`] for topics without a convention, the
+//! [events](crate::event::CloudEvent) of an application, or a type of the function's own.
 
-use crate::event::Event;
+use crate::event::{self, CloudEvent};
 use crate::{nul, time};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
-const CE_ID: &str = "ce_id";
-const CE_TYPE: &str = "ce_type";
-const TRACEPARENT: &str = "traceparent";
+pub(crate) const CE_ID: &str = "ce_id";
+pub(crate) const CE_TYPE: &str = "ce_type";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The topic under which the host hands out the ticks of schedules. No Kafka topic has this name: the manifest refuses it.
 pub const SCHEDULE_TOPIC: &str = "fnhost.schedule";
@@ -70,7 +70,7 @@ pub struct Text {
 
 /// A record that was decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record<P = Event> {
+pub struct Record<P> {
     /// Its place in the batch, which outcomes and emits refer to.
     pub index: u32,
     /// What happened.
@@ -125,7 +125,7 @@ impl Cause for Tick {
 
 /// Records of one partition, in its order; or ticks of a schedule, and then no record.
 #[derive(Debug)]
-pub struct Batch<P = Event> {
+pub struct Batch<P> {
     /// Those that are events. The others are already rejected in `reply`.
     pub records: Vec<Record<P>>,
     /// Only a component that declares schedules gets any.
@@ -186,9 +186,16 @@ pub struct Failure {
     pub message: Option<u32>,
 }
 
+impl From<String> for Failure {
+    /// Whichever record is at fault, if one is.
+    fn from(reason: String) -> Self {
+        Self { reason, message: None }
+    }
+}
+
 impl From<crate::sql::SqlError> for Failure {
     fn from(error: crate::sql::SqlError) -> Self {
-        Self { reason: error.to_string(), message: None }
+        error.to_string().into()
     }
 }
 
@@ -260,40 +267,20 @@ impl Reply {
     }
 
     /// Sends `event`, because of `cause`, which is done.
-    pub fn emit(&mut self, cause: &impl Cause, event: &Event) {
+    pub fn emit(&mut self, cause: &impl Cause, event: &impl CloudEvent) {
         let stamp =
             self.stamp.get_or_insert_with(|| Stamp { ids: time::Ids::new(), time: time::now_rfc3339() });
         let id = stamp.ids.next().to_string();
         self.emits.push(Emit {
             cause: cause.index(),
             topic: event.topic().into(),
-            key: event.order_id().to_string().into_bytes(),
+            key: event.key().into_bytes(),
             value: event.to_json(),
-            headers: headers(event, id, stamp.time.clone(), cause.traceparent().map(str::to_owned))
+            headers: event::headers(event, id, stamp.time.clone(), cause.traceparent().map(str::to_owned))
                 .map(header)
                 .collect(),
         });
     }
-}
-
-/// The headers of CloudEvents' binary mode for Kafka, and the trace.
-pub(crate) fn headers(
-    event: &Event,
-    id: String,
-    time: String,
-    traceparent: Option<String>,
-) -> impl Iterator<Item = (&'static str, String)> {
-    [
-        ("ce_specversion", "1.0".to_owned()),
-        (CE_ID, id),
-        (CE_TYPE, event.event_type().to_owned()),
-        ("ce_source", event.source().to_owned()),
-        ("ce_time", time),
-        ("ce_subject", event.order_id().to_string()),
-        ("content-type", "application/json".to_owned()),
-    ]
-    .into_iter()
-    .chain(traceparent.map(|value| (TRACEPARENT, value)))
 }
 
 fn header((name, value): (&str, String)) -> Header {
@@ -307,22 +294,6 @@ fn decode<P: Payload>(index: u32, message: Message) -> Result<Record<P>, String>
     let traceparent = text_header(&message.headers, TRACEPARENT)?.map(str::to_owned);
     let Message { attempt, last_attempt, .. } = message;
     Ok(Record { index, event, event_id, traceparent, attempt, last_attempt })
-}
-
-impl Payload for Event {
-    fn read(message: &Message) -> Result<Self, String> {
-        let event_type = text_header(&message.headers, CE_TYPE)?.ok_or("the header ce_type is missing")?;
-        let key = message.key.as_deref().ok_or("the key is missing")?;
-        let value = message.value.as_deref().ok_or("a tombstone is no event")?;
-        let event = Self::from_json(event_type, value).map_err(|error| error.to_string())?;
-        if let Some(path) = nul::find(value) {
-            return Err(format!("{path} contains the character NUL, which no text column holds"));
-        }
-        if key != event.order_id().to_string().as_bytes() {
-            return Err(format!("the key is not the order id {}", event.order_id()));
-        }
-        Ok(event)
-    }
 }
 
 impl<T: DeserializeOwned> Payload for Json<T> {
@@ -357,7 +328,7 @@ fn key_text(message: &Message) -> Option<String> {
     (!key.contains('\0')).then(|| key.to_owned())
 }
 
-fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {
+pub(crate) fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {
     let Some(header) = headers.iter().find(|header| header.name == name) else {
         return Ok(None);
     };

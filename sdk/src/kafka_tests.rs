@@ -1,10 +1,61 @@
 //! What is decoded, what is rejected, and what an emitted event carries.
 
 use super::*;
-use crate::event::{InventorySettled, Money, Notice, NotificationRequested, PaymentDeclined, PaymentSettled};
-use uuid::Uuid;
+use crate::event::DecodeError;
+use serde::{Deserialize, Serialize};
 
-const ORDER: Uuid = Uuid::from_u128(7);
+/// What happens to parcels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Event {
+    Lost(Parcel),
+    Found(Parcel),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Parcel {
+    parcel_id: u32,
+    reason: String,
+}
+
+impl CloudEvent for Event {
+    const KEY: &'static str = "parcel id";
+
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::Lost(_) => "parcel.lost",
+            Self::Found(_) => "parcel.found",
+        }
+    }
+
+    fn topic(&self) -> &'static str {
+        "parcel-events"
+    }
+
+    fn source(&self) -> &'static str {
+        "/parcel"
+    }
+
+    fn key(&self) -> String {
+        let (Self::Lost(parcel) | Self::Found(parcel)) = self;
+        parcel.parcel_id.to_string()
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        let (Self::Lost(parcel) | Self::Found(parcel)) = self;
+        serde_json::to_vec(parcel).unwrap()
+    }
+
+    fn from_json(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+        let of = |kind: fn(Parcel) -> Self| {
+            serde_json::from_slice(payload).map(kind).map_err(DecodeError::Payload)
+        };
+        match event_type {
+            "parcel.lost" => of(Self::Lost),
+            "parcel.found" => of(Self::Found),
+            other => Err(DecodeError::UnknownType(other.to_owned())),
+        }
+    }
+}
 
 fn header(name: &str, value: &str) -> Header {
     Header { name: name.to_owned(), value: value.into() }
@@ -12,7 +63,7 @@ fn header(name: &str, value: &str) -> Header {
 
 fn message(event: &Event) -> Message {
     Message {
-        key: Some(event.order_id().to_string().into_bytes()),
+        key: Some(event.key().into_bytes()),
         value: Some(event.to_json()),
         headers: vec![header(CE_TYPE, event.event_type()), header(TRACEPARENT, "00-1-2-01")],
         attempt: 1,
@@ -20,8 +71,8 @@ fn message(event: &Event) -> Message {
     }
 }
 
-fn declined(reason: &str) -> Event {
-    Event::PaymentDeclined(PaymentDeclined { order_id: ORDER, reason: reason.to_owned() })
+fn lost(reason: &str) -> Event {
+    Event::Lost(Parcel { parcel_id: 7, reason: reason.to_owned() })
 }
 
 /// What is no event, and how the reason begins.
@@ -34,14 +85,14 @@ fn broken(good: &Message) -> [(Message, &'static str); 9] {
         (Message { value: Some(b"{}".to_vec()), ..good.clone() }, "the value does not fit the event type"),
         (Message { value: Some(b"\xff".to_vec()), ..good.clone() }, "the value is broken JSON"),
         (Message { headers: vec![header(CE_TYPE, "x.y")], ..good.clone() }, "unknown event type \"x.y\""),
-        (Message { key: Some(b"7".to_vec()), ..good.clone() }, "the key is not the order id"),
-        (message(&declined("a\0b")), "reason contains the character NUL"),
+        (Message { key: Some(b"8".to_vec()), ..good.clone() }, "the key is not the parcel id 7"),
+        (message(&lost("a\0b")), "reason contains the character NUL"),
     ]
 }
 
 #[test]
 fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
-    let good = message(&declined("no funds"));
+    let good = message(&lost("no address"));
     for (message, reason) in broken(&good) {
         let batch = Batch::<Event>::decode(vec![good.clone(), message, good.clone()]);
         assert_eq!(batch.records.iter().map(|record| record.index).collect::<Vec<_>>(), [0, 2]);
@@ -52,20 +103,15 @@ fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
 
 #[test]
 fn an_emit_carries_its_cause_key_trace_and_attributes() {
-    let mut batch = Batch::<Event>::decode(vec![message(&declined("no funds"))]);
-    let event = Event::NotificationRequested(NotificationRequested {
-        order_id: ORDER,
-        user_id: ORDER,
-        status: Notice::PaymentFailed,
-        reason: Some("no funds".to_owned()),
-    });
+    let mut batch = Batch::<Event>::decode(vec![message(&lost("no address"))]);
+    let event = Event::Found(Parcel { parcel_id: 7, reason: "a call".to_owned() });
     batch.reply.emit(&batch.records[0], &event);
     batch.reply.emit(&batch.records[0], &event);
     let [first, second] = &batch.reply.emits[..] else { panic!("two emits") };
-    assert_eq!((first.cause, &*first.topic), (0, "notification-events"));
-    assert_eq!(first.key, ORDER.to_string().into_bytes());
+    assert_eq!((first.cause, &*first.topic), (0, "parcel-events"));
+    assert_eq!(first.key, b"7");
     let get = |emit: &Emit, name| text_header(&emit.headers, name).unwrap().map(str::to_owned);
-    assert_eq!(get(first, "ce_source").as_deref(), Some("/order"));
+    assert_eq!(get(first, "ce_source").as_deref(), Some("/parcel"));
     assert_eq!(get(first, "traceparent").as_deref(), Some("00-1-2-01"));
     assert_ne!(get(first, CE_ID), get(second, CE_ID));
     let again =
@@ -75,14 +121,8 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
 
 #[test]
 fn a_record_may_be_retried_or_rejected() {
-    let settled = Event::PaymentCaptured(PaymentSettled {
-        order_id: ORDER,
-        payment_id: ORDER,
-        amount: Money { amount: 1, currency: "EUR".to_owned() },
-        refunded: None,
-    });
-    let released = Event::InventoryReleased(InventorySettled { order_id: ORDER });
-    let mut batch = Batch::<Event>::decode(vec![message(&settled), message(&released)]);
+    let messages = vec![message(&lost("no address")), message(&lost("no name"))];
+    let mut batch = Batch::<Event>::decode(messages);
     batch.reply.retry(&batch.records[0], "later");
     batch.reply.reject(&batch.records[1], "never");
     let expected = [Outcome::Retry("later".to_owned()), Outcome::Reject("never".to_owned())];

@@ -6,10 +6,10 @@
 
 pub mod cache;
 pub mod client;
+#[path = "cloudevents.rs"]
 pub mod event;
 pub mod http;
 pub mod kafka;
-mod money;
 pub mod nul;
 pub mod object;
 #[cfg(feature = "openapi")]
@@ -18,6 +18,7 @@ pub mod outgoing;
 pub mod problem;
 pub mod sql;
 pub mod time;
+#[cfg(feature = "token")]
 pub mod token;
 
 #[cfg(target_family = "wasm")]

@@ -1,8 +1,8 @@
 //! Events from HTTP: what a statement inserts into `outgoing_event`, together with the change it tells of.
 
-use crate::event::Event;
+use crate::event::{self, CloudEvent};
 use crate::sql::Value;
-use crate::{kafka, time};
+use crate::time;
 
 /// Events as four arrays for `unnest`.
 #[derive(Debug, Default)]
@@ -16,18 +16,18 @@ pub struct OutgoingEvents {
 impl OutgoingEvents {
     /// These events, with the caller's trace where there is one.
     #[must_use]
-    pub fn new(events: &[Event], traceparent: Option<&str>) -> Self {
+    pub fn new<E: CloudEvent>(events: &[E], traceparent: Option<&str>) -> Self {
         let mut ids = time::Ids::new();
         let now = time::now_rfc3339();
         let mut outgoing = Self::default();
         for event in events {
             let trace = traceparent.map(str::to_owned);
             let headers: serde_json::Map<_, _> =
-                kafka::headers(event, ids.next().to_string(), now.clone(), trace)
+                event::headers(event, ids.next().to_string(), now.clone(), trace)
                     .map(|(name, value)| (name.to_owned(), value.into()))
                     .collect();
             outgoing.topics.push(Some(event.topic().to_owned()));
-            outgoing.keys.push(Some(event.order_id().to_string()));
+            outgoing.keys.push(Some(event.key()));
             outgoing.values.push(Some(String::from_utf8_lossy(&event.to_json()).into_owned()));
             outgoing.headers.push(Some(serde_json::Value::from(headers).to_string()));
         }

@@ -39,7 +39,7 @@ pub async fn handle<H: Host + Sql + Client>(
     host: &H,
     batch: Batch<Json<Purchase>>,
 ) -> Result<Reply, Failure> {
-    let service = host.variable("customers_url").await.map_err(|reason| Failure { reason, message: None })?;
+    let service = host.variable("customers_url").await?;
     let Batch { records, mut reply, .. } = batch;
     // Each customer once, all at the same time.
     let wanted: BTreeSet<u64> = records.iter().map(|record| record.event.value.customer).collect();

@@ -4,10 +4,11 @@ use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
 use crate::session::Refresh;
 use crate::sql::{Admission, Begin, Exchange};
 use crate::{password, session, sql, throttle};
+use contract::problem::answer;
+use contract::token::{self, Role};
 use fnhost_sdk::Host;
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::token::{self, Role};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -63,7 +64,7 @@ pub(crate) struct Me {
 
 /// Answers a request below `/auth`, or for `/.well-known/jwks.json`.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
@@ -111,10 +112,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     // Nobody has a longer one, so this tells nothing about an account.
     let matches = input.password.len() <= PASSWORD_BYTES_MAX && password::verify(&input.password, hash);
     let Some(credentials) = credentials.filter(|_| matches) else {
-        return Err(Problem::wrong_credentials(
-            "password",
-            "there is no account with this address and password",
-        ));
+        return Err(wrong_credentials("password", "there is no account with this address and password"));
     };
     let refresh = Refresh::new()?;
     let [pair, ..] = subjects;
@@ -166,7 +164,7 @@ async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Probl
                 // It is in two hands, and nobody can tell whose is the right one.
                 eprintln!("a refresh token was used twice; its login was ended");
             }
-            return Err(Problem::wrong_credentials("refresh_token", "log in again"));
+            return Err(wrong_credentials("refresh_token", "log in again"));
         }
     };
     let session = session::session(&signer, account_id, role, new)?;
@@ -191,6 +189,11 @@ async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
 async fn keys<H: Host>(host: &H) -> Result<Response, Problem> {
     let keys = token::public_keys(host).await?;
     Ok(Response::json(200, &keys).with_header("cache-control", KEYS_CACHE_CONTROL))
+}
+
+/// 401: e-mail and password do not belong together, or the refresh token is no good.
+pub(crate) fn wrong_credentials(field: &str, detail: &str) -> Problem {
+    Problem::new(401, "wrong-credentials", "The credentials are not accepted", detail).with_field(field)
 }
 
 fn invalid(invalid: Invalid) -> Problem {

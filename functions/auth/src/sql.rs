@@ -2,7 +2,7 @@
 
 use crate::session::{REFRESH_SECONDS, Refresh};
 use crate::throttle::{CLEARED_ROWS_MAX, MEMORY_SECONDS, Subject};
-use fnhost_sdk::token::Role;
+use contract::token::Role;
 use fnhost_sdk::{Row, Sql, SqlError, Value};
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! The built component with a real Postgres: registering, logging in, and the life of a login.
 
-use fnhost_sdk::token::{JwkSet, Role, verify};
+use contract::token::{JwkSet, Role, verify};
 use fnhost_test_function::{Answer, Function, bearer};
 use serde_json::{Value, json};
 use uuid::Uuid;

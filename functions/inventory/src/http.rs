@@ -2,10 +2,11 @@
 
 use crate::domain::Stock;
 use crate::sql;
-use fnhost_sdk::event::Money;
+use contract::event::Money;
+use contract::problem::answer;
+use contract::token::{self, Role};
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::token::{self, Role};
 use fnhost_sdk::{Host, Row, SqlError};
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +56,7 @@ pub(crate) struct SetOnHand {
 
 /// Answers a request.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {

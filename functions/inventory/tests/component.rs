@@ -1,6 +1,7 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use fnhost_sdk::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
+use contract::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
+use fnhost_sdk::event::CloudEvent as _;
 use fnhost_test_function::{Function, Sent};
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,9 +1,11 @@
 //! The caller's own notifications.
 
 use crate::sql;
+use contract::problem::answer;
+use contract::token;
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::{Host, Row, SqlError, token};
+use fnhost_sdk::{Host, Row, SqlError};
 use serde::Serialize;
 
 /// Notifications in an answer where the caller does not say.
@@ -40,7 +42,7 @@ pub(crate) struct Notifications {
 
 /// Answers a request.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {

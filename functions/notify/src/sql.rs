@@ -1,7 +1,7 @@
 //! Every statement of the function.
 
 use crate::domain::Notification;
-use fnhost_sdk::event::Notice;
+use contract::event::Notice;
 use fnhost_sdk::{Row, Sql, SqlError, Value};
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use fnhost_sdk::event::{Event, InventorySettled, Notice, NotificationRequested};
+use contract::event::{Event, InventorySettled, Notice, NotificationRequested};
 use fnhost_test_function::{Function, Sent};
 use serde_json::json;
 use uuid::Uuid;

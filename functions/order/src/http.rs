@@ -7,13 +7,14 @@ use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
 use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
+use contract::event::{Event, Item, Money, OrderCreated, OrderStatus};
+use contract::problem::answer;
+use contract::token::{self, Caller};
 use fnhost_sdk::Host;
 use fnhost_sdk::cache::{self, Cache};
-use fnhost_sdk::event::{Event, Item, Money, OrderCreated, OrderStatus};
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::outgoing::OutgoingEvents;
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::token::{self, Caller};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -30,7 +31,7 @@ const DECISIONS_MAX: u32 = 4;
 
 /// Answers a request below `/orders`.
 pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {

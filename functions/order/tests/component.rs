@@ -1,6 +1,6 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use fnhost_sdk::event::{
+use contract::event::{
     Event, InventoryRejected, InventoryReserved, InventorySettled, Money, PaymentAuthorized, PaymentDeclined,
     PaymentSettled,
 };

@@ -1,6 +1,6 @@
 //! The built component with a real Postgres: refunds, orders that wait for too long, and the list's filters.
 
-use fnhost_sdk::event::{Event, InventoryReserved, Money, PaymentAuthorized, PaymentSettled};
+use contract::event::{Event, InventoryReserved, Money, PaymentAuthorized, PaymentSettled};
 use fnhost_test_function::{Answer, Function, Sent};
 use serde_json::{Value, json};
 use uuid::Uuid;

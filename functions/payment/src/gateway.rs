@@ -4,8 +4,8 @@
 //! idempotency key made of the order and the operation: one that was asked before, by a call whose transaction was rolled
 //! back or whose host died, gets the answer of then, and moves no money a second time.
 
+use contract::event::Money;
 use fnhost_sdk::client::Client;
-use fnhost_sdk::event::Money;
 use futures::stream::{self, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;

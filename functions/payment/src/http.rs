@@ -1,11 +1,13 @@
 //! The caller's own payments, and what the payment gateway tells.
 
 use crate::{domain, sql, webhook};
+use contract::event::Money;
+use contract::problem::answer;
+use contract::token;
+use fnhost_sdk::Host;
 use fnhost_sdk::cache::{self, Cache};
-use fnhost_sdk::event::Money;
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::{Host, token};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -27,7 +29,7 @@ pub(crate) struct Payment {
 
 /// Answers a request.
 pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {

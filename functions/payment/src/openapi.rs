@@ -10,7 +10,7 @@ use serde_json::json;
 /// The calls of `payment`.
 #[must_use]
 pub fn api() -> Api {
-    Api::new("payment", "What became of an order's money")
+    contract::openapi::api("payment", "What became of an order's money")
         .call(HttpMethod::Get, "/payments/{order_id}", payment())
         .call(HttpMethod::Post, "/payments/webhook", webhook())
         .limit::<Told>("events", json!({ "maxItems": EVENTS_MAX }))

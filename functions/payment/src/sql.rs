@@ -2,7 +2,7 @@
 
 use crate::domain::{Payment, State};
 use crate::webhook;
-use fnhost_sdk::event::Money;
+use contract::event::Money;
 use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;

@@ -1,8 +1,8 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
+use contract::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use fnhost_manifest::Secret;
 use fnhost_manifest::hosts::AllowedHosts;
-use fnhost_sdk::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use fnhost_test_function::{Function, Sent};
 use payment::domain::FAILING_ATTEMPTS_MAX;
 use payment::webhook::{AGE_MAX_SECONDS, SIGNATURE_HEADER};

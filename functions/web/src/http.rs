@@ -2,6 +2,7 @@
 //! compressed where the caller takes it, and with the headers that keep a page to its own origin.
 
 use crate::files::{API, DOCS, File, SHOP, Site};
+use contract::problem::answer;
 use fnhost_sdk::Host;
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
@@ -33,7 +34,7 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
 pub async fn handle<H: Host>(_: &H, request: Request) -> Response {
     let of_docs = request.segments()[0] == "docs";
     let policy = if of_docs { DOCS_CONTENT_SECURITY_POLICY } else { CONTENT_SECURITY_POLICY };
-    let response = Response::from(route(&request)).with_header("content-security-policy", policy);
+    let response = answer(route(&request)).with_header("content-security-policy", policy);
     SECURITY_HEADERS.into_iter().fold(response, |response, (name, value)| response.with_header(name, value))
 }
 

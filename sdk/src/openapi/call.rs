@@ -2,7 +2,7 @@
 
 use super::{AnySchema, BEARER, JSON, PROBLEM, SIGNATURE, Schemas, schema, schemas_of};
 use crate::http::BODY_LIMIT_BYTES;
-use crate::problem::Problem;
+use crate::problem::{NAMESPACE, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -47,14 +47,22 @@ const FAILURES: [(u16, &str, &str, &str); 6] = [
 /// The answers by name that every call refers to.
 pub fn failures() -> impl Iterator<Item = (&'static str, RefOr<Response>)> {
     FAILURES.into_iter().map(|(status, name, title, why)| {
-        let example = of_host(status, title, &why.to_lowercase());
+        let example = Sent::Value(of_host(status, title, &why.to_lowercase()));
         let header = matches!(status, 429 | 503).then_some("retry-after");
-        (name, RefOr::T(response(vec![(why, example, header)])))
+        (name, RefOr::T(response(vec![(why, example, header)], NAMESPACE)))
     })
 }
 
 /// What is told of a refusal, and what is sent.
-type Refusal = (&'static str, Value, Option<&'static str>);
+type Refusal = (&'static str, Sent, Option<&'static str>);
+
+/// What is sent to refuse a request.
+enum Sent {
+    /// The function's own, named once it is known how.
+    Problem(Problem),
+    /// The host's.
+    Value(Value),
+}
 
 impl Call {
     /// An operation with a unique id for programs and a summary for people.
@@ -70,9 +78,10 @@ impl Call {
         })
     }
 
-    /// The operation under this tag, and the schemas that it speaks of.
-    pub(super) fn finish(self, tag: &str) -> (Operation, Schemas) {
-        let refusals = self.refusals.into_iter().map(|(status, refusals)| (status, response(refusals)));
+    /// The operation under this tag, its problems named in this namespace, and the schemas that it speaks of.
+    pub(super) fn finish(self, tag: &str, namespace: &'static str) -> (Operation, Schemas) {
+        let refusals =
+            self.refusals.into_iter().map(|(status, refusals)| (status, response(refusals, namespace)));
         let operation = refusals.fold(self.operation.tag(tag), |operation, (status, response)| {
             operation.response(status.to_string(), response)
         });
@@ -197,18 +206,16 @@ impl Call {
     /// A refusal of the host's, before or instead of the function's.
     #[must_use]
     pub fn host_refuses(mut self, status: u16, why: &'static str, title: &str, detail: &str) -> Self {
-        self.refusals.entry(status).or_default().push((why, of_host(status, title, detail), None));
+        let sent = Sent::Value(of_host(status, title, detail));
+        self.refusals.entry(status).or_default().push((why, sent, None));
         self
     }
 
     /// A refusal, and why there is one. There can be several of a status.
-    ///
-    /// # Panics
-    /// Never: a problem is JSON.
     #[must_use]
     pub fn refuses(mut self, why: &'static str, problem: &Problem) -> Self {
-        let example = serde_json::to_value(problem).expect("a problem is JSON");
-        self.refusals.entry(problem.status).or_default().push((why, example, problem.header_name()));
+        let sent = Sent::Problem(problem.clone());
+        self.refusals.entry(problem.status).or_default().push((why, sent, problem.header_name()));
         self
     }
 }
@@ -227,13 +234,19 @@ fn text_header(description: &str) -> Header {
     HeaderBuilder::new().schema(Some(text)).description(Some(description)).build()
 }
 
-/// All refusals of one status as one response.
-fn response(refusals: Vec<Refusal>) -> Response {
+/// All refusals of one status as one response, their problems named in this namespace.
+fn response(refusals: Vec<Refusal>, namespace: &'static str) -> Response {
     let description = refusals.iter().map(|(why, ..)| *why).collect::<Vec<_>>().join("; or: ");
     let headers: BTreeMap<_, _> =
         refusals.iter().filter_map(|(.., header)| *header).map(|name| (name, header_says(name))).collect();
-    let examples = refusals.iter().enumerate().map(|(index, (why, example, _))| {
-        let example = ExampleBuilder::new().summary(*why).value(Some(example.clone())).build();
+    let examples = refusals.into_iter().enumerate().map(|(index, (why, sent, _))| {
+        let example = match sent {
+            Sent::Value(value) => value,
+            Sent::Problem(problem) => {
+                serde_json::to_value(problem.in_namespace(namespace)).expect("a problem is JSON")
+            }
+        };
+        let example = ExampleBuilder::new().summary(why).value(Some(example)).build();
         (format!("{}", index + 1), RefOr::T(example))
     });
     let content =

@@ -5,6 +5,7 @@
 
 mod call;
 
+use crate::problem::NAMESPACE;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use utoipa::openapi::path::Paths;
@@ -45,7 +46,6 @@ pub struct Described {
 }
 
 /// What one function contributes.
-#[derive(Default)]
 pub struct Api {
     /// Its name and what it is for, by which its operations are grouped.
     pub tag: (&'static str, &'static str),
@@ -53,19 +53,28 @@ pub struct Api {
     pub paths: Paths,
     /// The types that they speak of.
     pub schemas: Schemas,
+    problems: &'static str,
 }
 
 impl Api {
     /// Nothing yet.
     #[must_use]
     pub fn new(name: &'static str, description: &'static str) -> Self {
-        Self { tag: (name, description), ..Self::default() }
+        let (paths, schemas) = (Paths::default(), Schemas::default());
+        Self { tag: (name, description), paths, schemas, problems: NAMESPACE }
+    }
+
+    /// Names the kinds of problems of the operations that are added after it, as
+    /// [`Problem::in_namespace`](crate::problem::Problem::in_namespace) does.
+    #[must_use]
+    pub fn with_problems_in(self, namespace: &'static str) -> Self {
+        Self { problems: namespace, ..self }
     }
 
     /// Adds an operation.
     #[must_use]
     pub fn call(mut self, method: HttpMethod, path: &str, call: Call) -> Self {
-        let (operation, schemas) = call.finish(self.tag.0);
+        let (operation, schemas) = call.finish(self.tag.0, self.problems);
         self.paths.add_path_operation(path, vec![method], operation);
         self.schemas.extend(schemas);
         self
@@ -145,12 +154,6 @@ pub fn schema(schema: Value) -> AnySchema {
 #[must_use]
 pub fn id() -> Value {
     json!({ "type": "string", "format": "uuid" })
-}
-
-/// The keywords of a product's SKU, as the catalogue's schema checks it.
-#[must_use]
-pub fn sku() -> Value {
-    json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" })
 }
 
 /// The keywords of the parameter `limit`.

@@ -1,5 +1,6 @@
 //! Access tokens: JSON Web Tokens signed with Ed25519, and nothing else.
 //!
+//! An application says whose tokens it [expects](Expected) and what their claims are; the claims are a type of its own.
 //! There is one algorithm and one curve, so the token's own `alg` chooses nothing: any other is refused before a key is
 //! looked up, and again by the library when it checks the signature.
 
@@ -12,54 +13,27 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt;
-use uuid::Uuid;
 
 pub use jsonwebtoken::jwk::JwkSet;
 
-/// The `iss` of our tokens.
-pub const ISSUER: &str = "orders-auth";
-/// The `aud` of our tokens.
-pub const AUDIENCE: &str = "orders";
 /// How far the clocks of two hosts may differ, in seconds.
 pub const CLOCK_LEEWAY_SECONDS: u64 = 5;
 /// The largest token that is looked at, in bytes.
 pub const TOKEN_LIMIT_BYTES: usize = 4096;
 
-const PUBLIC_KEYS_VARIABLE: &str = "token_public_keys";
+/// The component variable with the public keys: a JWK set.
+pub const PUBLIC_KEYS_VARIABLE: &str = "token_public_keys";
 
-/// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Orders for themselves.
-    Customer,
-    /// Also keeps the stock.
-    Admin,
-}
-
-/// Who is calling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// The account.
-    pub user_id: Uuid,
-    /// As it was when the token was made.
-    pub role: Role,
-}
-
-/// The payload of a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the registered claim names of RFC 7519; times in seconds since 1970")]
-pub struct Claims {
-    pub iss: String,
-    pub aud: String,
-    pub sub: Uuid,
-    pub role: Role,
-    pub iat: u64,
-    pub nbf: u64,
-    pub exp: u64,
+/// Whose tokens are accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// The `iss` that a token has to have: who made it.
+    pub issuer: &'static str,
+    /// The `aud` that a token has to have: for whom it was made.
+    pub audience: &'static str,
 }
 
 /// Why a token is not accepted.
@@ -105,29 +79,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Who makes this request.
-///
-/// # Errors
-/// 401 without a token that is accepted; 500 where the public keys are not configured.
-pub async fn caller(host: &impl Host, request: &Request) -> Result<Caller, Problem> {
-    let token = bearer(request)?;
-    let keys = public_keys(host).await?;
-    verify(token, &keys).map_err(|refused| Problem::unauthorized(refused.to_string()))
-}
-
-/// The token that the request brings, unchecked.
-///
-/// # Errors
-/// 401 where it brings none.
-pub fn bearer(request: &Request) -> Result<&str, Problem> {
-    let header = request.header("authorization")?.unwrap_or_default();
-    match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(Problem::unauthorized("send the header authorization: Bearer ACCESS_TOKEN")),
-    }
-}
-
-/// The public keys that tokens are checked with, as in `/.well-known/jwks.json`.
+/// The public keys that tokens are checked with, from the variable [`PUBLIC_KEYS_VARIABLE`].
 ///
 /// # Errors
 /// 500 where the variable is missing or holds no key set.
@@ -136,37 +88,53 @@ pub async fn public_keys(host: &impl Host) -> Result<JwkSet, Problem> {
     serde_json::from_str(&json).map_err(|error| Problem::internal(format!("{PUBLIC_KEYS_VARIABLE}: {error}")))
 }
 
-/// Checks a token against the public keys, now.
-///
-/// # Errors
-/// Why it is not accepted.
-pub fn verify(token: &str, keys: &JwkSet) -> Result<Caller, Refused> {
-    if token.len() > TOKEN_LIMIT_BYTES {
-        return Err(Refused::Malformed);
+impl Expected {
+    /// The claims of the token that this request brings, which was checked.
+    ///
+    /// # Errors
+    /// 401 without a token that is accepted; 500 where the public keys are not configured.
+    pub async fn claims<C: DeserializeOwned>(
+        self,
+        host: &impl Host,
+        request: &Request,
+    ) -> Result<C, Problem> {
+        let token = request.bearer()?;
+        let keys = public_keys(host).await?;
+        self.verify(token, &keys).map_err(|refused| Problem::unauthorized(refused.to_string()))
     }
-    let header = jsonwebtoken::decode_header(token)?;
-    if header.alg != Algorithm::EdDSA {
-        return Err(Refused::Algorithm);
-    }
-    // RFC 7515: what `crit` names must be understood, and nothing is.
-    if header.crit.is_some() {
-        return Err(Refused::Malformed);
-    }
-    let key_id = header.kid.ok_or(Refused::Malformed)?;
-    let key = keys.find(&key_id).and_then(verifying_key).ok_or(Refused::UnknownKey)?;
-    ed25519::install();
-    let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation())?.claims;
-    Ok(Caller { user_id: claims.sub, role: claims.role })
-}
 
-fn validation() -> Validation {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    validation.set_issuer(&[ISSUER]);
-    validation.set_audience(&[AUDIENCE]);
-    validation.validate_nbf = true;
-    validation.leeway = CLOCK_LEEWAY_SECONDS;
-    validation
+    /// The claims of a token, where it is signed with one of the keys and holds here and now. It has an expiry (`exp`), a
+    /// beginning (`nbf`) and a subject (`sub`), beside issuer and audience.
+    ///
+    /// # Errors
+    /// Why it is not accepted.
+    pub fn verify<C: DeserializeOwned>(self, token: &str, keys: &JwkSet) -> Result<C, Refused> {
+        if token.len() > TOKEN_LIMIT_BYTES {
+            return Err(Refused::Malformed);
+        }
+        let header = jsonwebtoken::decode_header(token)?;
+        if header.alg != Algorithm::EdDSA {
+            return Err(Refused::Algorithm);
+        }
+        // RFC 7515: what `crit` names must be understood, and nothing is.
+        if header.crit.is_some() {
+            return Err(Refused::Malformed);
+        }
+        let key_id = header.kid.ok_or(Refused::Malformed)?;
+        let key = keys.find(&key_id).and_then(verifying_key).ok_or(Refused::UnknownKey)?;
+        ed25519::install();
+        Ok(jsonwebtoken::decode::<C>(token, &key, &self.validation())?.claims)
+    }
+
+    fn validation(self) -> Validation {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        validation.set_issuer(&[self.issuer]);
+        validation.set_audience(&[self.audience]);
+        validation.validate_nbf = true;
+        validation.leeway = CLOCK_LEEWAY_SECONDS;
+        validation
+    }
 }
 
 /// The key of a published one; none where it is not of our kind.
@@ -208,7 +176,7 @@ impl Signer {
     ///
     /// # Errors
     /// The library could not; the text is for the log.
-    pub fn sign(&self, claims: &Claims) -> Result<String, String> {
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, String> {
         ed25519::install();
         jsonwebtoken::encode(&self.header, claims, &self.key).map_err(|error| error.to_string())
     }

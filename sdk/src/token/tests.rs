@@ -3,22 +3,56 @@
 use super::*;
 use crate::time::unix_seconds;
 use base64ct::{Base64UrlUnpadded, Encoding};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use hmac::{Hmac, KeyInit, Mac};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use uuid::Uuid;
 
-const PRIVATE_KEY: &str = include_str!("../../testing/private.pem");
-const PUBLIC_KEYS: &str = include_str!("../../testing/public.json");
+const EXPECTED: Expected = Expected { issuer: "issuer", audience: "audience" };
 /// Further than any test's clock runs, in seconds.
 const WHILE: u64 = 900;
 
+/// What an application has in its tokens.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    role: Role,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    Customer,
+    Admin,
+}
+
+fn verify(token: &str, keys: &JwkSet) -> Result<Claims, Refused> {
+    EXPECTED.verify(token, keys)
+}
+
+fn private_key() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn pem() -> String {
+    private_key().to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
+}
+
 fn keys() -> JwkSet {
-    serde_json::from_str(PUBLIC_KEYS).unwrap()
+    let x = Base64UrlUnpadded::encode_string(private_key().verifying_key().as_bytes());
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "test", "alg": "EdDSA", "use": "sig"});
+    serde_json::from_value(json!({ "keys": [key] })).unwrap()
 }
 
 fn own_key() -> EncodingKey {
-    let key = SigningKey::from_pkcs8_pem(PRIVATE_KEY).unwrap();
-    EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes())
+    EncodingKey::from_ed_der(private_key().to_pkcs8_der().unwrap().as_bytes())
 }
 
 fn other_key() -> EncodingKey {
@@ -29,7 +63,7 @@ fn other_key() -> EncodingKey {
 fn claims(changes: Value) -> Value {
     let now = unix_seconds();
     let mut claims = json!({
-        "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::from_u128(1), "role": "customer",
+        "iss": EXPECTED.issuer, "aud": EXPECTED.audience, "sub": Uuid::from_u128(1), "role": "customer",
         "iat": now, "nbf": now, "exp": now + WHILE,
     });
     for (name, value) in changes.as_object().unwrap() {
@@ -66,16 +100,15 @@ fn with_header(header: &str) -> String {
 }
 
 #[test]
-fn a_good_token_names_the_caller() {
+fn a_good_token_brings_its_claims() {
     let now = unix_seconds();
-    let signer = Signer::new(PRIVATE_KEY, &keys()).unwrap();
+    let signer = Signer::new(&pem(), &keys()).unwrap();
     for role in [Role::Customer, Role::Admin] {
-        let user_id = Uuid::from_u128(7);
-        let (iss, aud) = (ISSUER.to_owned(), AUDIENCE.to_owned());
-        let claims = Claims { iss, aud, sub: user_id, role, iat: now, nbf: now, exp: now + WHILE };
-        assert_eq!(verify(&signer.sign(&claims).unwrap(), &keys()), Ok(Caller { user_id, role }));
+        let (iss, aud) = (EXPECTED.issuer.to_owned(), EXPECTED.audience.to_owned());
+        let claims = Claims { iss, aud, sub: Uuid::from_u128(7), role, iat: now, nbf: now, exp: now + WHILE };
+        assert_eq!(verify(&signer.sign(&claims).unwrap(), &keys()), Ok(claims));
     }
-    assert_eq!(verify(&good(), &keys()).unwrap().user_id, Uuid::from_u128(1));
+    assert_eq!(verify(&good(), &keys()).unwrap().sub, Uuid::from_u128(1));
 }
 
 /// Tokens that are not well formed or not well signed: name, token and why it is refused.
@@ -180,9 +213,9 @@ fn published_keys_of_another_kind_check_nothing() {
 fn a_signer_is_of_a_published_key() {
     let none = JwkSet { keys: vec![] };
     for (pem, keys, reason) in [
-        (PRIVATE_KEY, &none, "not in token_public_keys"),
+        (pem().as_str(), &none, "not in token_public_keys"),
         ("", &keys(), "PEM"),
-        (&PRIVATE_KEY.replace("PRIVATE", "PUBLIC"), &keys(), "PEM"),
+        (&pem().replace("PRIVATE", "PUBLIC"), &keys(), "PEM"),
     ] {
         let error = Signer::new(pem, keys).unwrap_err();
         assert!(error.contains(reason), "{error}");

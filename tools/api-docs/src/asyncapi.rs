@@ -2,7 +2,7 @@
 
 use crate::events;
 use crate::manifest::Manifest;
-use fnhost_sdk::event::Event;
+use contract::event::Event;
 use fnhost_sdk::openapi::Described;
 use serde_json::{Map, Value, json};
 

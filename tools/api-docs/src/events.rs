@@ -1,7 +1,7 @@
 //! Schemas of what is said of events: their values, and what of them is pushed.
 
 use crate::manifest::Push;
-use fnhost_sdk::event::Event;
+use contract::event::Event;
 use fnhost_sdk::openapi::{Described, Schemas};
 use serde_json::{Map, Value, json};
 

@@ -118,7 +118,8 @@ fn live(push: &Push) -> Api {
             "Upgrade Required",
             "version 13 is spoken here",
         );
-    let mut api = Api::new("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);
+    let mut api =
+        contract::openapi::api("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);
     api.schemas.extend(events::live(push));
     api
 }

@@ -3,13 +3,13 @@
 use super::{DECISIONS_MAX, View, body_hash, cache_key, idempotency_key, invalid, no_order, order_id};
 use crate::refund::{self, OWN_REFUND_SECONDS, REASON_CHARS_MAX, Refusal, Wanted};
 use crate::sql::{self, NewRefund, Refundable, Stored};
+use contract::event::{Event, Money, OrderRefunded};
+use contract::token::{self, Caller, Role};
 use fnhost_sdk::Host;
 use fnhost_sdk::cache::{self, Cache};
-use fnhost_sdk::event::{Event, Money, OrderRefunded};
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::outgoing::OutgoingEvents;
 use fnhost_sdk::problem::Problem;
-use fnhost_sdk::token::{self, Caller, Role};
 use serde::{Deserialize, Serialize};
 
 /// The body. Its hash is what an idempotency key stands for.

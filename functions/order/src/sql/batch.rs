@@ -2,7 +2,8 @@
 
 use super::{entry_event, repeated, status};
 use crate::domain::{Order, PENDING_SECONDS_MAX, Transition};
-use fnhost_sdk::event::{Event, OrderStatus, PaymentSettled};
+use contract::event::{Event, OrderStatus, PaymentSettled};
+use fnhost_sdk::event::CloudEvent as _;
 use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;

@@ -10,7 +10,7 @@ pub use batch::*;
 pub use refund::*;
 pub use request::*;
 
-use fnhost_sdk::event::OrderStatus;
+use contract::event::OrderStatus;
 use fnhost_sdk::{Row, SqlError};
 
 /// The type of the event that tells of this status.

@@ -3,7 +3,7 @@
 use super::{entry_event, status};
 use crate::domain::{Order, Transition};
 use crate::refund::Refunded;
-use fnhost_sdk::event::{Item, Money, OrderStatus};
+use contract::event::{Item, Money, OrderStatus};
 use fnhost_sdk::outgoing::OutgoingEvents;
 use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::BTreeMap;

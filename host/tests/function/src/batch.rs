@@ -1,10 +1,11 @@
 //! Batches as the dispatch delivers them.
 
 use super::Function;
+use contract::event::Event;
 use fnhost_db::session::{SharedTransaction, Transaction};
 use fnhost_dispatch::CallFailure;
 use fnhost_dispatch::plan::{self, Item};
-use fnhost_sdk::event::Event;
+use fnhost_sdk::event::CloudEvent as _;
 use fnhost_types::record::Record;
 use fnhost_types::wit::{Batch, Header, Message, Reply};
 use std::time::Duration;

@@ -2,15 +2,15 @@
 
 use super::Function;
 use bytes::Bytes;
-use fnhost_sdk::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
+use contract::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::Value;
 use uuid::Uuid;
 
 /// A key pair that is for tests alone.
-pub(super) const PRIVATE_KEY: &str = include_str!("../../../../sdk/testing/private.pem");
-pub(super) const PUBLIC_KEYS: &str = include_str!("../../../../sdk/testing/public.json");
+pub(super) const PRIVATE_KEY: &str = include_str!("../../../../functions/contract/testing/private.pem");
+pub(super) const PUBLIC_KEYS: &str = include_str!("../../../../functions/contract/testing/public.json");
 
 /// How long the tokens of tests are good, in seconds.
 const TOKEN_SECONDS: u64 = 600;

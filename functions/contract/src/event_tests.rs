@@ -1,6 +1,7 @@
 //! Events as they are read and written.
 
 use super::*;
+use fnhost_sdk::kafka::{Header, Message, Outcome};
 
 #[test]
 fn events_survive_the_wire_and_ignore_what_they_do_not_know() {
@@ -30,6 +31,25 @@ fn what_is_no_event_says_why() {
         let error = Event::from_json(event_type, payload.as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with(reason), "{error}");
     }
+}
+
+#[test]
+fn a_record_has_the_key_of_its_order() {
+    let event = Event::PaymentDeclined(PaymentDeclined {
+        order_id: Uuid::from_u128(7),
+        reason: "no funds".to_owned(),
+    });
+    let message = |key: String| Message {
+        key: Some(key.into_bytes()),
+        value: Some(event.to_json()),
+        headers: vec![Header { name: "ce_type".to_owned(), value: event.event_type().into() }],
+        attempt: 1,
+        last_attempt: false,
+    };
+    let batch = Batch::decode(vec![message(event.order_id().to_string()), message("7".to_owned())]);
+    assert_eq!(batch.records.iter().map(|record| &record.event).collect::<Vec<_>>(), [&event]);
+    let reason = "the key is not the order id 00000000-0000-0000-0000-000000000007".to_owned();
+    assert_eq!(batch.reply.outcomes, [Outcome::Done, Outcome::Reject(reason)]);
 }
 
 #[test]

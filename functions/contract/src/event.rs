@@ -3,6 +3,7 @@
 //! Payloads ignore fields they do not know, so that a producer may add one before its consumers are deployed.
 
 pub use crate::money::Money;
+use fnhost_sdk::event::{CloudEvent, DecodeError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
@@ -279,32 +280,14 @@ macro_rules! events {
             /// Every event, described.
             #[cfg(feature = "openapi")]
             #[must_use]
-            pub fn described() -> Vec<crate::openapi::Described> {
-                vec![$(crate::openapi::Described {
+            pub fn described() -> Vec<fnhost_sdk::openapi::Described> {
+                vec![$(fnhost_sdk::openapi::Described {
                     event_type: $name,
                     topic: $topic,
                     source: $source,
                     payload: <$payload as utoipa::ToSchema>::name().into_owned(),
-                    schemas: crate::openapi::schemas_of::<$payload>(),
+                    schemas: fnhost_sdk::openapi::schemas_of::<$payload>(),
                 }),*]
-            }
-
-            /// The CloudEvents type, the header `ce_type`.
-            #[must_use]
-            pub fn event_type(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $name,)* }
-            }
-
-            /// The topic it belongs to.
-            #[must_use]
-            pub fn topic(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $topic,)* }
-            }
-
-            /// The CloudEvents source, the header `ce_source`.
-            #[must_use]
-            pub fn source(&self) -> &'static str {
-                match self { $(Self::$variant(_) => $source,)* }
             }
 
             /// The order it is about: the record's key.
@@ -312,21 +295,35 @@ macro_rules! events {
             pub fn order_id(&self) -> Uuid {
                 match self { $(Self::$variant(payload) => payload.order_id,)* }
             }
+        }
 
-            /// The payload as JSON, the record's value.
-            #[must_use]
-            pub fn to_json(&self) -> Vec<u8> {
+        impl CloudEvent for Event {
+            const KEY: &'static str = "order id";
+
+            fn event_type(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $name,)* }
+            }
+
+            fn topic(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $topic,)* }
+            }
+
+            fn source(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $source,)* }
+            }
+
+            fn key(&self) -> String {
+                self.order_id().to_string()
+            }
+
+            fn to_json(&self) -> Vec<u8> {
                 match self {
                     // Structs of strings, numbers and lists: writing them into memory cannot fail.
                     $(Self::$variant(payload) => serde_json::to_vec(payload).unwrap_or_default(),)*
                 }
             }
 
-            /// The event of this `ce_type` with this payload.
-            ///
-            /// # Errors
-            /// The type is not one of [`Event::TYPES`], or the payload does not fit it.
-            pub fn from_json(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+            fn from_json(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
                 match event_type {
                     $($name => serde_json::from_slice(payload).map(Self::$variant).map_err(DecodeError::Payload),)*
                     _ => Err(DecodeError::UnknownType(event_type.to_owned())),
@@ -355,28 +352,11 @@ events! {
     NotificationRequested(NotificationRequested) = "notification.requested", NOTIFICATION_EVENTS, "/order";
 }
 
-/// Why a payload is no event.
-#[derive(Debug)]
-pub enum DecodeError {
-    /// Nobody knows this `ce_type`.
-    UnknownType(String),
-    /// Not JSON, or not the JSON of this type.
-    Payload(serde_json::Error),
-}
+/// A batch of events of the order system.
+pub type Batch = fnhost_sdk::kafka::Batch<Event>;
 
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownType(name) => write!(f, "unknown event type {name:?}"),
-            Self::Payload(error) if error.is_data() => {
-                write!(f, "the value does not fit the event type: {error}")
-            }
-            Self::Payload(error) => write!(f, "the value is broken JSON: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for DecodeError {}
+/// A record that holds an event of the order system.
+pub type Record = fnhost_sdk::kafka::Record<Event>;
 
 #[cfg(test)]
 #[path = "event_tests.rs"]
