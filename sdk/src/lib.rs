@@ -6,7 +6,6 @@
 
 pub mod cache;
 pub mod client;
-#[path = "cloudevents.rs"]
 pub mod event;
 pub mod http;
 pub mod kafka;
