@@ -14,7 +14,9 @@ pub mod object;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod outgoing;
+pub mod page;
 pub mod problem;
+mod routes;
 pub mod sql;
 pub mod time;
 #[cfg(feature = "token")]
@@ -24,7 +26,7 @@ pub mod token;
 #[doc(hidden)]
 pub mod wasm;
 
-pub use sql::{Row, Sql, SqlError, Value};
+pub use sql::{Row, Sql, SqlError, Value, unnest};
 
 /// What an HTTP handler has around it: its database and the component's variables.
 #[allow(

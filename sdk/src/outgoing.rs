@@ -1,16 +1,14 @@
 //! Events from HTTP: what a statement inserts into `outgoing_event`, together with the change it tells of.
 
 use crate::event::{self, CloudEvent};
-use crate::sql::Value;
+use crate::sql::{Value, unnest};
 use crate::time;
 
 /// Events as four arrays for `unnest`.
 #[derive(Debug, Default)]
 pub struct OutgoingEvents {
-    topics: Vec<Option<String>>,
-    keys: Vec<Option<String>>,
-    values: Vec<Option<String>>,
-    headers: Vec<Option<String>>,
+    /// Topic, key, value and headers of each.
+    rows: Vec<(&'static str, String, String, String)>,
 }
 
 impl OutgoingEvents {
@@ -19,19 +17,16 @@ impl OutgoingEvents {
     pub fn new<E: CloudEvent>(events: &[E], traceparent: Option<&str>) -> Self {
         let mut ids = time::Ids::new();
         let now = time::now_rfc3339();
-        let mut outgoing = Self::default();
-        for event in events {
+        let row = |event: &E| {
             let trace = traceparent.map(str::to_owned);
             let headers: serde_json::Map<_, _> =
                 event::headers(event, ids.next().to_string(), now.clone(), trace)
                     .map(|(name, value)| (name.to_owned(), value.into()))
                     .collect();
-            outgoing.topics.push(Some(event.topic().to_owned()));
-            outgoing.keys.push(Some(event.key()));
-            outgoing.values.push(Some(String::from_utf8_lossy(&event.to_json()).into_owned()));
-            outgoing.headers.push(Some(serde_json::Value::from(headers).to_string()));
-        }
-        outgoing
+            let value = String::from_utf8_lossy(&event.to_json()).into_owned();
+            (event.topic(), event.key(), value, serde_json::Value::from(headers).to_string())
+        };
+        Self { rows: events.iter().map(row).collect() }
     }
 
     /// The arrays as four parameters: topics, keys, values, headers.
@@ -42,7 +37,7 @@ impl OutgoingEvents {
     /// AS event (topic, key, value, headers)`, and a condition on the change. It is a data-modifying part of the
     /// statement that makes the change, because only those always run.
     #[must_use]
-    pub fn into_params(self) -> [Value; 4] {
-        [self.topics.into(), self.keys.into(), self.values.into(), self.headers.into()]
+    pub fn into_params(self) -> Vec<Value> {
+        unnest(self.rows)
     }
 }

@@ -34,7 +34,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     #[serde(skip)]
-    header: Option<(&'static str, Box<str>)>,
+    header: Option<Box<(&'static str, String)>>,
 }
 
 /// The kind of a problem, `not-found`, and the namespace of such names.
@@ -54,7 +54,7 @@ impl Serialize for Kind {
 impl Problem {
     /// The header that is sent with it.
     pub(crate) fn header_name(&self) -> Option<&'static str> {
-        self.header.as_ref().map(|(name, _)| *name)
+        self.header.as_ref().map(|header| header.0)
     }
 }
 
@@ -79,6 +79,10 @@ impl Problem {
         Self { field: Some(field.into()), ..self }
     }
 
+    fn with_header(self, name: &'static str, value: impl Into<String>) -> Self {
+        Self { header: Some(Box::new((name, value.into()))), ..self }
+    }
+
     /// 400: the request cannot be read.
     #[must_use]
     pub fn malformed(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -89,7 +93,7 @@ impl Problem {
     #[must_use]
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         let problem = Self::new(401, "unauthorized", "A valid access token is needed", detail);
-        Self { header: Some(("www-authenticate", "Bearer".into())), ..problem.with_field("authorization") }
+        problem.with_field("authorization").with_header("www-authenticate", "Bearer")
     }
 
     /// 403: the caller is known and may not do this.
@@ -109,7 +113,7 @@ impl Problem {
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this address answers {allow}");
         let problem = Self::new(405, "method-not-allowed", "The method does not work here", detail);
-        Self { header: Some(("allow", allow.into())), ..problem }
+        problem.with_header("allow", allow)
     }
 
     /// 409: the request contradicts what is.
@@ -143,7 +147,7 @@ impl Problem {
     pub fn too_many_requests(seconds: i64) -> Self {
         let problem =
             Self::new(429, "too-many-requests", "Too many attempts", format!("try again in {seconds} s"));
-        Self { header: Some(("retry-after", seconds.to_string().into_boxed_str())), ..problem }
+        problem.with_header("retry-after", seconds.to_string())
     }
 
     /// 500: the fault is ours; `cause` goes to the log and nowhere else.
@@ -158,7 +162,7 @@ impl Problem {
     pub fn unavailable(cause: impl std::fmt::Display) -> Self {
         eprintln!("unavailable: {cause}");
         let problem = Self::new(503, "unavailable", "The service is not available", "try again in a moment");
-        Self { header: Some(("retry-after", "1".into())), ..problem }
+        problem.with_header("retry-after", "1")
     }
 }
 
@@ -181,7 +185,7 @@ impl From<Problem> for Response {
         let response =
             Self::json(problem.status, &problem).with_header("content-type", "application/problem+json");
         match problem.header {
-            Some((name, value)) => response.with_header(name, value.into_string()),
+            Some(header) => response.with_header(header.0, header.1),
             None => response,
         }
     }

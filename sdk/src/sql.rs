@@ -1,6 +1,10 @@
 //! SQL as the functions see it: one trait, so that the same statements run as a component over Spin's Postgres
 //! interface and natively over any driver.
 
+mod unnest;
+
+pub use unnest::{Cell, Cells, unnest};
+
 use std::fmt;
 
 /// A database connection, or what stands for one.

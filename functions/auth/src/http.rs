@@ -5,10 +5,10 @@ use crate::session::Refresh;
 use crate::sql::{Admission, Begin, Exchange};
 use crate::{password, session, sql, throttle};
 use contract::problem::answer;
-use contract::token::{self, Role};
-use fnhost_sdk::Host;
+use contract::token::{self, Caller, Role};
 use fnhost_sdk::http::{Request, Response};
 use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -68,19 +68,14 @@ pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
 }
 
 async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments();
-    match (request.method.as_str(), &segments[..]) {
-        ("POST", ["auth", "register"]) => register(host, request).await,
-        ("POST", ["auth", "login"]) => login(host, request).await,
-        ("POST", ["auth", "refresh"]) => refresh(host, request).await,
-        ("POST", ["auth", "logout"]) => logout(host, request).await,
-        ("GET", ["auth", "me"]) => me(host, request).await,
-        ("GET", [".well-known", "jwks.json"]) => keys(host).await,
-        (_, ["auth", "register" | "login" | "refresh" | "logout"]) => {
-            Err(Problem::method_not_allowed("POST"))
-        }
-        (_, ["auth", "me"] | [".well-known", "jwks.json"]) => Err(Problem::method_not_allowed("GET")),
-        _ => Err(Problem::not_found("there is no such address")),
+    routes! {
+        request, caller: token::caller(host, request);
+        ["auth", "register"] => POST: register(host, request);
+        ["auth", "login"] => POST: login(host, request);
+        ["auth", "refresh"] => POST: refresh(host, request);
+        ["auth", "logout"] => POST: logout(host, request);
+        ["auth", "me"] => GET as caller: me(host, caller);
+        [".well-known", "jwks.json"] => GET: keys(host);
     }
 }
 
@@ -178,8 +173,7 @@ async fn logout<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
     Ok(Response::empty(204))
 }
 
-async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let user_id = token::caller(host, request).await?.user_id;
+async fn me<H: Host>(host: &H, Caller { user_id, .. }: Caller) -> Result<Response, Problem> {
     let account = sql::account(host, user_id).await?;
     let account = account.ok_or_else(|| Problem::unauthorized("there is no such account any more"))?;
     let sql::Account { email, name, role } = account;

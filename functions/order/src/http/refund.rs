@@ -4,7 +4,7 @@ use super::{DECISIONS_MAX, View, body_hash, cache_key, idempotency_key, invalid,
 use crate::refund::{self, OWN_REFUND_SECONDS, REASON_CHARS_MAX, Refusal, Wanted};
 use crate::sql::{self, NewRefund, Refundable, Stored};
 use contract::event::{Event, Money, OrderRefunded};
-use contract::token::{self, Caller, Role};
+use contract::token::{Caller, Role};
 use fnhost_sdk::Host;
 use fnhost_sdk::cache::{self, Cache};
 use fnhost_sdk::http::{Request, Response};
@@ -28,9 +28,9 @@ pub(crate) struct Input {
 pub(super) async fn refund<H: Host + Cache>(
     host: &H,
     request: &Request,
+    caller: Caller,
     id: &str,
 ) -> Result<Response, Problem> {
-    let caller = token::caller(host, request).await?;
     let order_id = order_id(id)?;
     let input: Input = request.json()?;
     let reason = reason(input.reason.as_deref())?;
