@@ -95,8 +95,10 @@ pub struct Executor {
 #[serde(deny_unknown_fields)]
 pub struct Subscription {
     pub component: Option<Spanned<String>>,
-    pub id: Spanned<String>,
-    pub group: Spanned<String>,
+    /// The component's own id where absent.
+    pub id: Option<Spanned<String>>,
+    /// The trigger's id where absent.
+    pub group: Option<Spanned<String>>,
     pub topics: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     pub emits: Vec<Spanned<String>>,
@@ -268,8 +270,10 @@ pub struct Schedule {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentDatabase {
-    pub schema: Spanned<String>,
-    pub url_variable: Spanned<String>,
+    /// Named after the component where absent; its migrations then are where convention has them.
+    pub schema: Option<Spanned<String>>,
+    /// What the component's `database_url` is filled from where absent.
+    pub url_variable: Option<Spanned<String>>,
     pub migrations: Option<Spanned<String>>,
     pub demo: Option<Spanned<String>>,
     pub events: Option<Spanned<String>>,
