@@ -27,6 +27,7 @@ pub mod token;
 pub mod wasm;
 
 pub use sql::{Row, Sql, SqlError, Value, unnest};
+pub use uuid::Uuid;
 
 /// What an HTTP handler has around it: its database and the component's variables.
 #[allow(

@@ -2,11 +2,11 @@
 
 use crate::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Payload, Reply, SCHEDULE_TOPIC};
 
-/// What `wit/kafka` generates.
+/// What `wit/kafka.wit` generates: the contract between function and host.
 #[allow(missing_docs, unsafe_code, clippy::all, reason = "generated")]
 pub mod bindings {
     spin_sdk::wit_bindgen::generate!({
-        path: "../wit/kafka",
+        path: "wit",
         world: "kafka-function",
         runtime_path: "spin_sdk::wit_bindgen::rt",
         pub_export_macro: true,
