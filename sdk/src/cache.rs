@@ -3,7 +3,7 @@
 //! An answer is kept with the time before its read began, with the version of what was read, and with the SHA-256 of the
 //! access token that it was given for. It answers only a request with that very token, so who may see it was decided
 //! when it was made; and only for [`FRESH_MS`] after that time, so it is never older than a commit that it missed by more,
-//! whoever writes and whatever is lost in between. `docs/decisions/0016-cache.md` says why it is done like this.
+//! whoever writes and whatever is lost in between. `docs/decisions/0016-cache.md` of fnhost says why it is done like this.
 //!
 //! A store that is not there, is empty, full of something else or failing is a miss, and never an error.
 

@@ -50,7 +50,7 @@
 //! ```
 
 use crate::kafka::{CE_ID, CE_TYPE, Message, Payload, TRACEPARENT, text_header};
-use crate::nul;
+use crate::nul_check;
 use std::fmt;
 
 /// The events of an application. See the [module](self) for an example.
@@ -86,7 +86,7 @@ impl<E: CloudEvent> Payload for E {
         let key = message.key.as_deref().ok_or("the key is missing")?;
         let value = message.value.as_deref().ok_or("a tombstone is no event")?;
         let event = Self::from_json(event_type, value).map_err(|error| error.to_string())?;
-        if let Some(path) = nul::find(value) {
+        if let Some(path) = nul_check::find(value) {
             return Err(format!("{path} contains the character NUL, which no text column holds"));
         }
         let expected = event.key();

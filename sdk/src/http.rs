@@ -1,6 +1,6 @@
 //! HTTP as a function handles it: whole requests in, whole responses out, both plain values.
 
-use crate::nul;
+use crate::nul_check;
 use crate::object::Object;
 use crate::problem::Problem;
 use serde::Serialize;
@@ -123,7 +123,7 @@ impl Request {
         if let Err(error) = deserializer.end() {
             return Err(Problem::malformed("body", format!("broken JSON: {error}")));
         }
-        match nul::find(body) {
+        match nul_check::find(body) {
             Some(field) => Err(Problem::invalid(field, "the character NUL is not allowed")),
             None => Ok(value),
         }

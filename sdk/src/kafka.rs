@@ -7,7 +7,7 @@
 //! [events](crate::event::CloudEvent) of an application, or a type of the function's own.
 
 use crate::event::{self, CloudEvent};
-use crate::{nul, time};
+use crate::{nul_check, time};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
@@ -303,7 +303,7 @@ impl<T: DeserializeOwned> Payload for Json<T> {
         let mut json = serde_json::Deserializer::from_slice(value);
         let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| unfit(error.to_string()))?;
         json.end().map_err(|error| unfit(error.to_string()))?;
-        if let Some(path) = nul::find(value) {
+        if let Some(path) = nul_check::find(value) {
             return Err(format!("{path} contains the character NUL, which no text column holds"));
         }
         Ok(Self { key: key_text(message), value: parsed })

@@ -1,15 +1,17 @@
-//! What the functions share, and nothing of their own domains.
+#![doc = include_str!("../README.md")]
 //!
-//! A function is written against [`Sql`], [`Host`], [`kafka::Batch`] and [`http::Request`], all plain Rust, so the same
-//! code runs as a component and natively. The glue to WIT is in `wasm`, compiled for WebAssembly only, and one line in a
-//! function's `lib.rs` exports each handler: [`export_http!`] and [`export_kafka!`].
+//! # Natively and as a component
+//!
+//! A function is written against [`Sql`], [`Host`], [`kafka::Batch`] and [`http::Request`], all plain Rust. The glue to WIT is in
+//! `wasm`, compiled for WebAssembly only, and one line in a function's `lib.rs` exports each handler: [`export_http!`] and
+//! [`export_kafka!`], which expand to nothing elsewhere.
 
 pub mod cache;
 pub mod client;
 pub mod event;
 pub mod http;
 pub mod kafka;
-pub mod nul;
+pub mod nul_check;
 pub mod object;
 #[cfg(feature = "openapi")]
 pub mod openapi;

@@ -208,6 +208,12 @@ mod tests {
                     component.allowed_outbound_hosts[0].variables().collect::<Vec<_>>(),
                     ["database_host"]
                 );
+                let database = component.database.as_ref().expect("a database");
+                assert_eq!(
+                    (database.schema.as_str(), database.url_variable.as_str()),
+                    ("page_visits", "database_url")
+                );
+                assert_eq!(manifest.application.database_host_variable.as_deref(), Some("database_host"));
             }
         }
     }
