@@ -8,8 +8,8 @@
 use crate::client::Connection;
 use crate::orders;
 use anyhow::Context as _;
+use contract::event::ORDER_EVENTS;
 use hyper::StatusCode;
-use kit::event::ORDER_EVENTS;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};

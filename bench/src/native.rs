@@ -2,20 +2,21 @@
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use contract::event::Batch;
 use fnhost_capabilities::outbound_http::{Outbound, RequestOptions, WasiBody};
 use fnhost_capabilities::postgres::SqlFailure;
 use fnhost_db::session::SharedTransaction;
 use fnhost_dispatch::{CallFailure, Called, Handler};
 use fnhost_manifest::{Manifest, Secret, VariableSources};
+use fnhost_sdk::client::{self, Client};
+use fnhost_sdk::kafka::{Emit, Failure, Header, Message, Outcome, Reply};
+use fnhost_sdk::{Host, Row, Sql, SqlError, Value};
 use fnhost_types::failure::FailureClass;
 use fnhost_types::wit;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
 use hyper::http;
-use kit::client::{self, Client};
-use kit::kafka::{Batch, Emit, Failure, Header, Message, Outcome, Reply};
-use kit::{Host, Row, Sql, SqlError, Value};
 use sqlx::postgres::{PgArguments, PgConnection, PgRow, PgStatement};
 use sqlx::types::JsonRawValue;
 use sqlx::{

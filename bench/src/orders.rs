@@ -1,10 +1,11 @@
 //! The orders of the measurements: a catalogue, orders as `POST /orders` writes them, and how far they are.
 
 use anyhow::Context as _;
+use contract::event::{Batch, Record};
+use contract::event::{Event, Item, Money, ORDER_EVENTS, OrderCreated};
 use fnhost_kafka::murmur2;
+use fnhost_sdk::kafka::{Emit, Header as EventHeader};
 use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER};
-use kit::event::{Event, Item, Money, ORDER_EVENTS, OrderCreated};
-use kit::kafka::{Batch, Emit, Header as EventHeader, Record};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -146,7 +147,7 @@ fn send(kafka: &str, orders: &[OrderCreated]) -> anyhow::Result<()> {
 
 /// The event as a function sends it: the same code writes its headers.
 fn event(order: &OrderCreated) -> anyhow::Result<Emit> {
-    let mut reply = Batch::<kit::event::Event>::decode(Vec::new()).reply;
+    let mut reply = Batch::decode(Vec::new()).reply;
     let event = Event::OrderCreated(order.clone());
     let cause = Record {
         index: 0,

@@ -6,10 +6,11 @@
 use crate::native::{Around, Connected, Function};
 use crate::system::Servers;
 use anyhow::Context as _;
+use contract::event::Batch;
 use fnhost_db::schema::role_password;
 use fnhost_manifest::{KafkaTrigger, Manifest};
+use fnhost_sdk::kafka::{Emit, Header as EventHeader, Message, Outcome};
 use futures::FutureExt as _;
-use kit::kafka::{Batch, Emit, Header as EventHeader, Message, Outcome};
 use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};

@@ -3,10 +3,10 @@
 //! The service is asked before any SQL, so nothing is locked meanwhile; a customer without an answer in time is a retry,
 //! which parks that customer's purchases alone, and one whom the service does not know makes a dead letter.
 
+use fnhost_sdk::client::Client;
+use fnhost_sdk::kafka::{Batch, Failure, Json, Reply};
+use fnhost_sdk::{Host, Sql};
 use futures::future::join_all;
-use kit::client::Client;
-use kit::kafka::{Batch, Failure, Json, Reply};
-use kit::{Host, Sql};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +39,7 @@ pub async fn handle<H: Host + Sql + Client>(
     host: &H,
     batch: Batch<Json<Purchase>>,
 ) -> Result<Reply, Failure> {
-    let service = host.variable("customers_url").await.map_err(|reason| Failure { reason, message: None })?;
+    let service = host.variable("customers_url").await?;
     let Batch { records, mut reply, .. } = batch;
     // Each customer once, all at the same time.
     let wanted: BTreeSet<u64> = records.iter().map(|record| record.event.value.customer).collect();
@@ -70,4 +70,4 @@ async fn ask(host: &impl Client, service: &str, customer: u64) -> Result<Value, 
     }
 }
 
-kit::export_kafka!(crate::handle);
+fnhost_sdk::export_kafka!(crate::handle);

@@ -1,9 +1,9 @@
 //! Takes webhooks: `POST /hooks/NAME` with JSON answers 202 once the hook is in the database, and the relay sends it to
 //! the topic `hooks` with the name as its key. A repeated `webhook-id` is sent once.
 
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 use serde_json::{Value, json};
 
 /// Characters of a `webhook-id`.
@@ -23,10 +23,10 @@ pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
 }
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    match (request.method.as_str(), request.segments().as_slice()) {
-        ("POST", ["hooks", name]) if !name.is_empty() => take(host, request, name).await,
-        (_, ["hooks", name]) if !name.is_empty() => Err(Problem::method_not_allowed("POST")),
-        _ => Err(Problem::not_found("hooks are sent to /hooks/NAME")),
+    routes! {
+        request;
+        ["hooks", name] if !name.is_empty() => POST: take(host, request, name);
+        _ => Problem::not_found("hooks are sent to /hooks/NAME");
     }
 }
 
@@ -42,4 +42,4 @@ async fn take(host: &impl Host, request: &Request, name: &str) -> Result<Respons
     Ok(Response::json(202, &json!({"accepted": true, "repeated": sent == 0})))
 }
 
-kit::export_http!(crate::handle);
+fnhost_sdk::export_http!(crate::handle);

@@ -1,7 +1,7 @@
 //! Counts the words of sentences: one statement for a batch, exact through crashes, with no table of what was seen.
 
-use kit::Sql;
-use kit::kafka::{Batch, Failure, Reply, Text};
+use fnhost_sdk::kafka::{Batch, Failure, Reply, Text};
+use fnhost_sdk::{Sql, unnest};
 use std::collections::BTreeMap;
 
 /// In the words' order, so that two partitions with the same words wait for each other in one direction only.
@@ -22,9 +22,8 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch<Text>) -> Result<Reply, Failure
             *counts.entry(word.to_lowercase()).or_default() += 1;
         }
     }
-    let (words, counts): (Vec<String>, Vec<i64>) = counts.into_iter().unzip();
-    db.execute(COUNT, vec![words.into_iter().collect(), counts.into_iter().collect()]).await?;
+    db.execute(COUNT, unnest(counts)).await?;
     Ok(reply)
 }
 
-kit::export_kafka!(crate::handle);
+fnhost_sdk::export_kafka!(crate::handle);

@@ -4,10 +4,11 @@ use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
 use crate::session::Refresh;
 use crate::sql::{Admission, Begin, Exchange};
 use crate::{password, session, sql, throttle};
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::token::{self, Role};
+use contract::problem::answer;
+use contract::token::{self, Caller, Role};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -63,23 +64,18 @@ pub(crate) struct Me {
 
 /// Answers a request below `/auth`, or for `/.well-known/jwks.json`.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments();
-    match (request.method.as_str(), &segments[..]) {
-        ("POST", ["auth", "register"]) => register(host, request).await,
-        ("POST", ["auth", "login"]) => login(host, request).await,
-        ("POST", ["auth", "refresh"]) => refresh(host, request).await,
-        ("POST", ["auth", "logout"]) => logout(host, request).await,
-        ("GET", ["auth", "me"]) => me(host, request).await,
-        ("GET", [".well-known", "jwks.json"]) => keys(host).await,
-        (_, ["auth", "register" | "login" | "refresh" | "logout"]) => {
-            Err(Problem::method_not_allowed("POST"))
-        }
-        (_, ["auth", "me"] | [".well-known", "jwks.json"]) => Err(Problem::method_not_allowed("GET")),
-        _ => Err(Problem::not_found("there is no such address")),
+    routes! {
+        request, caller: token::caller(host, request);
+        ["auth", "register"] => POST: register(host, request);
+        ["auth", "login"] => POST: login(host, request);
+        ["auth", "refresh"] => POST: refresh(host, request);
+        ["auth", "logout"] => POST: logout(host, request);
+        ["auth", "me"] => GET as caller: me(host, caller);
+        [".well-known", "jwks.json"] => GET: keys(host);
     }
 }
 
@@ -93,7 +89,7 @@ async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Prob
     let subject = throttle::of_registration(&network);
     admit(sql::admit(host, None, "", std::slice::from_ref(&subject)).await?)?;
     let hash = password::hash(&input.password).map_err(Problem::internal)?;
-    let user_id = kit::time::Ids::new().next();
+    let user_id = fnhost_sdk::time::Ids::new().next();
     if !sql::register(host, user_id, &email, name, hash, &subject).await? {
         return Err(Problem::conflict("there is an account with this address").with_field("email"));
     }
@@ -111,10 +107,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     // Nobody has a longer one, so this tells nothing about an account.
     let matches = input.password.len() <= PASSWORD_BYTES_MAX && password::verify(&input.password, hash);
     let Some(credentials) = credentials.filter(|_| matches) else {
-        return Err(Problem::wrong_credentials(
-            "password",
-            "there is no account with this address and password",
-        ));
+        return Err(wrong_credentials("password", "there is no account with this address and password"));
     };
     let refresh = Refresh::new()?;
     let [pair, ..] = subjects;
@@ -166,7 +159,7 @@ async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Probl
                 // It is in two hands, and nobody can tell whose is the right one.
                 eprintln!("a refresh token was used twice; its login was ended");
             }
-            return Err(Problem::wrong_credentials("refresh_token", "log in again"));
+            return Err(wrong_credentials("refresh_token", "log in again"));
         }
     };
     let session = session::session(&signer, account_id, role, new)?;
@@ -180,8 +173,7 @@ async fn logout<H: Host>(host: &H, request: &Request) -> Result<Response, Proble
     Ok(Response::empty(204))
 }
 
-async fn me<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let user_id = token::caller(host, request).await?.user_id;
+async fn me<H: Host>(host: &H, Caller { user_id, .. }: Caller) -> Result<Response, Problem> {
     let account = sql::account(host, user_id).await?;
     let account = account.ok_or_else(|| Problem::unauthorized("there is no such account any more"))?;
     let sql::Account { email, name, role } = account;
@@ -193,6 +185,11 @@ async fn keys<H: Host>(host: &H) -> Result<Response, Problem> {
     Ok(Response::json(200, &keys).with_header("cache-control", KEYS_CACHE_CONTROL))
 }
 
+/// 401: e-mail and password do not belong together, or the refresh token is no good.
+pub(crate) fn wrong_credentials(field: &str, detail: &str) -> Problem {
+    Problem::new(401, "wrong-credentials", "The credentials are not accepted", detail).with_field(field)
+}
+
 fn invalid(invalid: Invalid) -> Problem {
     Problem::invalid(invalid.field, invalid.detail)
 }
@@ -202,8 +199,8 @@ mod tests {
     //! What is refused before the database is asked: the host of these tests has nothing at all.
 
     use super::*;
-    use kit::http::Body;
-    use kit::{Row, Sql, SqlError, Value};
+    use fnhost_sdk::http::Body;
+    use fnhost_sdk::{Row, Sql, SqlError, Value};
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 

@@ -12,4 +12,4 @@ pub mod session;
 pub mod sql;
 pub mod throttle;
 
-kit::export_http!(crate::http::handle);
+fnhost_sdk::export_http!(crate::http::handle);

@@ -1,10 +1,10 @@
 //! The interface of `auth`, described.
 
 use crate::domain::{EMAIL_BYTES_MAX, NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-use crate::http::{Exchanged, Login, Me, Registered, Registration};
+use crate::http::{Exchanged, Login, Me, Registered, Registration, wrong_credentials};
 use crate::session::{ACCESS_SECONDS, Session};
-use kit::openapi::{Api, Call, HttpMethod, ToSchema};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, ToSchema};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 /// The public part of a signing key (RFC 8037).
@@ -38,7 +38,7 @@ pub fn api() -> Api {
     let password =
         json!({ "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX, "format": "password" });
     let email = json!({ "maxLength": EMAIL_BYTES_MAX, "format": "email" });
-    Api::new("auth", "Accounts, logins and the keys that tokens are checked with")
+    contract::openapi::api("auth", "Accounts, logins and the keys that tokens are checked with")
         .call(HttpMethod::Post, "/auth/register", register())
         .call(HttpMethod::Post, "/auth/login", login())
         .call(HttpMethod::Post, "/auth/refresh", refresh())
@@ -85,7 +85,7 @@ fn register() -> Call {
 }
 
 fn login() -> Call {
-    let wrong = Problem::wrong_credentials("password", "there is no account with this address and password");
+    let wrong = wrong_credentials("password", "there is no account with this address and password");
     Call::new("login", "Log in")
         .about("Failures count for the account and for the network; see the guide for how long is waited.")
         .body::<Login>(credentials())
@@ -103,7 +103,7 @@ fn refresh() -> Call {
         .about("A refresh token is good once. One that comes a second time ends its login, with every token that descends from it.")
         .body::<Exchanged>(token())
         .answers_with::<Session>(200, "The next pair of tokens", &session(), &[NO_STORE])
-        .refuses("The token is not good any more", &Problem::wrong_credentials("refresh_token", "log in again"))
+        .refuses("The token is not good any more", &wrong_credentials("refresh_token", "log in again"))
         .refuses("The token is missing or no text", &missing_token())
 }
 

@@ -1,10 +1,10 @@
 //! What a login gives: a short access token, and a refresh token that is exchanged for the next pair.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use kit::Host;
-use kit::problem::Problem;
-use kit::time::unix_seconds;
-use kit::token::{self, AUDIENCE, Claims, ISSUER, Role, Signer};
+use contract::token::{self, AUDIENCE, Claims, ISSUER, Role, Signer};
+use fnhost_sdk::Host;
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::time::unix_seconds;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

@@ -2,8 +2,8 @@
 
 use crate::session::{REFRESH_SECONDS, Refresh};
 use crate::throttle::{CLEARED_ROWS_MAX, MEMORY_SECONDS, Subject};
-use kit::token::Role;
-use kit::{Row, Sql, SqlError, Value};
+use contract::token::Role;
+use fnhost_sdk::{Row, Sql, SqlError, unnest};
 use uuid::Uuid;
 
 /// $1 e-mail or null, $2 name of the network, $3 names of the subjects, $4 their free failures, $5 their longest waits
@@ -200,17 +200,11 @@ pub async fn admit<S: Sql>(
 ) -> Result<Admission, SqlError> {
     /// Of an attempt that lost a race to others.
     const RACE_WAIT_SECONDS: i64 = 1;
-    let names = || subjects.iter().map(|subject| subject.name.clone());
-    let params = vec![
-        email.into(),
-        network.into(),
-        names().collect(),
-        subjects.iter().map(|subject| subject.limit.free).collect::<Value>(),
-        subjects.iter().map(|subject| subject.limit.wait_max).collect::<Value>(),
-        subjects.iter().map(|subject| i32::from(subject.spares_known)).collect::<Value>(),
-        MEMORY_SECONDS.into(),
-        CLEARED_ROWS_MAX.into(),
-    ];
+    let mut params = vec![email.into(), network.into()];
+    params.extend(unnest(subjects.iter().map(|Subject { name, limit, spares_known }| {
+        (name, limit.free, limit.wait_max, i32::from(*spares_known))
+    })));
+    params.extend([MEMORY_SECONDS.into(), CLEARED_ROWS_MAX.into()]);
     let rows = db.query(ADMIT, params).await?;
     let row = rows.first().ok_or_else(|| SqlError::new(None, "no answer to an attempt"))?;
     if let Some(seconds) = row.int64_or_null(0)? {
@@ -270,7 +264,7 @@ pub async fn account<S: Sql>(db: &S, account_id: Uuid) -> Result<Option<Account>
 /// What the database refused.
 pub async fn begin_session<S: Sql>(db: &S, begin: Begin<'_>) -> Result<(), SqlError> {
     let Begin { account_id, network, refresh, counted, forgotten, rehashed } = begin;
-    let login = kit::time::Ids::new().next();
+    let login = fnhost_sdk::time::Ids::new().next();
     let (old, new) = rehashed.unzip();
     let params = vec![
         login.to_string().into(),

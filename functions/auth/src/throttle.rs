@@ -11,7 +11,7 @@
 //! Accounts that do not exist are counted as those that do.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use kit::http::Request;
+use fnhost_sdk::http::Request;
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -121,7 +121,7 @@ fn digest(parts: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::http::Body;
+    use fnhost_sdk::http::Body;
 
     fn request(headers: &[(&str, &str)]) -> Request {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));

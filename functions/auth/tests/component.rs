@@ -1,7 +1,7 @@
 //! The built component with a real Postgres: registering, logging in, and the life of a login.
 
+use contract::token::{JwkSet, Role, verify};
 use fnhost_test_function::{Answer, Function, bearer};
-use kit::token::{JwkSet, Role, verify};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

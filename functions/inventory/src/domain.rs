@@ -3,7 +3,7 @@
 //! A [`Ledger`] holds the locked rows of one batch and applies its events in the batch's order, so that orders of the
 //! same batch compete for stock exactly as if each had come alone.
 
-use kit::event::Shortage;
+use contract::event::Shortage;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 

@@ -2,11 +2,13 @@
 
 use crate::domain::Stock;
 use crate::sql;
-use kit::event::Money;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::token::{self, Role};
-use kit::{Host, Row, SqlError};
+use contract::event::Money;
+use contract::problem::answer;
+use contract::token::{self, Caller, Role};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::page::Paging;
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, Row, SqlError, routes};
 use serde::{Deserialize, Serialize};
 
 /// Products in an answer where the caller does not say.
@@ -55,34 +57,26 @@ pub(crate) struct SetOnHand {
 
 /// Answers a request.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments();
     // A SKU consists of characters that a path carries unescaped, so one that would need decoding does not exist.
-    match (request.method.as_str(), segments.as_slice()) {
-        ("GET", ["products"]) => products(host, request).await,
-        ("GET", ["products", sku]) => product(host, sku).await,
-        ("GET", ["inventory", sku]) => inventory(host, sku).await,
-        ("PUT", ["inventory", sku]) => set_on_hand(host, request, sku).await,
-        (_, ["products"] | ["products", _]) => Err(Problem::method_not_allowed("GET")),
-        (_, ["inventory", _]) => Err(Problem::method_not_allowed("GET, PUT")),
-        _ => Err(Problem::not_found("no such address")),
+    routes! {
+        request, caller: token::caller(host, request);
+        ["products"] => GET: products(host, request);
+        ["products", sku] => GET: product(host, sku);
+        ["inventory", sku] => GET: inventory(host, sku), PUT as caller: set_on_hand(host, request, caller, sku);
+        _ => Problem::not_found("no such address");
     }
 }
 
 async fn products(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    let limit = request.limit(PRODUCTS_DEFAULT, PRODUCTS_MAX)?;
-    let after = request.parameter("cursor")?.unwrap_or_default();
-    // One more than is asked for tells whether there is more.
-    let rows = sql::products(host, after, limit + 1).await?;
-    let mut products = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let more = i64::try_from(products.len()).is_ok_and(|found| found > limit);
-    if more {
-        products.pop();
-    }
-    let next_cursor = products.last().filter(|_| more).map(|last| last.sku.clone());
+    let paging: Paging<String> = Paging::of(request, PRODUCTS_DEFAULT, PRODUCTS_MAX)?;
+    let after = paging.after.clone().unwrap_or_default();
+    let rows = sql::products(host, after, paging.rows()).await?;
+    let found = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let (products, next_cursor) = paging.page(found, |last: &Product| last.sku.clone());
     Ok(Response::json(200, &Products { products, next_cursor }))
 }
 
@@ -96,8 +90,13 @@ async fn inventory(host: &impl Host, sku: &str) -> Result<Response, Problem> {
     Ok(describe(sku, stock))
 }
 
-async fn set_on_hand(host: &impl Host, request: &Request, sku: &str) -> Result<Response, Problem> {
-    if token::caller(host, request).await?.role != Role::Admin {
+async fn set_on_hand(
+    host: &impl Host,
+    request: &Request,
+    caller: Caller,
+    sku: &str,
+) -> Result<Response, Problem> {
+    if caller.role != Role::Admin {
         return Err(Problem::forbidden("setting the stock needs the role admin"));
     }
     let SetOnHand { on_hand } = request.json()?;

@@ -2,9 +2,11 @@
 
 use crate::domain::{Change, Effect, Ledger, Lines};
 use crate::sql;
-use kit::Sql;
-use kit::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item};
-use kit::kafka::{Batch, Failure, Record, Reply};
+use contract::event::{Batch, Record};
+use contract::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item};
+use fnhost_sdk::Sql;
+use fnhost_sdk::event::CloudEvent as _;
+use fnhost_sdk::kafka::{Failure, Reply};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -102,7 +104,7 @@ fn event(task: &Task<'_>, effect: Effect) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::event::{Money, OrderCreated};
+    use contract::event::{Money, OrderCreated};
 
     fn record(event: Event) -> Record {
         Record { index: 0, event, event_id: None, traceparent: None, attempt: 1, last_attempt: false }

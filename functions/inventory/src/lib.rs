@@ -7,5 +7,5 @@ pub mod kafka;
 pub mod openapi;
 mod sql;
 
-kit::export_http!(crate::http::handle);
-kit::export_kafka!(crate::kafka::handle);
+fnhost_sdk::export_http!(crate::http::handle);
+fnhost_sdk::export_kafka!(crate::kafka::handle);

@@ -3,15 +3,16 @@
 use crate::http::{
     Inventory, ON_HAND_MAX, PRODUCTS_DEFAULT, PRODUCTS_MAX, Product, Products, SetOnHand, unknown,
 };
-use kit::openapi::{Api, Call, HttpMethod, page, sku, text};
-use kit::problem::Problem;
+use contract::openapi::sku;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, page, text};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 /// The calls of `inventory`.
 #[must_use]
 pub fn api() -> Api {
     let units = || json!({ "minimum": 0, "maximum": ON_HAND_MAX });
-    let api = Api::new("inventory", "Products, and the stock of them")
+    let api = contract::openapi::api("inventory", "Products, and the stock of them")
         .call(HttpMethod::Get, "/products", products())
         .call(HttpMethod::Get, "/products/{sku}", product())
         .call(HttpMethod::Get, "/inventory/{sku}", stock())

@@ -1,7 +1,7 @@
 //! Every statement of the function. Those of a batch take all its rows at once and lock them in key order.
 
 use crate::domain::{Ledger, Reservation, State, Stock};
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::{Row, Sql, SqlError, unnest};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -101,20 +101,13 @@ pub async fn write(db: &impl Sql, ledger: &Ledger) -> Result<(), SqlError> {
     if reservations.is_empty() {
         return Ok(());
     }
-    let moved: Vec<_> = ledger.moved().collect();
-    let lines: Vec<_> = ledger.new_lines().collect();
-    let params: Vec<Value> = vec![
-        moved.iter().map(|(sku, _)| (*sku).to_owned()).collect(),
-        moved.iter().map(|(_, delta)| delta.on_hand).collect(),
-        moved.iter().map(|(_, delta)| delta.reserved).collect(),
-        reservations.iter().map(|(order_id, _)| order_id.to_string()).collect(),
-        reservations.iter().map(|(_, reservation)| reservation.state.as_str().to_owned()).collect(),
-        reservations.iter().map(|(_, reservation)| reservation.reason.clone()).collect(),
-        reservations.iter().map(|(_, reservation)| reservation.version).collect(),
-        lines.iter().map(|(order_id, _, _)| order_id.to_string()).collect(),
-        lines.iter().map(|(_, sku, _)| (*sku).to_owned()).collect(),
-        lines.iter().map(|(_, _, quantity)| *quantity).collect(),
-    ];
+    let moved = ledger.moved().map(|(sku, delta)| (sku, delta.on_hand, delta.reserved));
+    let settled = reservations.iter().map(|(order_id, reservation)| {
+        let Reservation { state, reason, version, .. } = reservation;
+        (*order_id, state.as_str(), reason.as_deref(), *version)
+    });
+    let lines = ledger.new_lines();
+    let params = [unnest(moved), unnest(settled), unnest(lines)].concat();
     db.execute(WRITE, params).await?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
+use contract::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
+use fnhost_sdk::event::CloudEvent as _;
 use fnhost_test_function::{Function, Sent};
-use kit::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

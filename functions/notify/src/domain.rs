@@ -1,6 +1,6 @@
 //! What a notification says. Pure.
 
-use kit::event::Notice;
+use contract::event::Notice;
 use uuid::Uuid;
 
 /// Characters that fit one SMS.

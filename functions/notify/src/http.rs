@@ -1,9 +1,12 @@
 //! The caller's own notifications.
 
 use crate::sql;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::{Host, Row, SqlError, token};
+use contract::problem::answer;
+use contract::token::{self, Caller};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::page::Paging;
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, Row, SqlError, routes};
 use serde::Serialize;
 
 /// Notifications in an answer where the caller does not say.
@@ -40,34 +43,23 @@ pub(crate) struct Notifications {
 
 /// Answers a request.
 pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    match (request.method.as_str(), request.segments().as_slice()) {
-        ("GET", ["notifications"]) => list(host, request).await,
-        (_, ["notifications"]) => Err(Problem::method_not_allowed("GET")),
-        _ => Err(Problem::not_found("no such address")),
+    routes! {
+        request, caller: token::caller(host, request);
+        ["notifications"] => GET as caller: list(host, request, caller);
+        _ => Problem::not_found("no such address");
     }
 }
 
-async fn list(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    let user_id = token::caller(host, request).await?.user_id;
-    let limit = request.limit(NOTIFICATIONS_DEFAULT, NOTIFICATIONS_MAX)?;
-    let before = match request.parameter("cursor")? {
-        None => i64::MAX,
-        Some(cursor) => {
-            cursor.parse().map_err(|_| Problem::invalid("cursor", "the next_cursor of a page"))?
-        }
-    };
-    // One more than is asked for tells whether there is more.
-    let rows = sql::list(host, user_id, before, limit + 1).await?;
-    let mut notifications = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let more = i64::try_from(notifications.len()).is_ok_and(|found| found > limit);
-    if more {
-        notifications.pop();
-    }
-    let next_cursor = notifications.last().filter(|_| more).map(|last| last.id.to_string());
+async fn list(host: &impl Host, request: &Request, caller: Caller) -> Result<Response, Problem> {
+    let paging = Paging::of(request, NOTIFICATIONS_DEFAULT, NOTIFICATIONS_MAX)?;
+    let before = paging.after.unwrap_or(i64::MAX);
+    let rows = sql::list(host, caller.user_id, before, paging.rows()).await?;
+    let found = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let (notifications, next_cursor) = paging.page(found, |last: &Notification| last.id);
     Ok(Response::json(200, &Notifications { notifications, next_cursor }))
 }
 

@@ -2,9 +2,11 @@
 
 use crate::domain;
 use crate::sql::{self, Entry};
-use kit::Sql;
-use kit::event::Event;
-use kit::kafka::{Batch, Failure, Record, Reply};
+use contract::event::Event;
+use contract::event::{Batch, Record};
+use fnhost_sdk::Sql;
+use fnhost_sdk::event::CloudEvent as _;
+use fnhost_sdk::kafka::{Failure, Reply};
 use std::io::Write;
 
 /// Handles a batch of `notification-events`, in one statement however many records it has, and writes its lines to the

@@ -1,15 +1,15 @@
 //! The interface of `notify`, described.
 
 use crate::http::{Message, NOTIFICATIONS_DEFAULT, NOTIFICATIONS_MAX, Notification, Notifications};
-use kit::event::Notice;
-use kit::openapi::{Api, Call, HttpMethod, id, page, text, time};
-use kit::problem::Problem;
+use contract::event::Notice;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id, page, text, time};
+use fnhost_sdk::problem::Problem;
 use serde_json::json;
 
 /// The calls of `notify`.
 #[must_use]
 pub fn api() -> Api {
-    Api::new("notify", "What customers were told")
+    contract::openapi::api("notify", "What customers were told")
         .call(HttpMethod::Get, "/notifications", notifications())
         .limit::<Notification>("order_id", id())
         .limit::<Notification>("status", json!({ "enum": Notice::ALL.map(Notice::as_str) }))

@@ -1,8 +1,8 @@
 //! Every statement of the function.
 
 use crate::domain::Notification;
-use kit::event::Notice;
-use kit::{Row, Sql, SqlError, Value};
+use contract::event::Notice;
+use fnhost_sdk::{Row, Sql, SqlError, unnest};
 use uuid::Uuid;
 
 // In key order, so that two batches with the same events wait for each other in one direction only. A copy of an event
@@ -51,17 +51,12 @@ pub async fn store(db: &impl Sql, entries: &[Entry<'_>]) -> Result<Vec<usize>, S
     if entries.is_empty() {
         return Ok(Vec::new());
     }
-    let text = |cell: &dyn Fn(&Entry<'_>) -> String| entries.iter().map(cell).collect::<Value>();
-    let params = vec![
-        text(&|entry| entry.event_id.to_owned()),
-        text(&|entry| entry.order_id.to_string()),
-        text(&|entry| entry.user_id.to_string()),
-        text(&|entry| entry.status.as_str().to_owned()),
-        text(&|entry| entry.notification.subject.to_owned()),
-        text(&|entry| entry.notification.email_text.clone()),
-        text(&|entry| entry.notification.sms_text.clone()),
-    ];
-    db.query(STORE, params).await?.iter().map(place).collect()
+    let rows = entries.iter().map(|entry| {
+        let Entry { event_id, order_id, user_id, status, notification } = entry;
+        let Notification { subject, email_text, sms_text } = notification;
+        (*event_id, *order_id, *user_id, status.as_str(), *subject, email_text, sms_text)
+    });
+    db.query(STORE, unnest(rows)).await?.iter().map(place).collect()
 }
 
 /// SQL counts from 1.

@@ -1,7 +1,7 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
+use contract::event::{Event, InventorySettled, Notice, NotificationRequested};
 use fnhost_test_function::{Function, Sent};
-use kit::event::{Event, InventorySettled, Notice, NotificationRequested};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! What an order is and how it changes. Pure: no clock, no database, no wire.
 
-use kit::event::{Item, Money, Notice, OrderStatus};
+use contract::event::{Item, Money, Notice, OrderStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of an order that was just created.

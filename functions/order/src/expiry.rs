@@ -3,8 +3,8 @@
 use crate::domain::Step;
 use crate::kafka::announcement;
 use crate::sql::{self, Changes, Entry};
-use kit::Sql;
-use kit::kafka::{Failure, Reply, Tick};
+use fnhost_sdk::Sql;
+use fnhost_sdk::kafka::{Failure, Reply, Tick};
 
 /// The schedule's id in the manifest.
 pub const SCHEDULE: &str = "expire";

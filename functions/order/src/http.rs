@@ -1,19 +1,20 @@
 //! `/orders`: taking, showing, listing, cancelling and refunding orders.
 
-mod cursor;
 pub(crate) mod refund;
 
 use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
 use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
-use kit::Host;
-use kit::cache::{self, Cache};
-use kit::event::{Event, Item, Money, OrderCreated, OrderStatus};
-use kit::http::{Request, Response};
-use kit::outgoing::OutgoingEvents;
-use kit::problem::Problem;
-use kit::token::{self, Caller};
+use contract::event::{Event, Item, Money, OrderCreated, OrderStatus};
+use contract::problem::answer;
+use contract::token::{self, Caller};
+use fnhost_sdk::cache::{self, Cache};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::outgoing::OutgoingEvents;
+use fnhost_sdk::page::Paging;
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -30,22 +31,18 @@ const DECISIONS_MAX: u32 = 4;
 
 /// Answers a request below `/orders`.
 pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let segments = request.segments();
-    match (request.method.as_str(), &segments[..]) {
-        ("POST", ["orders"]) => create(host, request).await,
-        ("GET", ["orders"]) => list(host, request).await,
-        ("GET", ["orders", id]) => get(host, request, id).await,
-        ("GET", ["orders", id, "timeline"]) => timeline(host, request, id).await,
-        ("POST", ["orders", id, "cancel"]) => cancel(host, request, id).await,
-        ("POST", ["orders", id, "refund"]) => refund::refund(host, request, id).await,
-        (_, ["orders"]) => Err(Problem::method_not_allowed("GET, POST")),
-        (_, ["orders", _] | ["orders", _, "timeline"]) => Err(Problem::method_not_allowed("GET")),
-        (_, ["orders", _, "cancel" | "refund"]) => Err(Problem::method_not_allowed("POST")),
-        _ => Err(Problem::not_found("there is no such address")),
+    routes! {
+        request, caller: token::caller(host, request);
+        ["orders"] => GET as caller: list(host, request, caller), POST as caller: create(host, request, caller);
+        // Who asks is found out by a read that the cache does not answer.
+        ["orders", id] => GET: get(host, request, id);
+        ["orders", id, "timeline"] => GET as caller: timeline(host, caller, id);
+        ["orders", id, "cancel"] => POST as caller: cancel(host, request, caller, id);
+        ["orders", id, "refund"] => POST as caller: refund::refund(host, request, caller, id);
     }
 }
 
@@ -54,7 +51,7 @@ async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response,
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewOrder))]
 pub(crate) struct Input {
     /// At most one for each product.
-    #[serde(deserialize_with = "kit::object::list")]
+    #[serde(deserialize_with = "fnhost_sdk::object::list")]
     items: Vec<Line>,
     /// What the payment gateway takes the money from.
     payment_token: String,
@@ -108,15 +105,15 @@ pub(crate) struct Timeline {
     entries: Vec<sql::Happened>,
 }
 
-async fn create<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let Caller { user_id, .. } = token::caller(host, request).await?;
+async fn create<H: Host>(host: &H, request: &Request, caller: Caller) -> Result<Response, Problem> {
+    let Caller { user_id, .. } = caller;
     let key = idempotency_key(request)?;
     let input: Input = request.json()?;
     domain::check(&input.items, &input.payment_token).map_err(invalid)?;
     let prices = sql::prices(host, input.items.iter().map(|line| line.sku.clone())).await?;
     let (items, total) = domain::price(&input.items, &prices).map_err(invalid)?;
 
-    let order_id = kit::time::Ids::new().next();
+    let order_id = fnhost_sdk::time::Ids::new().next();
     let idempotency = key.map(|key| (key, body_hash(&input)));
     let event = Event::OrderCreated(OrderCreated {
         order_id,
@@ -168,8 +165,7 @@ fn cache_key(order_id: Uuid) -> String {
     format!("order/{order_id}")
 }
 
-async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let Caller { user_id, .. } = token::caller(host, request).await?;
+async fn list<H: Host>(host: &H, request: &Request, caller: Caller) -> Result<Response, Problem> {
     let status = match request.parameter("status")? {
         None => None,
         Some(name) => Some(OrderStatus::from_name(&name).ok_or_else(|| {
@@ -177,42 +173,36 @@ async fn list<H: Host>(host: &H, request: &Request) -> Result<Response, Problem>
             Problem::invalid("status", format!("one of {names}"))
         })?),
     };
-    let after = match request.parameter("cursor")? {
-        None => None,
-        Some(text) => {
-            Some(cursor::read(&text).ok_or_else(|| Problem::invalid("cursor", "the next_cursor of a page"))?)
-        }
-    };
+    let paging = Paging::of(request, PAGE_DEFAULT, PAGE_MAX)?;
     let time = |name: &str| match request.parameter(name)? {
         None => Ok(None),
-        Some(text) => kit::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
+        Some(text) => fnhost_sdk::time::parse_rfc3339(&text).map(Some).ok_or_else(|| {
             Problem::invalid(name, "a date, or a time in RFC 3339 with its + escaped: 2026-01-31T08:00:00Z")
         }),
     };
-    let filter = sql::Filter { status, from: time("from")?, to: time("to")?, after };
-    let limit = request.limit(PAGE_DEFAULT, PAGE_MAX)?;
-    // One more than asked for tells whether there is a further page.
-    let mut orders: Vec<View> =
-        sql::list(host, user_id, filter, limit + 1).await?.into_iter().map(View::from).collect();
-    let page_len = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = orders.len() > page_len;
-    orders.truncate(page_len);
-    let next_cursor = orders.last().filter(|_| more).map(|view| cursor::write(view.order_id));
+    let filter = sql::Filter { status, from: time("from")?, to: time("to")?, after: paging.after };
+    let found = sql::list(host, caller.user_id, filter, paging.rows()).await?;
+    let (found, next_cursor) = paging.page(found, |last| last.order_id);
+    let orders = found.into_iter().map(View::from).collect();
     Ok(Response::json(200, &Page { orders, next_cursor }))
 }
 
-async fn timeline<H: Host>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
-    let Caller { user_id, .. } = token::caller(host, request).await?;
+async fn timeline<H: Host>(host: &H, caller: Caller, id: &str) -> Result<Response, Problem> {
     let order_id = order_id(id)?;
-    let entries = sql::timeline(host, order_id, user_id).await?;
+    let entries = sql::timeline(host, order_id, caller.user_id).await?;
     if entries.is_empty() {
         return Err(no_order());
     }
     Ok(Response::json(200, &Timeline { order_id, entries }))
 }
 
-async fn cancel<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {
-    let Caller { user_id, .. } = token::caller(host, request).await?;
+async fn cancel<H: Host + Cache>(
+    host: &H,
+    request: &Request,
+    caller: Caller,
+    id: &str,
+) -> Result<Response, Problem> {
+    let Caller { user_id, .. } = caller;
     let order_id = order_id(id)?;
     for _ in 0..DECISIONS_MAX {
         let mut stored = own(host, order_id, user_id).await?;

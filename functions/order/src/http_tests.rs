@@ -1,9 +1,9 @@
 //! What is refused before the database is asked: the host of these tests has keys and no database.
 
 use super::*;
-use kit::http::{BODY_LIMIT_BYTES, Body};
-use kit::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
-use kit::{Row, Sql, SqlError, Value};
+use contract::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
+use fnhost_sdk::http::{BODY_LIMIT_BYTES, Body};
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -39,15 +39,15 @@ impl Cache for KeysOnly {
 const GOOD: &str = r#"{"items":[{"sku":"MUG-RED","quantity":1}],"payment_token":"tok_ok"}"#;
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-const PRIVATE_KEY: &str = include_str!("../../kit/testing/private.pem");
-const PUBLIC_KEYS: &str = include_str!("../../kit/testing/public.json");
+const PRIVATE_KEY: &str = include_str!("../../contract/testing/private.pem");
+const PUBLIC_KEYS: &str = include_str!("../../contract/testing/public.json");
 
 fn signer() -> Signer {
     Signer::new(PRIVATE_KEY, &serde_json::from_str(PUBLIC_KEYS).unwrap()).unwrap()
 }
 
 fn request(method: &str, target: &str, body: &str) -> Request {
-    let now = kit::time::unix_seconds();
+    let now = fnhost_sdk::time::unix_seconds();
     let claims = Claims {
         iss: ISSUER.to_owned(),
         aud: AUDIENCE.to_owned(),

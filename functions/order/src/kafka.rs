@@ -3,9 +3,11 @@
 use crate::domain::{self, Step, Transition};
 use crate::expiry;
 use crate::sql::{self, Changes, Entry, Known};
-use kit::Sql;
-use kit::event::{Event, Money, Notice, NotificationRequested, OrderChanged, OrderStatus};
-use kit::kafka::{Batch, Failure, Record, Reply};
+use contract::event::{Batch, Record};
+use contract::event::{Event, Money, Notice, NotificationRequested, OrderChanged, OrderStatus};
+use fnhost_sdk::Sql;
+use fnhost_sdk::event::CloudEvent as _;
+use fnhost_sdk::kafka::{Failure, Reply};
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
@@ -133,9 +135,9 @@ fn notification(order: &Known, status: Notice, reason: Option<String>) -> Event 
 mod tests {
     use super::*;
     use crate::domain::Order;
-    use kit::event::InventorySettled;
-    use kit::kafka::{Header, Message, Outcome};
-    use kit::{Row, SqlError, Value};
+    use contract::event::InventorySettled;
+    use fnhost_sdk::kafka::{Header, Message, Outcome};
+    use fnhost_sdk::{Row, SqlError, Value};
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 

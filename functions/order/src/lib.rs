@@ -11,5 +11,5 @@ pub mod openapi;
 pub mod refund;
 pub mod sql;
 
-kit::export_http!(crate::http::handle);
-kit::export_kafka!(crate::kafka::handle);
+fnhost_sdk::export_http!(crate::http::handle);
+fnhost_sdk::export_kafka!(crate::kafka::handle);

@@ -8,9 +8,10 @@ use crate::http::{
 };
 use crate::refund::{REASON_CHARS_MAX, Wanted};
 use crate::sql::Happened;
-use kit::event::{Event, OrderStatus};
-use kit::openapi::{Api, Call, HttpMethod, id, page, sku, text, time};
-use kit::problem::Problem;
+use contract::event::{Event, OrderStatus};
+use contract::openapi::sku;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id, page, text, time};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 
 const ORDER_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -20,7 +21,7 @@ const ORDER_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 pub fn api() -> Api {
     let pieces = || json!({ "minimum": 1, "maximum": QUANTITY_MAX });
     let statuses = OrderStatus::ALL.map(OrderStatus::as_str);
-    Api::new("order", "Orders, from taking them to their end")
+    contract::openapi::api("order", "Orders, from taking them to their end")
         .call(HttpMethod::Post, "/orders", create())
         .call(HttpMethod::Get, "/orders", list())
         .call(HttpMethod::Get, "/orders/{order_id}", get())

@@ -1,7 +1,7 @@
 //! What of an order's money may go back. Pure.
 
 use crate::domain::Invalid;
-use kit::event::{Item, OrderStatus};
+use contract::event::{Item, OrderStatus};
 use std::collections::BTreeMap;
 
 /// How long after ordering customers may ask for a refund themselves, in seconds; an admin may at any time.

@@ -1,10 +1,10 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use fnhost_test_function::{Answer, Function, Sent};
-use kit::event::{
+use contract::event::{
     Event, InventoryRejected, InventoryReserved, InventorySettled, Money, PaymentAuthorized, PaymentDeclined,
     PaymentSettled,
 };
+use fnhost_test_function::{Answer, Function, Sent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

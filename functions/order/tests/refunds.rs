@@ -1,7 +1,7 @@
 //! The built component with a real Postgres: refunds, orders that wait for too long, and the list's filters.
 
+use contract::event::{Event, InventoryReserved, Money, PaymentAuthorized, PaymentSettled};
 use fnhost_test_function::{Answer, Function, Sent};
-use kit::event::{Event, InventoryReserved, Money, PaymentAuthorized, PaymentSettled};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

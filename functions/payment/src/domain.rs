@@ -1,7 +1,7 @@
 //! What an order event does to the order's payment. Pure: state, event and the gateway's answer in, decision out.
 
 use crate::gateway::Answer;
-use kit::event::Money;
+use contract::event::Money;
 use uuid::Uuid;
 
 /// Why a payment is declined whose gateway failed until the last attempt.

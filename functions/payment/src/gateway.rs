@@ -4,9 +4,9 @@
 //! idempotency key made of the order and the operation: one that was asked before, by a call whose transaction was rolled
 //! back or whose host died, gets the answer of then, and moves no money a second time.
 
+use contract::event::Money;
+use fnhost_sdk::client::Client;
 use futures::stream::{self, StreamExt as _};
-use kit::client::Client;
-use kit::event::Money;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -157,7 +157,7 @@ fn understand(status: u16, body: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::client;
+    use fnhost_sdk::client;
     use std::cell::RefCell;
     use std::collections::BTreeMap;
     use std::pin::pin;

@@ -1,11 +1,13 @@
 //! The caller's own payments, and what the payment gateway tells.
 
 use crate::{domain, sql, webhook};
-use kit::cache::{self, Cache};
-use kit::event::Money;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
-use kit::{Host, token};
+use contract::event::Money;
+use contract::problem::answer;
+use contract::token;
+use fnhost_sdk::cache::{self, Cache};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -27,16 +29,16 @@ pub(crate) struct Payment {
 
 /// Answers a request.
 pub async fn handle<H: Host + Cache>(host: &H, request: Request) -> Response {
-    route(host, &request).await.into()
+    answer(route(host, &request).await)
 }
 
 async fn route<H: Host + Cache>(host: &H, request: &Request) -> Result<Response, Problem> {
-    match (request.method.as_str(), request.segments().as_slice()) {
-        ("POST", ["payments", "webhook"]) => webhook::take(host, request).await,
-        (_, ["payments", "webhook"]) => Err(Problem::method_not_allowed("POST")),
-        ("GET", ["payments", order_id]) => payment(host, request, order_id).await,
-        (_, ["payments", _]) => Err(Problem::method_not_allowed("GET")),
-        _ => Err(Problem::not_found("no such address")),
+    routes! {
+        request;
+        ["payments", "webhook"] => POST: webhook::take(host, request);
+        // Who asks is found out by a read that the cache does not answer.
+        ["payments", order_id] => GET: payment(host, request, order_id);
+        _ => Problem::not_found("no such address");
     }
 }
 

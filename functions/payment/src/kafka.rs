@@ -3,14 +3,16 @@
 use crate::domain::{self, Change, Decision, Effect, Payment, Subject};
 use crate::gateway::{Answer, Gateway, Request};
 use crate::sql;
-use kit::Host;
-use kit::client::Client;
-use kit::event::{
+use contract::event::{Batch, Record};
+use contract::event::{
     Event, Money, OrderChanged, OrderCreated, OrderRefunded, PaymentAuthorized, PaymentDeclined,
     PaymentSettled,
 };
-use kit::kafka::{Batch, Failure, Record, Reply};
-use kit::time::Ids;
+use fnhost_sdk::Host;
+use fnhost_sdk::client::Client;
+use fnhost_sdk::event::CloudEvent as _;
+use fnhost_sdk::kafka::{Failure, Reply};
+use fnhost_sdk::time::Ids;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -34,7 +36,7 @@ struct Task<'a> {
 /// it was asked under keys, and says the same again.
 pub async fn handle<H: Host + Client>(host: &H, batch: Batch) -> Result<Reply, Failure> {
     let Batch { records, mut reply, .. } = batch;
-    let url = host.variable(GATEWAY_URL).await.map_err(|reason| Failure { reason, message: None })?;
+    let url = host.variable(GATEWAY_URL).await?;
     // Before the first statement, so that no lock and no connection waits for the gateway.
     let tasks = tasks(&Gateway::new(host, &url), &records, &mut reply).await;
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();
@@ -217,7 +219,7 @@ fn event(order_id: Uuid, payment: &Payment, effect: Effect) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kit::event::{InventorySettled, Item, OrderStatus};
+    use contract::event::{InventorySettled, Item, OrderStatus};
 
     const ORDER: Uuid = Uuid::from_u128(1);
     const USER: Uuid = Uuid::from_u128(2);

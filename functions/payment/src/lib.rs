@@ -9,5 +9,5 @@ pub mod openapi;
 mod sql;
 pub mod webhook;
 
-kit::export_http!(crate::http::handle);
-kit::export_kafka!(crate::kafka::handle);
+fnhost_sdk::export_http!(crate::http::handle);
+fnhost_sdk::export_kafka!(crate::kafka::handle);

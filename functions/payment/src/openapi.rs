@@ -3,14 +3,14 @@
 use crate::domain::State;
 use crate::http::{Payment, unknown};
 use crate::webhook::{EVENTS_MAX, Event, ID_CHARS_MAX, Kept, Told};
-use kit::openapi::{Api, Call, HttpMethod, id};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, Call, HttpMethod, id};
+use fnhost_sdk::problem::Problem;
 use serde_json::json;
 
 /// The calls of `payment`.
 #[must_use]
 pub fn api() -> Api {
-    Api::new("payment", "What became of an order's money")
+    contract::openapi::api("payment", "What became of an order's money")
         .call(HttpMethod::Get, "/payments/{order_id}", payment())
         .call(HttpMethod::Post, "/payments/webhook", webhook())
         .limit::<Told>("events", json!({ "maxItems": EVENTS_MAX }))

@@ -2,8 +2,8 @@
 
 use crate::domain::{Payment, State};
 use crate::webhook;
-use kit::event::Money;
-use kit::{Row, Sql, SqlError, Value};
+use contract::event::Money;
+use fnhost_sdk::{Row, Sql, SqlError, unnest};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -43,16 +43,11 @@ pub async fn keep_gateway_events(db: &impl Sql, events: &[webhook::Event]) -> Re
     if events.is_empty() {
         return Ok(0);
     }
-    let numbers = |value: fn(&webhook::Event) -> i64| -> Value { events.iter().map(value).collect() };
-    let params = vec![
-        events.iter().map(|event| event.id.clone()).collect(),
-        events.iter().map(|event| event.payment.reference.to_string()).collect(),
-        events.iter().map(|event| event.payment.status.clone()).collect(),
-        numbers(|event| event.payment.amount),
-        numbers(|event| event.payment.refunded),
-        numbers(|event| event.created),
-    ];
-    db.execute(KEEP_GATEWAY_EVENTS, params).await
+    let rows = events.iter().map(|webhook::Event { id, created, payment }| {
+        let webhook::Payment { reference, status, amount, refunded } = payment;
+        (id, *reference, status, *amount, *refunded, *created)
+    });
+    db.execute(KEEP_GATEWAY_EVENTS, unnest(rows)).await
 }
 
 /// The payments of these orders, locked.
@@ -108,19 +103,12 @@ pub async fn write(db: &impl Sql, payments: &BTreeMap<Uuid, Payment>) -> Result<
     if payments.is_empty() {
         return Ok(());
     }
-    let amount = |payment: &Payment| payment.amount.as_ref().map(|money| money.amount);
-    let currency = |payment: &Payment| payment.amount.as_ref().map(|money| money.currency.clone());
-    let params: Vec<Value> = vec![
-        payments.keys().map(Uuid::to_string).collect(),
-        payments.values().map(|payment| payment.payment_id.to_string()).collect(),
-        payments.values().map(|payment| payment.user_id.to_string()).collect(),
-        Value::Int64Array(payments.values().map(amount).collect()),
-        payments.values().map(currency).collect(),
-        payments.values().map(|payment| payment.state.as_str().to_owned()).collect(),
-        payments.values().map(|payment| payment.reason.clone()).collect(),
-        payments.values().map(|payment| payment.version).collect(),
-        payments.values().map(|payment| payment.refunded).collect(),
-    ];
-    db.execute(WRITE, params).await?;
+    let rows = payments.iter().map(|(order_id, payment)| {
+        let Payment { payment_id, user_id, amount, state, reason, version, refunded } = payment;
+        let (amount, currency) = amount.as_ref().map(|money| (money.amount, &money.currency)).unzip();
+        let state = state.as_str();
+        (*order_id, *payment_id, *user_id, amount, currency, state, reason.as_deref(), *version, *refunded)
+    });
+    db.execute(WRITE, unnest(rows)).await?;
     Ok(())
 }

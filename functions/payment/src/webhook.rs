@@ -2,10 +2,10 @@
 //! books with ours; no order is decided by it.
 
 use crate::sql;
+use fnhost_sdk::Host;
+use fnhost_sdk::http::{Body, Request, Response};
+use fnhost_sdk::problem::Problem;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use kit::Host;
-use kit::http::{Body, Request, Response};
-use kit::problem::Problem;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -65,11 +65,13 @@ pub struct Payment {
 /// # Errors
 /// 401 where the signature is not good or too old, 413 and 422 where the content is not; 500 without a secret.
 pub async fn take(host: &impl Host, request: &Request) -> Result<Response, Problem> {
-    let Body::Read(body) = &request.body else { return Err(Problem::too_large(kit::http::BODY_LIMIT_BYTES)) };
+    let Body::Read(body) = &request.body else {
+        return Err(Problem::too_large(fnhost_sdk::http::BODY_LIMIT_BYTES));
+    };
     let secret = host.variable(SECRET).await.map_err(Problem::internal)?;
     let signature = request.header(SIGNATURE_HEADER)?.unwrap_or_default();
     // Before anything is read: what is not signed is nobody's word.
-    verify(&secret, signature, body, kit::time::unix_seconds()).map_err(Problem::unauthorized)?;
+    verify(&secret, signature, body, fnhost_sdk::time::unix_seconds()).map_err(Problem::unauthorized)?;
     let Told { events } = request.json()?;
     if events.len() > EVENTS_MAX {
         return Err(Problem::invalid("events", format!("at most {EVENTS_MAX}")));

@@ -1,9 +1,9 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
+use contract::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use fnhost_manifest::Secret;
 use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_function::{Function, Sent};
-use kit::event::{Event, Item, Money, OrderChanged, OrderCreated, OrderStatus};
 use payment::domain::FAILING_ATTEMPTS_MAX;
 use payment::webhook::{AGE_MAX_SECONDS, SIGNATURE_HEADER};
 use payment_gateway::behaviour::{Behaviour, Outage};
@@ -263,7 +263,7 @@ async fn a_webhook_is_kept_once_and_only_where_it_is_signed() {
     let order = Uuid::now_v7();
     let body = json!({ "events": [{ "id": format!("{order}:capture"), "created": 1_700_000_000,
         "payment": { "reference": order, "status": "captured", "amount": 990, "refunded": 0 } }] });
-    let now = kit::time::unix_seconds();
+    let now = fnhost_sdk::time::unix_seconds();
     let send = async |secret: &str, at: u64| {
         let signature = payment_gateway::signature::sign(secret, at, body.to_string().as_bytes());
         let call = function.post("/payments/webhook").header(SIGNATURE_HEADER, &signature);

@@ -2,9 +2,10 @@
 //! compressed where the caller takes it, and with the headers that keep a page to its own origin.
 
 use crate::files::{API, DOCS, File, SHOP, Site};
-use kit::Host;
-use kit::http::{Request, Response};
-use kit::problem::Problem;
+use contract::problem::answer;
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::problem::Problem;
+use fnhost_sdk::{Host, routes};
 
 /// The page is asked for anew each time, and answered with 304 while it is the same.
 const REVALIDATED: &str = "no-cache";
@@ -29,15 +30,14 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
 ];
 
 /// Answers a request for the page or for one of its files.
-#[allow(clippy::unused_async, reason = "the shape of every function's handler")]
 pub async fn handle<H: Host>(_: &H, request: Request) -> Response {
     let of_docs = request.segments()[0] == "docs";
     let policy = if of_docs { DOCS_CONTENT_SECURITY_POLICY } else { CONTENT_SECURITY_POLICY };
-    let response = Response::from(route(&request)).with_header("content-security-policy", policy);
+    let response = answer(route(&request).await).with_header("content-security-policy", policy);
     SECURITY_HEADERS.into_iter().fold(response, |response, (name, value)| response.with_header(name, value))
 }
 
-fn route(request: &Request) -> Result<Response, Problem> {
+async fn route(request: &Request) -> Result<Response, Problem> {
     let found = match request.segments()[..] {
         [""] => Some((&SHOP.page, REVALIDATED)),
         ["assets", version, name] => asset(&SHOP, version, name),
@@ -47,9 +47,13 @@ fn route(request: &Request) -> Result<Response, Problem> {
         _ => None,
     };
     let (file, cache_control) = found.ok_or_else(|| Problem::not_found("there is no such address"))?;
-    if !matches!(request.method.as_str(), "GET" | "HEAD") {
-        return Err(Problem::method_not_allowed("GET, HEAD"));
+    routes! {
+        request;
+        [..] => GET: async { send(request, file, cache_control) };
     }
+}
+
+fn send(request: &Request, file: &'static File, cache_control: &'static str) -> Result<Response, Problem> {
     let accepted = request.header("accept-encoding")?.unwrap_or_default();
     let (content, encoding) = variant(file, accepted);
     // Of the variant: what is sent under it is the same to the last byte.

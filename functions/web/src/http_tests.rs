@@ -1,8 +1,8 @@
 //! What a browser is answered.
 
 use super::*;
-use kit::http::Body;
-use kit::{Row, Sql, SqlError, Value};
+use fnhost_sdk::http::Body;
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::io::Read as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -3,4 +3,4 @@
 mod files;
 pub mod http;
 
-kit::export_http!(crate::http::handle);
+fnhost_sdk::export_http!(crate::http::handle);

@@ -84,7 +84,7 @@ pub enum LoadError {
     /// The component exports neither handler.
     #[error(
         "component \"{component}\" exports neither wasi:http/handler@0.3.0 (or wasi:http/incoming-handler@0.2) nor \
-         fnhost:kafka/handler@0.1.0 (its exports: {exports}); export one with spin_sdk::http_service or the kit's Kafka handler"
+         fnhost:kafka/handler@0.1.0 (its exports: {exports}); export one with spin_sdk::http_service or fnhost_sdk::export_kafka"
     )]
     NoHandler {
         /// The component's id.

@@ -252,8 +252,10 @@ pub struct Schedule {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentDatabase {
-    pub schema: Spanned<String>,
-    pub url_variable: Spanned<String>,
+    /// Named after the component where absent; its migrations then are where convention has them.
+    pub schema: Option<Spanned<String>>,
+    /// What the component's `database_url` is filled from where absent.
+    pub url_variable: Option<Spanned<String>>,
     pub migrations: Option<Spanned<String>>,
     pub demo: Option<Spanned<String>>,
     pub events: Option<Spanned<String>>,

@@ -41,8 +41,10 @@ macro_rules! settings {
         #[serde(deny_unknown_fields)]
         pub(crate) struct Subscription {
             pub component: Option<Spanned<String>>,
-            pub id: Spanned<String>,
-            pub group: Spanned<String>,
+            /// The component's own id where absent.
+            pub id: Option<Spanned<String>>,
+            /// The trigger's id where absent.
+            pub group: Option<Spanned<String>>,
             pub topics: Spanned<Vec<Spanned<String>>>,
             #[serde(default)]
             pub emits: Vec<Spanned<String>>,

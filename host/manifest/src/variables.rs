@@ -74,6 +74,15 @@ impl Template {
         })
     }
 
+    /// The variable, where the text is one and nothing else.
+    #[must_use]
+    pub fn only_variable(&self) -> Option<&str> {
+        match &self.0[..] {
+            [Part::Variable(name)] => Some(name),
+            _ => None,
+        }
+    }
+
     /// The template's text where it uses no variable.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {

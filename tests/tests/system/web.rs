@@ -1,8 +1,8 @@
 //! The pages, as fnhost serves them: over HTTP, and in a real Chromium.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use tests::browser::Browser;
-use tests::client::{Answer, Client};
+use tests::client::{Answer, Client, request};
 use tests::outcome::Outcome;
 use tests::system::{Shared, Sharing};
 
@@ -48,6 +48,37 @@ async fn pages_are_served_beside_the_interface() -> Outcome {
     }
     for path in ["/orders", "/orders/7/8/9"] {
         is_a_problem(&client, path, StatusCode::UNAUTHORIZED).await?;
+    }
+    Ok(())
+}
+
+/// Without the one that tells when it was sent.
+fn lasting(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for changing in ["date", "traceparent", "x-request-id"] {
+        headers.remove(changing);
+    }
+    headers
+}
+
+#[tokio::test]
+async fn head_is_answered_with_the_headers_of_get_and_no_body() -> Outcome {
+    let fnhost = shared().await?;
+    let client = fnhost.client()?;
+    for (path, status) in [
+        ("/", StatusCode::OK),
+        ("/products", StatusCode::OK),
+        ("/.well-known/jwks.json", StatusCode::OK),
+        ("/inventory/NOTHING", StatusCode::NOT_FOUND),
+        ("/orders", StatusCode::UNAUTHORIZED),
+        ("/auth/login", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let get = client.get(path).await?;
+        let head = client.send(request(Method::HEAD, path, None, None)?).await?;
+        assert_eq!((head.status, get.status), (status, status), "{path}");
+        assert!(head.body.is_empty() && !get.body.is_empty(), "{path}");
+        assert_eq!(lasting(&head.headers), lasting(&get.headers), "{path}");
+        assert_eq!(header(&head.headers, "content-length"), get.body.len().to_string(), "{path}");
     }
     Ok(())
 }

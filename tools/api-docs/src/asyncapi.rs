@@ -2,8 +2,8 @@
 
 use crate::events;
 use crate::manifest::Manifest;
-use kit::event::Event;
-use kit::openapi::Described;
+use contract::event::Event;
+use fnhost_sdk::openapi::Described;
 use serde_json::{Map, Value, json};
 
 const DESCRIPTION: &str = "Events are CloudEvents in Kafka's binary mode: attributes in headers, the payload as JSON in the \

@@ -1,8 +1,8 @@
 //! Schemas of what is said of events: their values, and what of them is pushed.
 
 use crate::manifest::Push;
-use kit::event::Event;
-use kit::openapi::{Described, Schemas};
+use contract::event::Event;
+use fnhost_sdk::openapi::{Described, Schemas};
 use serde_json::{Map, Value, json};
 
 /// What an event's payload says of the order's status, where that is always the same.

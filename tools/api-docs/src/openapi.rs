@@ -3,8 +3,8 @@
 use crate::events;
 use crate::manifest::{Manifest, Push};
 use anyhow::Context as _;
-use kit::openapi::{Api, BEARER, Call, HttpMethod, SIGNATURE, failures, id, schema};
-use kit::problem::Problem;
+use fnhost_sdk::openapi::{Api, BEARER, Call, HttpMethod, SIGNATURE, failures, id, schema};
+use fnhost_sdk::problem::Problem;
 use serde_json::{Value, json};
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -31,7 +31,7 @@ pub fn document(manifest: &Manifest) -> anyhow::Result<Value> {
         notify::openapi::api(),
     ];
     let push = manifest.application.tool.fnhost.push.iter().map(live);
-    let (mut paths, mut tags, mut schemas) = (Paths::new(), Vec::new(), kit::openapi::Schemas::new());
+    let (mut paths, mut tags, mut schemas) = (Paths::new(), Vec::new(), fnhost_sdk::openapi::Schemas::new());
     for api in functions.into_iter().chain(push) {
         tags.push(TagBuilder::new().name(api.tag.0).description(Some(api.tag.1)).build());
         paths.merge(api.paths);
@@ -118,7 +118,8 @@ fn live(push: &Push) -> Api {
             "Upgrade Required",
             "version 13 is spoken here",
         );
-    let mut api = Api::new("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);
+    let mut api =
+        contract::openapi::api("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);
     api.schemas.extend(events::live(push));
     api
 }

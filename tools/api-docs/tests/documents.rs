@@ -1,7 +1,7 @@
 //! The documents in `web/api/`: those of today's code, and sound. Whether examples fit their schemas, and records theirs, is
 //! asked in `tests/tests/system/api/`.
 
-use kit::event::Event;
+use contract::event::Event;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;

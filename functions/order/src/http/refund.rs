@@ -3,13 +3,13 @@
 use super::{DECISIONS_MAX, View, body_hash, cache_key, idempotency_key, invalid, no_order, order_id};
 use crate::refund::{self, OWN_REFUND_SECONDS, REASON_CHARS_MAX, Refusal, Wanted};
 use crate::sql::{self, NewRefund, Refundable, Stored};
-use kit::Host;
-use kit::cache::{self, Cache};
-use kit::event::{Event, Money, OrderRefunded};
-use kit::http::{Request, Response};
-use kit::outgoing::OutgoingEvents;
-use kit::problem::Problem;
-use kit::token::{self, Caller, Role};
+use contract::event::{Event, Money, OrderRefunded};
+use contract::token::{Caller, Role};
+use fnhost_sdk::Host;
+use fnhost_sdk::cache::{self, Cache};
+use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::outgoing::OutgoingEvents;
+use fnhost_sdk::problem::Problem;
 use serde::{Deserialize, Serialize};
 
 /// The body. Its hash is what an idempotency key stands for.
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = NewRefund))]
 pub(crate) struct Input {
     /// All that is left where absent.
-    #[serde(default, deserialize_with = "kit::object::list_or_null")]
+    #[serde(default, deserialize_with = "fnhost_sdk::object::list_or_null")]
     lines: Option<Vec<Wanted>>,
     /// For the timeline; no control characters.
     reason: Option<String>,
@@ -28,9 +28,9 @@ pub(crate) struct Input {
 pub(super) async fn refund<H: Host + Cache>(
     host: &H,
     request: &Request,
+    caller: Caller,
     id: &str,
 ) -> Result<Response, Problem> {
-    let caller = token::caller(host, request).await?;
     let order_id = order_id(id)?;
     let input: Input = request.json()?;
     let reason = reason(input.reason.as_deref())?;

@@ -2,8 +2,9 @@
 
 use super::{entry_event, repeated, status};
 use crate::domain::{Order, PENDING_SECONDS_MAX, Transition};
-use kit::event::{Event, OrderStatus, PaymentSettled};
-use kit::{Row, Sql, SqlError, Value};
+use contract::event::{Event, OrderStatus, PaymentSettled};
+use fnhost_sdk::event::CloudEvent as _;
+use fnhost_sdk::{Row, Sql, SqlError, Value, unnest};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -179,19 +180,15 @@ impl Changes {
         if entries.is_empty() {
             return Ok(());
         }
-        let changed: Vec<_> = orders.iter().filter_map(|id| known.get(id)).collect();
-        let params = vec![
-            changed.iter().map(|known| known.order_id.to_string()).collect(),
-            changed.iter().map(|known| known.order.status.as_str().to_owned()).collect(),
-            changed.iter().map(|known| known.order.version).collect(),
-            changed.iter().map(|known| i32::from(known.order.reserved)).collect(),
-            changed.iter().map(|known| i32::from(known.order.authorized)).collect(),
-            changed.iter().map(|known| known.reason.clone()).collect(),
-            entries.iter().map(|entry| entry.order_id.to_string()).collect(),
-            entries.iter().map(|entry| entry.event.clone()).collect(),
-            entries.iter().map(|entry| entry.status.map(|status| status.as_str().to_owned())).collect(),
-            entries.into_iter().map(|entry| entry.detail).collect(),
-        ];
+        let changed = orders.iter().filter_map(|id| known.get(id));
+        let mut params = unnest(changed.map(|Known { order_id, order, reason, .. }| {
+            let Order { status, version, reserved, authorized } = order;
+            let flags = (i32::from(*reserved), i32::from(*authorized));
+            (*order_id, status.as_str(), *version, flags.0, flags.1, reason.as_deref())
+        }));
+        params.extend(unnest(entries.into_iter().map(|Entry { order_id, event, status, detail }| {
+            (order_id, event, status.map(OrderStatus::as_str), detail)
+        })));
         db.execute(STORE, params).await.map(|_| ())
     }
 }

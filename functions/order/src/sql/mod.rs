@@ -1,6 +1,6 @@
 //! Every statement of the order function: those of a batch, and those of a request.
 //!
-//! Parameters are typed by the server, so each says what it is given; see `kit::sql`.
+//! Parameters are typed by the server, so each says what it is given; see `fnhost_sdk::sql`.
 
 mod batch;
 mod refund;
@@ -10,8 +10,8 @@ pub use batch::*;
 pub use refund::*;
 pub use request::*;
 
-use kit::event::OrderStatus;
-use kit::{Row, SqlError};
+use contract::event::OrderStatus;
+use fnhost_sdk::{Row, SqlError};
 
 /// The type of the event that tells of this status.
 #[must_use]

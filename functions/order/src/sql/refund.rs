@@ -3,8 +3,8 @@
 use super::repeated;
 use super::request::{Stored, stored};
 use crate::refund::{OWN_REFUND_SECONDS, Refunded};
-use kit::outgoing::OutgoingEvents;
-use kit::{Sql, SqlError, Value};
+use fnhost_sdk::outgoing::OutgoingEvents;
+use fnhost_sdk::{Sql, SqlError, Value};
 use uuid::Uuid;
 
 /// $1 order, $2 its customer or null for any, $3 idempotency key or null, $4 body hash or null, $5 seconds in which

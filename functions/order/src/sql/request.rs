@@ -3,9 +3,9 @@
 use super::{entry_event, status};
 use crate::domain::{Order, Transition};
 use crate::refund::Refunded;
-use kit::event::{Item, Money, OrderStatus};
-use kit::outgoing::OutgoingEvents;
-use kit::{Row, Sql, SqlError, Value};
+use contract::event::{Item, Money, OrderStatus};
+use fnhost_sdk::outgoing::OutgoingEvents;
+use fnhost_sdk::{Row, Sql, SqlError, Value};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 

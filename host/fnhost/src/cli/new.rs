@@ -19,8 +19,8 @@ const FILES: &[(&str, &str)] = &[
     ("spin.toml", include_str!("../../../../templates/kafka-rust/content/spin.toml")),
     ("src/lib.rs", include_str!("../../../../templates/kafka-rust/content/src/lib.rs")),
 ];
-/// The kit of the checkout that this program was built from.
-const OWN_KIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions/kit");
+/// The SDK of the checkout that this program was built from.
+const OWN_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../sdk");
 /// Bytes of a name: the Postgres schema and role are called after it.
 const NAME_BYTES_MAX: usize = 40;
 
@@ -43,22 +43,22 @@ pub struct NewArgs {
     /// What it does, in a line
     #[arg(long, value_name = "TEXT", default_value = "Counts the visits of each page")]
     description: String,
-    /// Folder functions/kit of a checkout of fnhost; without it that of the checkout this fnhost was built from
-    #[arg(long, value_name = "DIR", env = "FNHOST_KIT")]
-    kit: Option<PathBuf>,
+    /// Folder sdk of a checkout of fnhost; without it that of the checkout this fnhost was built from
+    #[arg(long, value_name = "DIR", env = "FNHOST_SDK", alias = "kit")]
+    sdk: Option<PathBuf>,
 }
 
 /// Writes the files and says what to do next.
 pub fn run(args: &NewArgs) -> anyhow::Result<()> {
     check(args)?;
-    let kit = kit(args.kit.as_deref())?;
+    let sdk = sdk(args.sdk.as_deref())?;
     let folder = args.dir.clone().unwrap_or_else(|| PathBuf::from(&args.name));
-    let kit_path = kit.to_str().context("the path of the kit is not UTF-8")?;
+    let sdk_path = sdk.to_str().context("the path of the SDK is not UTF-8")?;
     let parameters = BTreeMap::from([
         ("project-name", args.name.as_str()),
         ("project-description", args.description.as_str()),
         ("topic", args.topic.as_str()),
-        ("kit-path", kit_path),
+        ("sdk-path", sdk_path),
     ]);
     anyhow::ensure!(
         !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none()),
@@ -104,22 +104,19 @@ fn check(args: &NewArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kit's folder, which the new crate depends on by its path.
-fn kit(given: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = given.unwrap_or(Path::new(OWN_KIT));
-    let kit = path.canonicalize().ok().filter(|kit| kit.join("Cargo.toml").is_file());
-    let kit = kit.with_context(|| {
-        format!(
-            "{} is no folder of the kit; give functions/kit of a checkout of fnhost with --kit",
-            path.display()
-        )
+/// The SDK's folder, which the new crate depends on by its path.
+fn sdk(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = given.unwrap_or(Path::new(OWN_SDK));
+    let sdk = path.canonicalize().ok().filter(|sdk| sdk.join("Cargo.toml").is_file());
+    let sdk = sdk.with_context(|| {
+        format!("{} is not the SDK's folder; give sdk of a checkout of fnhost with --sdk", path.display())
     })?;
     anyhow::ensure!(
-        !kit.to_string_lossy().contains(['"', '\\']),
+        !sdk.to_string_lossy().contains(['"', '\\']),
         "move the checkout: {} has quotes",
-        kit.display()
+        sdk.display()
     );
-    Ok(kit)
+    Ok(sdk)
 }
 
 /// Fills a text of the template in: the part of Liquid that it uses, `{{name}}`, the filters `kebab_case` and
@@ -168,7 +165,7 @@ mod tests {
 
     fn args(name: &str) -> NewArgs {
         let (topic, description) = ("visits".to_owned(), "Counts".to_owned());
-        NewArgs { name: name.to_owned(), dir: None, topic, description, kit: None }
+        NewArgs { name: name.to_owned(), dir: None, topic, description, sdk: None }
     }
 
     #[test]
@@ -197,7 +194,7 @@ mod tests {
             ("project-name", "page-visits"),
             ("project-description", "Counts"),
             ("topic", "seen"),
-            ("kit-path", "/kit"),
+            ("sdk-path", "/sdk"),
         ]);
         for (path, text) in FILES {
             let text = render(text, &parameters).expect(path);
@@ -211,6 +208,12 @@ mod tests {
                     component.allowed_outbound_hosts[0].variables().collect::<Vec<_>>(),
                     ["database_host"]
                 );
+                let database = component.database.as_ref().expect("a database");
+                assert_eq!(
+                    (database.schema.as_str(), database.url_variable.as_str()),
+                    ("page_visits", "database_url")
+                );
+                assert_eq!(manifest.application.database_host_variable.as_deref(), Some("database_host"));
             }
         }
     }

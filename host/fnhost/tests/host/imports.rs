@@ -59,8 +59,12 @@ fn functions() -> Vec<PathBuf> {
     let workspace = checkout();
     let folders = std::fs::read_dir(workspace.join("functions")).expect("the functions' folders");
     let names = folders.map(|folder| folder.expect("a folder").file_name().into_string().expect("a name"));
+    let is_component = |name: &String| {
+        let manifest = std::fs::read_to_string(workspace.join("functions").join(name).join("Cargo.toml"));
+        manifest.is_ok_and(|text| text.contains("\"cdylib\""))
+    };
     let mut components: Vec<PathBuf> = names
-        .filter(|name| name != "kit" && workspace.join("functions").join(name).join("Cargo.toml").is_file())
+        .filter(is_component)
         .map(|name| workspace.join(format!("target/functions/{name}.wasm")))
         .collect();
     components.sort();

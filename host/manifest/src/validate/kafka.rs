@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use fnhost_types::record::{DEAD_LETTER_SUFFIX, dead_letter_topic};
 
+use toml::Spanned;
+
 use super::super::schema;
 use super::super::*;
 use super::Builder;
@@ -22,9 +24,12 @@ impl Builder<'_> {
         mut written: schema::Subscription,
         components: &BTreeMap<String, Component>,
     ) -> Result<PlacedKafka, Error> {
+        // Spin makes an id up where there is none, and a trigger has to have the same one under both hosts.
+        let Some(id) = &written.id else {
+            return self.fail(written.topics.span().start, "a trigger in [[trigger.kafka]] needs an id");
+        };
         let Some(component) = written.component.take() else {
-            return self
-                .fail(written.id.span().start, format!("trigger \"{}\" has no component", written.id));
+            return self.fail(id.span().start, format!("trigger \"{id}\" has no component"));
         };
         self.check_component(component.span().start, component.get_ref(), components)?;
         self.kafka_trigger(component.get_ref(), written)
@@ -35,14 +40,16 @@ impl Builder<'_> {
         component: &str,
         written: schema::Subscription,
     ) -> Result<PlacedKafka, Error> {
-        let (id_at, group_at) = (written.id.span().start, written.group.span().start);
-        self.plain_name("id", &written.id)?;
-        self.plain_name("group", &written.group)?;
         let config = TriggerConfig::check(&written, self)?;
         let topics_at = written.topics.span().start;
+        let id = written.id.unwrap_or_else(|| Spanned::new(written.topics.span(), component.to_owned()));
+        let group = written.group.unwrap_or_else(|| id.clone());
+        let (id_at, group_at) = (id.span().start, group.span().start);
+        self.plain_name("id", &id)?;
+        self.plain_name("group", &group)?;
         let topics = self.topics(written.topics.into_inner())?;
         if topics.is_empty() {
-            return self.fail(topics_at, format!("trigger \"{}\" has no topic", written.id));
+            return self.fail(topics_at, format!("trigger \"{id}\" has no topic"));
         }
         if let Some(topic) = topics.iter().find(|topic| dead_letter_topic(topic).len() > MAX_TOPIC_BYTES) {
             return self.fail(topics_at, format!(
@@ -63,8 +70,8 @@ impl Builder<'_> {
             emits: self.topics(written.emits)?,
             start,
             config,
-            id: written.id.into_inner(),
-            group: written.group.into_inner(),
+            id: id.into_inner(),
+            group: group.into_inner(),
         };
         Ok(PlacedKafka { trigger, id_at, group_at })
     }

@@ -1,6 +1,7 @@
 //! Turns what is written into what can run, checking every rule that needs no server.
 
 mod check;
+mod database;
 mod edge;
 mod files;
 mod http;
@@ -45,7 +46,8 @@ pub(super) fn manifest(source: &Source) -> Result<Manifest, Error> {
     }
     let mut builder = Builder { source, root: root_of(source.path), variables: BTreeMap::new() };
     builder.variables(file.variables)?;
-    let application = builder.application(file.application)?;
+    let mut application = builder.application(file.application)?;
+    builder.database_host(&mut application, &file.component);
     let mut components = BTreeMap::new();
     let mut kafka = Vec::new();
     for (id, component) in file.component {
@@ -184,19 +186,24 @@ impl Builder<'_> {
             kafka.push(self.kafka_trigger(id.get_ref(), subscription)?);
         }
         let has_database = tool.database.is_some();
+        let variables = self.component_variables(written.variables)?;
+        let database = match tool.database {
+            Some(database) => Some(self.database(id, &variables, database)?),
+            None => None,
+        };
         let component = Component {
             id: id.get_ref().clone(),
             source: self.component_source(written.source)?,
             description: written.description,
             allowed_outbound_hosts: self.hosts(written.allowed_outbound_hosts)?,
-            variables: self.component_variables(written.variables)?,
+            variables,
             environment: written.environment,
             files: self.files(written.files, written.exclude_files)?,
             key_value_stores: self.key_value_stores(written.key_value_stores)?,
             build: written.build.map(build),
             limits: self.limits(tool.memory_limit_mb, tool.deadline_ms, tool.max_concurrency)?,
             outbound: self.outbound(tool.outbound)?,
-            database: tool.database.map(|database| self.database(database)).transpose()?,
+            database,
             schedules: self.schedules(id, tool.schedule, has_database)?,
         };
         Ok((component, kafka))
@@ -267,30 +274,6 @@ impl Builder<'_> {
             hosts.push(template);
         }
         Ok(hosts)
-    }
-
-    fn database(&self, written: schema::ComponentDatabase) -> Result<Database, Error> {
-        self.postgres_name("schema", &written.schema)?;
-        if let Some(events) = &written.events {
-            self.postgres_name("events", events)?;
-        } else if let Some(topic) = written.event_topics.first() {
-            return self
-                .fail(topic.span().start, "event_topics needs events = \"TABLE\", the table they are for");
-        }
-        if let Some(events) = written.events.as_ref().filter(|_| written.event_topics.is_empty()) {
-            return self.fail(
-                events.span().start,
-                "events needs event_topics = [...], the topics its rows may name",
-            );
-        }
-        Ok(Database {
-            schema: written.schema.into_inner(),
-            url_variable: self.known_variable("url_variable", written.url_variable)?,
-            migrations: written.migrations.map(|path| self.root.join(path.into_inner())),
-            demo: written.demo.map(|path| self.root.join(path.into_inner())),
-            events: written.events.map(Spanned::into_inner),
-            event_topics: self.topics(written.event_topics)?,
-        })
     }
 }
 

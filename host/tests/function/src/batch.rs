@@ -1,12 +1,13 @@
 //! Batches as the dispatch delivers them.
 
 use super::Function;
+use contract::event::Event;
 use fnhost_db::session::{SharedTransaction, Transaction};
 use fnhost_dispatch::CallFailure;
 use fnhost_dispatch::plan::{self, Item};
+use fnhost_sdk::event::CloudEvent as _;
 use fnhost_types::record::Record;
 use fnhost_types::wit::{Batch, Header, Message, Reply};
-use kit::event::Event;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -142,7 +143,7 @@ impl Function {
     pub async fn tick(&self, schedule: &str) -> Delivery {
         let tick = fnhost_dispatch::schedule::message(
             schedule,
-            i64::try_from(kit::time::unix_seconds()).expect("a time") * 1_000,
+            i64::try_from(fnhost_sdk::time::unix_seconds()).expect("a time") * 1_000,
         );
         let called = self.call_with(fnhost_manifest::SCHEDULE_TOPIC.to_owned(), vec![tick]).await;
         let (reply, transaction) = called.unwrap_or_else(|failure| panic!("{failure:?}"));

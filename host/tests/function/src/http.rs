@@ -2,15 +2,15 @@
 
 use super::Function;
 use bytes::Bytes;
+use contract::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use kit::token::{AUDIENCE, Claims, ISSUER, Role, Signer};
 use serde_json::Value;
 use uuid::Uuid;
 
 /// A key pair that is for tests alone.
-pub(super) const PRIVATE_KEY: &str = include_str!("../../../../functions/kit/testing/private.pem");
-pub(super) const PUBLIC_KEYS: &str = include_str!("../../../../functions/kit/testing/public.json");
+pub(super) const PRIVATE_KEY: &str = include_str!("../../../../functions/contract/testing/private.pem");
+pub(super) const PUBLIC_KEYS: &str = include_str!("../../../../functions/contract/testing/public.json");
 
 /// How long the tokens of tests are good, in seconds.
 const TOKEN_SECONDS: u64 = 600;
@@ -121,7 +121,7 @@ impl Call<'_> {
 /// # Panics
 /// Where it cannot be signed.
 pub fn bearer(user_id: Uuid, role: Role) -> String {
-    let now = kit::time::unix_seconds();
+    let now = fnhost_sdk::time::unix_seconds();
     let (iss, aud) = (ISSUER.to_owned(), AUDIENCE.to_owned());
     let claims = Claims { iss, aud, sub: user_id, role, iat: now, nbf: now, exp: now + TOKEN_SECONDS };
     let keys = serde_json::from_str(PUBLIC_KEYS).expect("public keys");

@@ -1,7 +1,7 @@
 //! Counts the visits of each page. A starting point: replace the record, the statement and the table by your own.
 
-use kit::Sql;
-use kit::kafka::{Batch, Failure, Json, Reply};
+use fnhost_sdk::{Sql, unnest};
+use fnhost_sdk::kafka::{Batch, Failure, Json, Reply};
 use serde::Deserialize;
 
 /// A record's value: `{"page":"/start","seconds":3}`. One that is something else becomes a dead letter by itself.
@@ -25,19 +25,18 @@ const COUNT: &str = "
 /// What the database refused; nothing of the batch is kept then.
 pub async fn handle<S: Sql>(db: &S, batch: Batch<Json<Visit>>) -> Result<Reply, Failure> {
     let Batch { records, mut reply, .. } = batch;
-    let (mut pages, mut seconds) = (Vec::new(), Vec::new());
+    let mut visits = Vec::new();
     for record in &records {
-        let Visit { page, seconds: stayed } = &record.event.value;
-        if *stayed < 0 {
-            reply.reject(record, format!("a visit of {stayed} seconds"));
+        let Visit { page, seconds } = &record.event.value;
+        if *seconds < 0 {
+            reply.reject(record, format!("a visit of {seconds} seconds"));
             continue;
         }
-        println!("{page} was visited for {stayed} seconds");
-        pages.push(page.clone());
-        seconds.push(*stayed);
+        println!("{page} was visited for {seconds} seconds");
+        visits.push((page, *seconds));
     }
-    db.execute(COUNT, vec![pages.into_iter().collect(), seconds.into_iter().collect()]).await?;
+    db.execute(COUNT, unnest(visits)).await?;
     Ok(reply)
 }
 
-kit::export_kafka!(crate::handle);
+fnhost_sdk::export_kafka!(crate::handle);
