@@ -13,6 +13,8 @@ use fnhost::engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost::manifest::hosts::AllowedHosts;
 use fnhost::manifest::{Limits, Secret};
 
+/// Pause between two looks at a condition: each look costs a processor that what is awaited needs too.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The memory limit of the guest's calls where a test names none, in bytes.
 pub const MEMORY_BYTES: usize = 16 << 20;
 
