@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Builds everything and becomes `cargo test`, of the workspace or as the arguments say. Tests that need what this machine
+/// Builds everything and runs the tests: all of them in the order of [`RUNS`], or `cargo test` as the arguments say. Tests that need what this machine
 /// cannot have leave their part out and say so; here it is said what that is.
 ///
 /// # Errors
@@ -27,13 +27,36 @@ pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<Infal
             say(format_args!("{left_out}: {error:#}"));
         }
     }
-    say("running the tests");
-    let mut command = cargo("test");
-    command.arg("--release");
-    if arguments.is_empty() {
-        command.arg("--workspace");
+    if !arguments.is_empty() {
+        say("running the tests");
+        return exec(cargo("test").arg("--release").args(arguments));
     }
-    exec(command.args(arguments))
+    say("building the tests");
+    run(whole_workspace().arg("--no-run"))?;
+    say("running the tests");
+    let (last, first) = RUNS.split_last().context("there are tests")?;
+    for arguments in first {
+        run(whole_workspace().args(*arguments))?;
+    }
+    exec(whole_workspace().args(*last))
+}
+
+/// The suite, in parts: what fails fast runs first. Each part selects the whole workspace, so that nothing is built anew for it.
+const RUNS: &[&[&str]] = &[
+    &["--test", "host", "tidy::"],
+    &["--lib", "--bins"],
+    &["--test", "component", "--test", "refunds", "--test", "throttle", "--test", "documents"],
+    // These wait for longer than they compute, so that more of them than processors run at a time.
+    &["--test", "host", "--test", "orders", "--test", "system", "--", "--test-threads=4"],
+    // These want the whole machine.
+    &["--test", "faults"],
+    &["--doc"],
+];
+
+fn whole_workspace() -> Command {
+    let mut command = cargo("test");
+    command.args(["--release", "--workspace"]);
+    command
 }
 
 /// Builds everything and becomes the tests of the pages in a browser, which are not left out here.
@@ -113,6 +136,23 @@ mod tests {
     use super::*;
     use crate::scratch::Scratch;
     use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn every_test_program_is_in_the_suite() {
+        let metadata =
+            cargo("metadata").args(["--no-deps", "--format-version", "1"]).output().expect("cargo runs");
+        let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+        let packages = metadata["packages"].as_array().expect("packages");
+        let targets = packages.iter().flat_map(|package| package["targets"].as_array().expect("targets"));
+        let tests = targets.filter(|target| target["kind"][0] == "test").map(|target| &target["name"]);
+        let mut count = 0;
+        for name in tests.map(|name| name.as_str().expect("a name")) {
+            let named = |run: &&[&str]| run.windows(2).any(|two| two == ["--test", name]);
+            assert!(RUNS.iter().any(named), "./dev test does not run the test program {name}");
+            count += 1;
+        }
+        assert!(count > 10, "{count} test programs");
+    }
 
     #[test]
     fn what_was_fetched_for_an_older_list_is_fetched_again() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Scratch, engine, guest, spec};
+use crate::support::{LOOK_INTERVAL, Scratch, engine, guest, spec};
 use bytes::Bytes;
 use fnhost_db::OwnerPool;
 use fnhost_db::hosts::HostEntry;
@@ -103,7 +103,11 @@ impl World {
     }
 
     async fn until(&self, question: &str) {
-        let asked = async { while !self.value::<bool>(question).await {} };
+        let asked = async {
+            while !self.value::<bool>(question).await {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
         assert!(tokio::time::timeout(PATIENCE, asked).await.is_ok(), "it does not come to: {question}");
     }
 }
@@ -124,7 +128,7 @@ impl Host {
     async fn until_runs(&self, variant: &str) {
         let runs = async {
             while self.runs() != variant {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
         assert!(tokio::time::timeout(PATIENCE, runs).await.is_ok(), "{} runs, not {variant}", self.runs());

@@ -23,9 +23,13 @@ use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// Connections of the function's role: as many calls can run at a time.
 const ROLE_CONNECTIONS: usize = 8;
+
+/// Pause between two looks at a condition.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A function and its database.
 pub struct Function {
@@ -115,8 +119,12 @@ impl Function {
     pub async fn until_waiting(&self, sessions: i64) {
         let waiting = "SELECT count(*) FROM pg_stat_activity \
                        WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let reached = async { while self.value(waiting).await != sessions {} };
-        let patience = std::time::Duration::from_secs(10);
+        let reached = async {
+            while self.value(waiting).await != sessions {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let patience = Duration::from_secs(10);
         tokio::time::timeout(patience, reached).await.expect("the calls come to wait for the lock");
     }
 

@@ -13,6 +13,8 @@ use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_manifest::{Limits, Secret};
 
+/// Pause between two looks at a condition: each look costs a processor that what is awaited needs too.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The memory limit of the guest's calls where a test names none, in bytes.
 pub const MEMORY_BYTES: usize = 16 << 20;
 
