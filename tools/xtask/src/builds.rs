@@ -4,6 +4,7 @@ use crate::checkout::Checkout;
 use crate::files::install;
 use crate::process::{cargo, run, say};
 use std::path::Path;
+use std::process::Command;
 
 /// What components are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
@@ -18,7 +19,7 @@ pub fn build(checkout: &Checkout, names: &[String]) -> anyhow::Result<()> {
     if names.is_empty() {
         functions(checkout, &checkout.functions)?;
         say("building the host");
-        run(cargo("build").args(["--release", "-p", "fnhost", "-p", "payment-gateway"]))?;
+        programs(&["fnhost", "payment-gateway"])?;
         let gateway = "payment-gateway";
         return install(&checkout.program(gateway), &Path::new("target/tools").join(gateway));
     }
@@ -32,7 +33,24 @@ pub fn build(checkout: &Checkout, names: &[String]) -> anyhow::Result<()> {
 /// cargo fails.
 pub fn host() -> anyhow::Result<()> {
     say("building the host");
-    run(cargo("build").args(["--release", "-p", "fnhost"]))
+    programs(&["fnhost"])
+}
+
+/// Builds a program of the workspace, and is the command that runs it.
+///
+/// # Errors
+/// cargo fails.
+pub fn program(checkout: &Checkout, name: &str) -> anyhow::Result<Command> {
+    programs(&[name])?;
+    Ok(Command::new(checkout.program(name)))
+}
+
+/// Selects the whole workspace: with the features that all of its packages ask for, what they share is built once, whichever
+/// program is built first.
+fn programs(names: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo("build");
+    command.args(["--release", "--workspace"]).args(names.iter().flat_map(|name| ["--bin", name]));
+    run(&mut command)
 }
 
 fn check(checkout: &Checkout, names: &[String]) -> anyhow::Result<()> {

@@ -75,7 +75,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
             xtask::admin::admin(&email, database.map_or(Database::Private(&data_dir), Database::At))
         }
         Task::RotateKeys { data_dir, now } => keys::rotate(&data_dir, now),
-        Task::ApiDocs => match exec(cargo("run").args(["--release", "-q", "-p", "api-docs"]))? {},
+        Task::ApiDocs => match exec(&mut builds::program(&Checkout::read()?, "api-docs")?)? {},
         Task::SpinPlugin => plugin::pack(&Checkout::read()?),
         Task::Lint => {
             run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
@@ -109,14 +109,13 @@ const HANDED: [(&str, Handed); 7] = [
 ];
 
 fn demo(arguments: &[OsString]) -> anyhow::Result<Infallible> {
-    let mut demo = cargo("run");
-    demo.args(["--release", "-q", "-p", "tests", "--bin", "demo", "--"]);
-    exec(demo.args(arguments))
+    exec(builds::program(&Checkout::read()?, "demo")?.args(arguments))
 }
 
 fn bench(arguments: &[OsString]) -> anyhow::Result<Infallible> {
-    builds::build(&Checkout::read()?, &[])?;
-    exec(cargo("run").args(["--release", "-q", "-p", "bench", "--"]).args(arguments))
+    let checkout = Checkout::read()?;
+    builds::build(&checkout, &[])?;
+    exec(builds::program(&checkout, "bench")?.args(arguments))
 }
 
 #[cfg(test)]

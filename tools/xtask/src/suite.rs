@@ -67,8 +67,8 @@ pub fn test_web(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<I
     builds::build(checkout, &[])?;
     browser().context("the pages cannot be tried (Debian: nodejs npm chromium)")?;
     say("driving the pages");
-    let mut command = cargo("test");
-    command.args(["--release", "-p", "tests", "--test", "system"]).args(arguments);
+    let mut command = whole_workspace();
+    command.args(["--test", "system"]).args(arguments);
     exec(command.args(["--", "--nocapture", "web::"]))
 }
 
