@@ -1,14 +1,13 @@
 //! Prints what a call costs: instantiate, call and lift the reply of a no-op batch, limits and epoch on.
 //!
-//! `cargo run --release -p fnhost --example call_cost -- COMPONENT.wasm`; the component answers a message
+//! `cargo run --release -p fnhost-engine --example call_cost -- COMPONENT.wasm`; the component answers a message
 //! without a value with `done`.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use fnhost_engine::kafka::{Batch, Message};
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use fnhost_manifest::Limits;
-use fnhost_types::wit::{Batch, Message};
 
 /// Calls that are timed for each size of a batch.
 const CALLS: usize = 3000;
@@ -19,19 +18,8 @@ const VALUE_BYTES: usize = 300;
 async fn main() -> anyhow::Result<()> {
     let source = std::env::args_os().nth(1).context("usage: call_cost COMPONENT.wasm")?;
     let engine = Engine::new(EngineOptions::default())?;
-    let component = engine.load(&ComponentSpec {
-        id: "noop".to_owned(),
-        source: source.into(),
-        limits: Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None },
-        environment: Default::default(),
-        variables: Default::default(),
-        allowed_hosts: Default::default(),
-        files: Default::default(),
-        key_value_stores: Default::default(),
-        outbound: Default::default(),
-        http: false,
-        kafka: true,
-    })?;
+    let spec = ComponentSpec { kafka: true, ..ComponentSpec::new("noop", source) };
+    let component = engine.load(&spec)?;
     println!("batch  p50 us  p99 us");
     for messages in [1, 100, 500] {
         let mut took = measure(&component, messages).await?;

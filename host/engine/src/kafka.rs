@@ -1,4 +1,4 @@
-//! Calls of the Kafka handler.
+//! Calls of the Kafka handler, and the types of its contract (`wit/kafka`).
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::call::{CallReport, CallState};
 use super::{CallError, LoadedComponent};
 use fnhost_metrics::{Ending, with_cpu};
 use fnhost_trace::Cause;
-use fnhost_types::wit::{Batch, HandlerError, Reply};
+pub use fnhost_types::wit::{Batch, Emit, HandlerError, Header, Message, Outcome, Reply};
 
 impl LoadedComponent {
     /// Hands a batch to the component in a fresh instance and waits for its reply.

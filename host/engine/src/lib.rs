@@ -1,8 +1,39 @@
-//! Loads components and calls them: each call in a fresh instance, with a memory limit and a deadline.
+//! Loads WebAssembly components and calls them: each call in a fresh instance, with a memory limit and a deadline.
 //!
 //! [`Engine::load`] compiles a component (or takes its precompiled image), finds out what it exports and
-//! refuses one that cannot serve its triggers. [`LoadedComponent`] then makes the calls: the Kafka trigger
-//! through [`LoadedComponent::call_kafka`], the HTTP trigger through [`LoadedComponent::call_http`].
+//! refuses one that cannot serve its triggers. [`LoadedComponent`] then makes the calls: a batch of records
+//! through [`LoadedComponent::call_kafka`], an HTTP request through [`LoadedComponent::call_http`]. What a component may import is
+//! that of the crate `fnhost-capabilities`.
+//!
+//! The crate stands by itself: it needs no Kafka, no private servers and no manifest, so that other programs can embed it.
+//!
+//! ```no_run
+//! use fnhost_engine::kafka::{Batch, Message};
+//! use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::new(EngineOptions::default())?;
+//! let component = engine.load(&ComponentSpec { kafka: true, ..ComponentSpec::new("counter", "counter.wasm") })?;
+//! let message = Message {
+//!     offset: 0,
+//!     timestamp_ms: -1,
+//!     key: None,
+//!     value: Some(b"hello".to_vec()),
+//!     headers: Vec::new(),
+//!     attempt: 1,
+//!     last_attempt: false,
+//! };
+//! let batch = Batch { topic: "greetings".to_owned(), partition: 0, messages: vec![message] };
+//! let (outcome, report) = component.call_kafka(component.call_state(), batch).await;
+//! match outcome? {
+//!     Ok(reply) => println!("{:?} after {} us", reply.outcomes, report.took.as_micros()),
+//!     Err(error) => println!("the function failed: {}", error.reason),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/embed.rs` is a whole program of this kind.
 
 mod cache;
 mod call;
@@ -12,7 +43,7 @@ mod error;
 pub mod guest_log;
 mod http;
 mod http_p2;
-mod kafka;
+pub mod kafka;
 mod limiter;
 mod load;
 mod output;
@@ -29,7 +60,8 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 pub use call::{CallReport, CallState};
 pub use compile::{OWN_PROGRAM, compile_to_cache};
 pub use error::{CallError, LoadError};
-pub use fnhost_manifest::ComponentSpec;
+pub use fnhost_manifest::hosts::AllowedHosts;
+pub use fnhost_manifest::{ComponentSpec, Secret};
 pub use fnhost_trace::Cause;
 pub use http::{BodyError, ResponseBody};
 pub use load::{LoadedComponent, SHORT_DIGEST_CHARS, digest_of, short_digest};

@@ -36,6 +36,24 @@ pub struct ComponentSpec {
 }
 
 impl ComponentSpec {
+    /// The component of this file with the default limits, called by no trigger: it may connect to nothing, and has neither
+    /// variables nor files.
+    pub fn new(id: impl Into<String>, source: impl Into<PathBuf>) -> Self {
+        Self {
+            id: id.into(),
+            source: source.into(),
+            limits: Limits::default(),
+            environment: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            allowed_hosts: AllowedHosts::default(),
+            files: Files::default(),
+            key_value_stores: BTreeSet::new(),
+            outbound: OutboundSettings::default(),
+            http: false,
+            kafka: false,
+        }
+    }
+
     /// The specs of a manifest's components that have a trigger, in the order of their ids.
     pub fn all(manifest: &Manifest, values: &Values) -> Vec<Self> {
         let mut specs = Vec::new();

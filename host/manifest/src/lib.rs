@@ -203,6 +203,16 @@ pub struct Limits {
     pub max_concurrency: Option<usize>,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: (DEFAULT_MEMORY_LIMIT_MB as usize) << 20,
+            deadline: Duration::from_millis(DEFAULT_DEADLINE_MS.unsigned_abs()),
+            max_concurrency: None,
+        }
+    }
+}
+
 /// `[component.ID.build]`.
 #[derive(Debug, Clone)]
 pub struct Build {
