@@ -92,8 +92,15 @@ fn domains_are_pure() {
 }
 
 #[test]
+fn the_sdk_and_what_is_copied_from_us_know_nothing_of_the_order_system() {
+    for folder in ["sdk", "examples", "templates"] {
+        refuse(&places("contract::", folder, &[]), "the contract of the order system is for its functions");
+    }
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
-    let files = ["host", "functions", "examples", "templates"].into_iter().flat_map(sources);
+    let files = ["host", "sdk", "functions", "examples", "templates"].into_iter().flat_map(sources);
     let faults: Vec<String> =
         files.filter(|(_, text)| !text.starts_with("//!")).map(|(name, _)| name).collect();
     refuse(&faults, "files begin with a `//!` line");
@@ -101,7 +108,7 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn files_stay_readable() {
-    let files = ["host", "functions", "examples", "templates"].into_iter().flat_map(sources);
+    let files = ["host", "sdk", "functions", "examples", "templates"].into_iter().flat_map(sources);
     let faults: Vec<String> = files
         .map(|(name, text)| (name, text.lines().count()))
         .filter(|(_, lines)| *lines > FILE_LINES_MAX)
