@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-const KEY: &str = "order/1";
+const KEY: &str = "note/1";
 
 #[derive(Default)]
 struct Map {
@@ -51,7 +51,7 @@ fn request(token: &str, control: &str) -> Request {
     let header = |name: &str, value: String| (name.to_owned(), value.into_bytes());
     Request {
         method: "GET".to_owned(),
-        path: "/orders/1".to_owned(),
+        path: "/notes/1".to_owned(),
         query: String::new(),
         headers: vec![
             header("authorization", format!("Bearer {token}")),
@@ -90,7 +90,7 @@ fn an_answer_is_given_again_to_its_own_token_and_for_less_than_a_second() {
     map.age(-5_000);
     assert_eq!(ask(&map, &mine, 5), told(5, true), "from a clock that is ahead");
     let key = map.values.borrow().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(key, [KEY], "one value for one order, however many ask");
+    assert_eq!(key, [KEY], "one value for one note, however many ask");
     let kept = map.values.borrow()[KEY].clone();
     assert!(!kept.windows(4).any(|part| part == b"mine"), "no token is kept");
 }
@@ -110,7 +110,7 @@ fn without_a_token_nothing_is_looked_up_or_kept() {
 fn refusals_are_not_kept() {
     let map = Map::default();
     let mine = request("mine", "");
-    let refused = now(through(&map, &mine, KEY, async || Err(Problem::not_found("no such order"))));
+    let refused = now(through(&map, &mine, KEY, async || Err(Problem::not_found("no such note"))));
     assert_eq!(refused.map_err(|problem| problem.status), Err(404));
     let unusual = now(through(&map, &mine, KEY, async || Ok((1, Response::empty(204)))));
     assert_eq!(unusual.map(|response| response.status), Ok(204));

@@ -55,7 +55,7 @@ use std::fmt;
 
 /// The events of an application. See the [module](self) for an example.
 pub trait CloudEvent: Sized {
-    /// What the key is, in words, for the reason of a dead letter with another one: `order id`.
+    /// What the key is, in words, for the reason of a dead letter with another one: `page`.
     const KEY: &'static str;
 
     /// The CloudEvents type, the header `ce_type`.

@@ -14,7 +14,7 @@ pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 pub struct Request {
     /// In capitals: `GET`.
     pub method: String,
-    /// As sent, without the query: `/orders/7`.
+    /// As sent, without the query: `/notes/7`.
     pub path: String,
     /// What follows `?`, as sent; empty where there is none.
     pub query: String,
@@ -34,7 +34,7 @@ pub enum Body {
 }
 
 impl Request {
-    /// The path's segments, for matching: `["orders", "7"]`. A trailing `/` makes an empty last one.
+    /// The path's segments, for matching: `["notes", "7"]`. A trailing `/` makes an empty last one.
     #[must_use]
     pub fn segments(&self) -> Vec<&str> {
         self.path.trim_start_matches('/').split('/').collect()

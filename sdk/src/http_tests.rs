@@ -20,7 +20,7 @@ struct Input {
 fn post(content_type: &str, body: Body) -> Request {
     Request {
         method: "POST".to_owned(),
-        path: "/orders".to_owned(),
+        path: "/notes".to_owned(),
         query: "status=A%20B&limit=5&broken=%zz&nul=%00".to_owned(),
         headers: vec![("content-type".to_owned(), content_type.into())],
         body,

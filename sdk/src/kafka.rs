@@ -152,7 +152,7 @@ pub struct Emit {
     pub cause: u32,
     /// One of the topics that the trigger lists in `emits`.
     pub topic: Cow<'static, str>,
-    /// What has the same key shares a partition, as an order's events do.
+    /// What has the same key shares a partition.
     pub key: Vec<u8>,
     /// JSON, for events.
     pub value: Vec<u8>,

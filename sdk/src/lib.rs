@@ -1,3 +1,5 @@
+//! What a function needs that runs under fnhost, on Kafka records and HTTP requests.
+//!
 #![doc = include_str!("../README.md")]
 //!
 //! # Natively and as a component
