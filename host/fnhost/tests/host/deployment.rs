@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{LOOK_INTERVAL, Scratch, engine, guest, spec};
+use crate::support::{Scratch, engine, guest, holds, spec};
 use bytes::Bytes;
 use fnhost_db::OwnerPool;
 use fnhost_db::hosts::HostEntry;
@@ -103,11 +103,7 @@ impl World {
     }
 
     async fn until(&self, question: &str) {
-        let asked = async {
-            while !self.value::<bool>(question).await {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        };
+        let asked = holds(async || self.value::<bool>(question).await);
         assert!(tokio::time::timeout(PATIENCE, asked).await.is_ok(), "it does not come to: {question}");
     }
 }
@@ -126,11 +122,7 @@ impl Host {
     }
 
     async fn until_runs(&self, variant: &str) {
-        let runs = async {
-            while self.runs() != variant {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        };
+        let runs = holds(async || self.runs() == variant);
         assert!(tokio::time::timeout(PATIENCE, runs).await.is_ok(), "{} runs, not {variant}", self.runs());
     }
 

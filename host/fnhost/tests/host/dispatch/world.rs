@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 use super::log;
 use super::names::{config, group, out};
-use crate::support::{LOOK_INTERVAL, engine};
+use crate::support::{engine, holds};
 
 /// Bound of everything that is awaited here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -280,11 +280,7 @@ impl World {
 
     /// Waits until a question has the answer true.
     pub async fn until(&self, question: &str) {
-        let asked = async {
-            while !self.value::<bool>(question).await {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        };
+        let asked = holds(async || self.value::<bool>(question).await);
         if tokio::time::timeout(PATIENCE, asked).await.is_err() {
             let state = "SELECT coalesce(jsonb_agg(p), '[]')::text || coalesce((SELECT jsonb_agg(d) FROM fnhost.dead d), '[]')::text \
                          || coalesce((SELECT jsonb_agg(k) FROM fnhost.parked k), '[]')::text FROM fnhost.partition p";

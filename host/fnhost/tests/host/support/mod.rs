@@ -14,7 +14,7 @@ use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_manifest::{Limits, Secret};
 
 /// Pause between two looks at a condition: each look costs a processor that what is awaited needs too.
-pub const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The memory limit of the guest's calls where a test names none, in bytes.
 pub const MEMORY_BYTES: usize = 16 << 20;
 
@@ -89,6 +89,13 @@ pub fn load(change: impl FnOnce(&mut ComponentSpec)) -> LoadedComponent {
     let mut spec = spec();
     change(&mut spec);
     engine().load(&spec).expect("the guest loads")
+}
+
+/// Looks at a condition until it holds.
+pub async fn holds(mut look: impl AsyncFnMut() -> bool) {
+    while !look().await {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// A directory of its own for a test, removed with its contents.
