@@ -6,6 +6,7 @@
 //! start on an empty directory works is seen each time that the original is made, by the same code.
 
 use crate::process::Folder;
+use crate::system::free_port;
 use anyhow::Context as _;
 use fnhost_embedded::Options;
 use std::fs::DirBuilder;
@@ -13,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 /// Parts of a data directory, as [`embedded`] names them.
 const POSTGRES: &str = "postgres";
@@ -42,6 +44,31 @@ pub(crate) async fn copy_to(
     }
     if kafka {
         copy(&original.join(KAFKA), data_dir)?;
+        make_cluster_of_its_own(&data_dir.join(KAFKA).join("data/meta.properties"))?;
+    }
+    let of = |is_run: bool, servers: &'static [&'static str]| if is_run { servers } else { &[] };
+    let servers = [of(postgres, &["postgres", "payment-gateway"]), of(kafka, &["kafka", "kafka-controller"])];
+    choose_ports(&data_dir.join("run"), &servers.concat())
+}
+
+/// Gives a copied log directory a cluster id of its own, so that no broker is ever taken for that of another copy.
+fn make_cluster_of_its_own(properties: &Path) -> anyhow::Result<()> {
+    const CLUSTER_ID: &str = "cluster.id=";
+    let text = std::fs::read_to_string(properties)?;
+    anyhow::ensure!(text.contains(CLUSTER_ID), "no {CLUSTER_ID} in {}", properties.display());
+    // 16 bytes in base64url without padding: hexadecimal digits are among its characters, and the last one carries two bits.
+    let id = format!("{CLUSTER_ID}{}A", &Uuid::new_v4().simple().to_string()[..21]);
+    let lines = text.lines().map(|line| if line.starts_with(CLUSTER_ID) { id.as_str() } else { line });
+    let text = lines.fold(String::new(), |text, line| text + line + "\n");
+    Ok(std::fs::write(properties, text)?)
+}
+
+/// Keeps a port for each server that no other fnhost of this program is given. Where fnhost chooses, it takes the usual one where
+/// that is free, and so also while a test has killed the server of another that comes back there: its clients would find this one.
+fn choose_ports(run: &Path, servers: &[&str]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(run)?;
+    for server in servers {
+        std::fs::write(run.join(format!("{server}.port")), format!("{}\n", free_port()?))?;
     }
     Ok(())
 }
