@@ -41,8 +41,6 @@ pub const TRIAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const LEASE: Duration = Duration::from_secs(9);
 /// Time after which a host that is gone is forgotten.
 pub const FORGET_HOST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much more willingly than others a compiling thread gives up the processor. It must not delay the batches that run.
-const COMPILER_NICE: i32 = 5;
 
 /// Why there is no running set.
 #[derive(Debug, thiserror::Error)]
@@ -239,8 +237,8 @@ impl Loader {
             .num_threads(1)
             .thread_name(|_| "fnhost-compiler".to_owned())
             .start_handler(|_| {
-                // Of this thread alone. Where it is refused compiling is only less polite.
-                let _ = rustix::process::nice(COMPILER_NICE);
+                // Of this thread alone. If it is refused, compiling only competes with calls.
+                let _ = rustix::process::setpriority_process(None, fnhost_engine::NICENESS);
             })
             .build()
             .map_err(|error| Error::Compiler(error.to_string()))?;
