@@ -55,7 +55,7 @@ pub enum Error {
         partition: String,
     },
     /// Sessions that could not be ended hold the partition's row.
-    #[error("the row of {partition} stays locked by sessions that could not be terminated; see pg_locks")]
+    #[error("the row of {partition} is still locked by sessions that could not be terminated; see pg_locks")]
     Locked {
         /// Which.
         partition: String,

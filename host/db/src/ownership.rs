@@ -149,7 +149,7 @@ async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition)
             .fetch_all(pool.pool())
             .await?;
             if !ended.is_empty() {
-                tracing::warn!(topic = tp.topic, partition = tp.partition, sessions = ?ended, "terminated sessions of a former owner that held the partition");
+                tracing::warn!(topic = tp.topic, partition = tp.partition, sessions = ?ended, "terminated sessions of a previous owner that held the partition");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

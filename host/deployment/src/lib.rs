@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// The code of a running version is gone from the database.
     #[error(
-        "the database has no code {digest} of component {component}; deploy it anew: fnhost swap {component} FILE"
+        "the database has no code {digest} of component {component}; deploy it again: fnhost swap {component} FILE"
     )]
     NoCode {
         /// Component id.
@@ -163,7 +163,7 @@ impl Deployment {
         if let Err(error) = hosts::leave(&self.shared.owner, &self.shared.entry, FORGET_HOST).await {
             tracing::warn!(
                 error = fnhost_types::causes::chain(&error),
-                "the registry keeps this host until its lease ends"
+                "this host stays in the registry until its lease ends"
             );
         }
     }
@@ -185,13 +185,13 @@ fn say(component: &str, file: &str, enlisted: &Enlisted, row: &StoredRunning) {
             component,
             version,
             file,
-            "the manifest's file is an older version than the other hosts run, and does not run; to run it: fnhost swap {component} FILE"
+            "the manifest's file is older than what the other hosts run, so it does not run; to run it: fnhost swap {component} FILE"
         ),
         Enlisted::Known if version != file => tracing::warn!(
             component,
             version,
             file,
-            "another version than the manifest's file runs, as swapped or rolled back since; to run the file: fnhost swap {component} FILE"
+            "a version other than the manifest's file runs because of a later swap or rollback; to run the file: fnhost swap {component} FILE"
         ),
         Enlisted::Known => tracing::debug!(component, version, "as before"),
         Enlisted::Deployed => tracing::info!(component, version, "deployed from the manifest"),

@@ -223,7 +223,7 @@ impl TriggerStatus {
         let partitions = self.partitions();
         if self.is_left_out() {
             return vec![format!(
-                "trigger {id}: group {group} gave this host no partition, and not all to others"
+                "trigger {id}: group {group} assigned no partition to this host, and not all to others"
             )];
         }
         let waiting = partitions.iter().filter_map(|partition| match partition.state() {

@@ -31,7 +31,7 @@ pub enum Error {
         directory: PathBuf,
     },
     /// A program or file is not installed.
-    #[error("{what} not found ({looked}): {SETUP}, or give the address of a running one")]
+    #[error("{what} not found ({looked}): {SETUP}, or give the address of a running server")]
     Missing {
         /// What is missing.
         what: &'static str,
@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// A server of an earlier run cannot be stopped.
     #[error(
-        "{name} of an earlier run is still running as pid {pid} and cannot be stopped: stop it with `kill {pid}`"
+        "{name} of an earlier run still runs as pid {pid} and cannot be stopped; stop it with `kill {pid}`"
     )]
     Leftover {
         /// The server.
@@ -91,7 +91,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A server died again and again.
-    #[error("{name} died {times} times in a row and is not restarted any more")]
+    #[error("{name} died {times} times in a row; giving up")]
     KeepsDying {
         /// The server.
         name: &'static str,
@@ -109,7 +109,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The supervising thread is gone, and the servers with it.
-    #[error("the supervisor of the embedded servers ended unexpectedly")]
+    #[error("the supervisor of the private servers died")]
     SupervisorEnded,
 }
 

@@ -86,7 +86,7 @@ pub(super) enum Elsewhere {
 pub fn compile_to_cache(cache: PathBuf) -> Result<Option<String>, LoadError> {
     std::thread::spawn(|| {
         std::thread::sleep(GIVE_UP);
-        tracing::error!("compiling took more than {} s; giving up", GIVE_UP.as_secs());
+        tracing::error!("compiling took longer than {} s; giving up", GIVE_UP.as_secs());
         std::process::exit(1);
     });
     // Set and not added, since the host's thread that started this process has it too. If it is refused, compiling only

@@ -36,7 +36,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// The file is something else.
-    #[error("component \"{component}\": {} is no WebAssembly file; build it for wasm32-wasip2", path.display())]
+    #[error("component \"{component}\": {} is not a WebAssembly file; build it for wasm32-wasip2", path.display())]
     NoWebAssembly {
         /// The component's id.
         component: String,
@@ -106,7 +106,7 @@ pub enum LoadError {
         export: &'static str,
     },
     /// The component exports a handler of another shape.
-    #[error("component \"{component}\" exports {export} in a shape that fnhost does not know: {reason}")]
+    #[error("component \"{component}\" exports {export} in a form that fnhost does not know: {reason}")]
     WrongHandler {
         /// The component's id.
         component: String,
@@ -121,7 +121,7 @@ pub enum LoadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The instance could not be made.
-    #[error("cannot make an instance: {0}")]
+    #[error("cannot create an instance: {0}")]
     Instantiate(String),
     /// The guest stopped by a trap: a panic, an out-of-bounds access, a division by zero.
     #[error("the function trapped: {message}")]
@@ -149,7 +149,7 @@ pub enum CallError {
         wanted_bytes: usize,
     },
     /// An HTTP handler answered with an error in place of a response.
-    #[error("the function gave no response: {0}")]
+    #[error("the function returned no response: {0}")]
     NoResponse(String),
 }
 

@@ -80,7 +80,7 @@ type Answer = Result<(), String>;
 impl Health {
     /// The health of a host that has loaded so many components; with `kafka`, one that has to reach a broker.
     pub fn new(registry: Registry, components: usize, kafka: bool, max_lag: Option<u64>) -> Self {
-        let not_asked = || Mutex::new(Err("not asked yet".to_owned()));
+        let not_asked = || Mutex::new(Err("not probed yet".to_owned()));
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -132,7 +132,7 @@ impl Health {
             check("stage", stage),
             check(
                 "components",
-                if inner.components == 0 { vec!["none is loaded".to_owned()] } else { vec![] },
+                if inner.components == 0 { vec!["no component is loaded".to_owned()] } else { vec![] },
             ),
             check("database", said(&inner.database)),
         ];
