@@ -21,7 +21,7 @@ const BODY_BYTES_MAX: usize = COMPONENT_BYTES_MAX / 3 * 4 + (8 << 20);
 const WASM: &str = "application/wasm";
 const JSON: &str = "application/json";
 
-/// The routes.
+/// Routes for versions, swaps and rollbacks: `/deployment` and `/components`.
 pub(super) fn router() -> Router<Admin> {
     Router::new()
         .route("/components", get(components))

@@ -24,17 +24,17 @@ pub enum FetchError {
     /// The server could not be reached, or broke off.
     #[error("cannot fetch {url}: {reason}")]
     Failed {
-        /// Where.
+        /// URL that was requested.
         url: String,
-        /// Why.
+        /// What failed, for the message.
         reason: String,
     },
     /// It answered something else.
     #[error("{url} answered {status}")]
     Status {
-        /// Where.
+        /// URL that was requested.
         url: String,
-        /// What.
+        /// Status of the answer.
         status: StatusCode,
     },
     /// It is larger than a component may be.

@@ -29,7 +29,7 @@ pub const CANARY_CALLS_MIN: u64 = 10;
 pub enum Judgement {
     /// It goes on being tried.
     Wait,
-    /// It stays.
+    /// The trial is over and the version stays.
     Accept,
     /// It goes, for this reason.
     Withdraw(String),

@@ -54,9 +54,9 @@ pub enum Error {
     /// The manifest's file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// Which.
+        /// Path of the component's file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The code of a running version is gone from the database.
@@ -82,7 +82,7 @@ pub struct Setup {
     pub owner: OwnerPool,
     /// Loads and runs components.
     pub engine: Engine,
-    /// The manifest's components.
+    /// Components of the manifest, with their settings.
     pub specs: Vec<ComponentSpec>,
     /// Connections as each function's role, by component.
     pub roles: BTreeMap<String, RolePool>,

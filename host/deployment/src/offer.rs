@@ -19,7 +19,7 @@ pub const VARIABLE_BYTES_MAX: usize = 64 << 10;
 /// A version that somebody offers.
 #[derive(Debug, Default)]
 pub struct Offer {
-    /// Its code.
+    /// Bytes of the component.
     pub wasm: Vec<u8>,
     /// SHA-256 that the code must have, hex.
     pub sha256: Option<String>,

@@ -23,7 +23,7 @@ pub struct Watched {
     /// The component's file.
     source: PathBuf,
     build: Option<Build>,
-    /// The manifest's folder.
+    /// Folder of the manifest, which build commands and watched files are relative to.
     folder: PathBuf,
 }
 

@@ -48,7 +48,7 @@ pub struct Subscription {
     pub start: Start,
     /// How it takes records and tries them again.
     pub config: TriggerConfig,
-    /// This process.
+    /// Id of this process, which becomes the owner of partitions.
     pub host: Uuid,
     /// Name of the member in its group, the same after a restart.
     pub instance: String,

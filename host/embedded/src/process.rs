@@ -124,7 +124,7 @@ pub(super) struct Service {
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
-    /// Where clients connect.
+    /// Address for clients, `host:port`.
     pub(super) address: String,
     service: Service,
     child: Child,

@@ -30,7 +30,7 @@ pub enum LoadError {
     Read {
         /// The component's id.
         component: String,
-        /// Its file.
+        /// Path of the component's file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
@@ -40,7 +40,7 @@ pub enum LoadError {
     NoWebAssembly {
         /// The component's id.
         component: String,
-        /// Its file.
+        /// Path of the component's file.
         path: PathBuf,
     },
     /// The component's files cannot be given to it.
@@ -89,7 +89,7 @@ pub enum LoadError {
     NoHandler {
         /// The component's id.
         component: String,
-        /// What it exports.
+        /// Exports of the component, separated by commas.
         exports: String,
     },
     /// The component lacks the handler that one of its triggers needs.
@@ -102,7 +102,7 @@ pub enum LoadError {
         component: String,
         /// "an HTTP" or "a Kafka".
         trigger: &'static str,
-        /// The interface.
+        /// Name of the exported interface.
         export: &'static str,
     },
     /// The component exports a handler of another shape.
@@ -110,9 +110,9 @@ pub enum LoadError {
     WrongHandler {
         /// The component's id.
         component: String,
-        /// The interface.
+        /// Name of the exported interface.
         export: &'static str,
-        /// What differs.
+        /// How the export differs from what fnhost expects.
         reason: String,
     },
 }

@@ -16,7 +16,7 @@ const GROUP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A partition that the group gave to this host, with its queue of fetched records.
 pub struct Assigned {
-    /// Which.
+    /// Topic and partition.
     pub tp: TopicPartition,
     /// The stored position when it was assigned: fetching begins there.
     pub position: i64,

@@ -58,7 +58,7 @@ pub trait Assignments: Send + Sync + 'static {
 
 /// Names of a membership.
 pub struct Membership {
-    /// The cluster.
+    /// Addresses and properties of the cluster.
     pub access: Access,
     /// Consumer group.
     pub group: String,

@@ -50,7 +50,7 @@ pub enum NotResent {
     /// A row is of a newer format.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// The producer failed.
+    /// The producer failed while the rows were sent again.
     #[error(transparent)]
     Failed(#[from] Failed),
 }

@@ -43,10 +43,10 @@ pub enum Error {
     Pattern {
         /// As it stands in the manifest.
         pattern: String,
-        /// What is wrong.
+        /// Why the pattern is refused.
         reason: String,
     },
-    /// Nothing is there.
+    /// No file or folder has this path.
     #[error("\"{0}\" does not exist; correct files or create it")]
     Missing(String),
     /// It reaches out of the application.
@@ -55,7 +55,7 @@ pub enum Error {
     /// A file cannot be read or copied.
     #[error("{}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,

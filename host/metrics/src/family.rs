@@ -53,7 +53,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// An empty one.
+    /// A family without samples.
     pub fn new(name: &'static Name) -> Self {
         Self { name, metrics: Vec::new() }
     }

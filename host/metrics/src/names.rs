@@ -15,18 +15,18 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
-/// One metric.
+/// A metric as it is declared: everything but its values.
 #[derive(Debug)]
 pub struct Name {
     /// Its name, with the unit as Prometheus has it.
     pub name: &'static str,
-    /// What it is.
+    /// Counter, gauge or histogram with its bounds.
     pub kind: Kind,
     /// What is counted or measured.
     pub unit: &'static str,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// One sentence for `/metrics` and `docs/metrics.md`.
     pub help: &'static str,
 }
 
@@ -61,7 +61,7 @@ macro_rules! names {
             pub const $id: Name =
                 Name { name: $name, kind: $kind, unit: $unit, labels: &[$($label),*], help: $help };
         )*
-        /// All of them.
+        /// Every metric, in the order of `docs/metrics.md`.
         pub const ALL: &[&Name] = &[$(&$id),*];
     };
 }

@@ -33,7 +33,7 @@ const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
-/// Where spans go.
+/// A trace collector: its URL, headers and resource attributes.
 pub struct Collector {
     uri: Uri,
     /// Without what may be secret in it.
@@ -47,7 +47,7 @@ pub struct Collector {
 /// Why the collector did not take a request.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// For people.
+    /// Why the collector refused, for the log.
     pub reason: String,
     /// Whether it may take the same request later.
     pub may_pass: bool,

@@ -40,7 +40,7 @@ pub const KEYS_MAX: usize = 100_000;
 /// Keys that Redis is asked to look at in one step of it.
 const KEYS_OF_STEP: usize = 1_000;
 
-/// One store.
+/// A key-value store in Redis: one connection, and a task that restores it.
 pub struct RedisStore {
     link: Arc<Link>,
     max_age: Option<Duration>,

@@ -32,7 +32,7 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {}; give the file with --runtime-config-file", path.display())]
     Read {
-        /// The file.
+        /// Path of the runtime-config file.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -40,7 +40,7 @@ pub enum Error {
     /// It cannot be used as it is.
     #[error("{}: {reason}", path.display())]
     Invalid {
-        /// The file.
+        /// Path of the runtime-config file.
         path: PathBuf,
         /// Why, and what to do.
         reason: String,

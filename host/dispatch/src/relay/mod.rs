@@ -57,7 +57,7 @@ pub struct Relay {
     pub stream: String,
     /// Topics that events may name.
     pub topics: HashSet<String>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,

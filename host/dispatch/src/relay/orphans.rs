@@ -27,7 +27,7 @@ pub struct Orphans {
     pub deployment: String,
     /// Triggers of this manifest, relays included: they have owners.
     pub known: Vec<i64>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,

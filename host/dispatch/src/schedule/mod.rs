@@ -56,7 +56,7 @@ pub struct Schedule {
     pub every: Duration,
     /// Topics that it may emit to.
     pub emits: HashSet<String>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,
@@ -66,7 +66,7 @@ pub struct Schedule {
     pub cluster: Arc<Cluster>,
     /// The host's producer.
     pub producer: Arc<Producer>,
-    /// What is called.
+    /// Gives the component's current version for each tick.
     pub handlers: Arc<dyn Handlers>,
     /// Where it says how it does.
     pub status: Arc<ScheduleStatus>,

@@ -75,7 +75,7 @@ impl From<fnhost_kafka::producer::Failed> for Exit {
 /// found without making every crash slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Care {
-    /// As usual.
+    /// Batches run without announcement.
     None,
     /// The next batch is announced as a whole. If that ends badly too, its records are next.
     Batch,

@@ -168,7 +168,7 @@ pub struct KafkaArgs {
     pub config: Option<PathBuf>,
 }
 
-/// Where traces go.
+/// Arguments for exporting traces.
 #[derive(Args, Debug, Clone)]
 pub struct TraceArgs {
     /// Base URL of the collector for traces, OTLP over HTTP, like http://localhost:4318. Headers, service name and resource

@@ -240,7 +240,7 @@ impl Triggers {
         })
     }
 
-    /// The cluster.
+    /// The connected Kafka cluster.
     pub fn cluster(&self) -> Arc<Cluster> {
         self.cluster.clone()
     }

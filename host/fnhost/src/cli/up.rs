@@ -321,7 +321,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
     Ok((engine, Deployment::start(setup).await?))
 }
 
-/// Where everything is.
+/// The lines printed once the host is ready: its addresses and what they serve.
 fn greeting(args: &UpArgs, setup: &Setup) -> String {
     let mut lines = Vec::new();
     if args.only != Some(Only::Kafka) {

@@ -90,7 +90,7 @@ impl Handover {
         self.streams.store(true, Ordering::Release);
     }
 
-    /// Whether it does.
+    /// True if the response is a stream of live updates.
     pub fn is_stream(&self) -> bool {
         self.streams.load(Ordering::Acquire)
     }

@@ -33,13 +33,13 @@ Exit codes: 0 every record is done, 3 one is not, 1 the test could not run."
 pub struct TestArgs {
     #[command(flatten)]
     app: Application,
-    /// Records, one JSON object a line
+    /// File of records, one JSON object per line
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Test only this component; without it all that consume the records' topics
     #[arg(long, value_name = "ID")]
     component: Option<String>,
-    /// How the outcome is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
