@@ -10,7 +10,7 @@ COPY rust-toolchain.toml .
 RUN rustup toolchain install 1.95.0 --no-self-update --profile minimal \
       --component clippy --component rustfmt --target wasm32-wasip2
 COPY . .
-# The caches make the second build short; what is needed from them is copied out in the same step.
+# The caches make later builds short; the same step copies out what is needed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/cache \
     CARGO_TARGET_DIR=/cache FNHOST_SETUP=off ./dev build \
@@ -35,7 +35,7 @@ ENV FNHOST_DATA_DIR=/var/lib/fnhost \
     FNHOST_ADMIN=0.0.0.0:3001
 VOLUME /var/lib/fnhost
 EXPOSE 3000 3001
-# The image has no HTTP client; bash speaks enough of it.
+# The image has no HTTP client; bash can do enough.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=6 CMD ["bash", "-c", \
     "exec 3<>/dev/tcp/127.0.0.1/3001 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r line <&3 && [[ $line == *' 200 '* ]]"]
 ENTRYPOINT ["fnhost"]

@@ -1,6 +1,6 @@
 -- The products of the demo catalogue (docs/decisions/0001-catalogue.md), prices in minor units.
 --
--- Run once by the owner role with search_path = inventory.
+-- fnhost runs this once, as the owner role, with search_path = inventory.
 
 INSERT INTO product (sku, name, price, currency, on_hand) VALUES
     ('COFFEE-1KG', 'Coffee beans, 1 kg', 1890, 'EUR', 100000),

@@ -1,6 +1,6 @@
 -- The prices of the demo catalogue (docs/decisions/0001-catalogue.md), in minor units.
 --
--- Run once by the owner role with search_path = orders.
+-- fnhost runs this once, as the owner role, with search_path = orders.
 
 INSERT INTO price (sku, amount, currency) VALUES
     ('COFFEE-1KG', 1890, 'EUR'),

@@ -32,7 +32,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// One read of the confirmations.
 const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// What is offered.
+/// How orders are offered: at a fixed rate, or as fast as they are taken.
 #[derive(Clone, Copy, Debug)]
 pub enum Offer {
     /// So many orders a second, evenly spaced.

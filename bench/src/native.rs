@@ -156,7 +156,7 @@ impl Sql for Dispatched {
 
 /// One connection of the plain loop, inside its transaction.
 pub struct Connected {
-    /// It.
+    /// The connection; locked for one statement at a time.
     pub connection: tokio::sync::Mutex<PgConnection>,
     /// What the function asks besides.
     pub around: Arc<Around>,

@@ -89,7 +89,7 @@ pub struct SagaRun {
     pub orders_per_s_by_quarter: [f64; 4],
     /// From the first batch until stock is committed, money captured and the timeline complete for all.
     pub settled_per_s: f64,
-    /// Until then.
+    /// CPU time until everything is settled, microseconds per order.
     pub cpu_us_per_order: CpuPerOrder,
 }
 
@@ -134,7 +134,7 @@ pub struct CacheGet {
 pub struct CachePair {
     /// Past the cache.
     pub database: HttpGet,
-    /// With it.
+    /// Reads answered from the cache.
     pub cache: HttpGet,
 }
 

@@ -25,7 +25,7 @@ const STEP: Duration = Duration::from_secs(30);
 /// Part of the time at the beginning that counts as warming up: caches fill, pools grow.
 const WARM_UP: f64 = 1.0 / 3.0;
 
-/// What is reported.
+/// Measurements of the soak run, as the report has them.
 #[derive(Serialize, Debug)]
 struct Soak {
     seconds: f64,

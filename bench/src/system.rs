@@ -39,7 +39,7 @@ impl Scratch {
         Ok(Self(path))
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -259,7 +259,7 @@ pub struct Running {
     pub process: Process,
     /// Where it serves HTTP.
     pub listen: SocketAddr,
-    /// Its admin address.
+    /// Admin address of the running host.
     pub admin: SocketAddr,
     /// Seconds from its start until it was ready.
     pub ready_s: f64,
@@ -301,7 +301,7 @@ impl Running {
 pub struct Stage {
     data_dir: PathBuf,
     private: fnhost_embedded::Servers,
-    /// Where they are.
+    /// Addresses of the servers.
     pub servers: Servers,
 }
 

@@ -27,7 +27,7 @@ const TRACE_RATIO: &str = "0.01";
 /// Scrapes that are timed.
 const SCRAPES: usize = 100;
 
-/// What is reported.
+/// Cost of metrics and traces, as the report has it.
 #[derive(Serialize, Debug)]
 struct Telemetry {
     orders_per_run: usize,

@@ -42,7 +42,7 @@ impl Transport {
 pub enum Viewer {
     /// The stream, and what has been read of its next event.
     Events(Incoming, String),
-    /// The WebSocket.
+    /// Connected over a WebSocket.
     WebSocket(Box<WebSocketStream<TcpStream>>),
 }
 

@@ -32,7 +32,7 @@ impl Authority {
         Ok(authority)
     }
 
-    /// Its certificate.
+    /// Path of the authority's own certificate, PEM.
     #[must_use]
     pub fn certificate(&self) -> PathBuf {
         self.folder.join(format!("{}.pem", self.name))

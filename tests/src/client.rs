@@ -30,9 +30,9 @@ pub struct Client {
 pub struct Answer {
     /// The status code.
     pub status: StatusCode,
-    /// The headers.
+    /// Headers of the response.
     pub headers: HeaderMap,
-    /// The body.
+    /// Body of the response, read to its end.
     pub body: Bytes,
 }
 

@@ -19,9 +19,9 @@ pub const PASSWORD: &str = "correct horse battery staple";
 pub struct Customer {
     /// The client that it uses.
     pub client: Client,
-    /// The account's id.
+    /// Id of the account.
     pub user_id: Uuid,
-    /// The account's address.
+    /// E-mail address that the account logs in with.
     pub email: String,
     /// The access token.
     pub token: String,

@@ -16,7 +16,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// The owner's view of the database.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// For any statement.
+    /// Pool of connections as the owner, for any statement.
     pub pool: PgPool,
 }
 

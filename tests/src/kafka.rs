@@ -16,11 +16,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// A record to produce.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// The key.
+    /// Key of the record as text, absent for a record without one.
     pub key: Option<String>,
     /// The value; absent for a tombstone.
     pub value: Option<Vec<u8>>,
-    /// The headers.
+    /// Names and values of the headers, in order.
     pub headers: Vec<(String, String)>,
 }
 

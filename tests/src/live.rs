@@ -30,18 +30,18 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All of them.
+    /// Both transports.
     pub const ALL: [Self; 2] = [Self::Events, Self::WebSocket];
 }
 
-/// One event.
+/// An event of a live stream.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
-    /// Its type.
+    /// Type of the event: `snapshot`, or the `ce_type` of a record.
     pub event: String,
     /// What a client that comes back names as `Last-Event-ID`.
     pub id: String,
-    /// Its data.
+    /// Content of the event, parsed as JSON.
     pub data: Value,
 }
 

@@ -31,7 +31,7 @@ pub struct Span {
     pub parent: String,
     /// What it is called.
     pub name: String,
-    /// What it is.
+    /// Kind of the span: server, client, producer, consumer or internal.
     pub kind: SpanKind,
     /// Nanoseconds since 1970 when it began and ended.
     pub times: (u64, u64),
@@ -45,7 +45,7 @@ pub struct Span {
 
 /// The collector, for as long as this lives.
 pub struct Collector {
-    /// Its base URL.
+    /// Base URL of the collector, `http://host:port`.
     pub url: String,
     taken: Arc<Mutex<Vec<Span>>>,
     /// Stops with this value.

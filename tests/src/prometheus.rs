@@ -35,11 +35,11 @@ pub struct Prometheus {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// Its name.
+    /// Name of the alert.
     pub name: String,
     /// `ok` where its query could be run.
     pub health: String,
-    /// Why not.
+    /// Why the query could not run, if it could not.
     pub last_error: Option<String>,
     /// `inactive`, `pending` or `firing`.
     pub state: String,

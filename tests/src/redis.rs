@@ -88,7 +88,7 @@ impl Redis {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// Its URL.
+    /// URL of the server, as `runtime-config.toml` has it.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

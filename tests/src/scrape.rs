@@ -12,18 +12,18 @@ pub struct Sample {
     pub name: String,
     /// The labels.
     pub labels: BTreeMap<String, String>,
-    /// The value.
+    /// Value of the sample.
     pub value: f64,
 }
 
 /// What one family's lines say.
 #[derive(Clone, Debug, Default)]
 pub struct Family {
-    /// Its help.
+    /// Text of the `# HELP` line.
     pub help: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// Its samples.
+    /// Samples of the family, with their labels.
     pub samples: Vec<Sample>,
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Who logs in.
+/// User name for SASL.
 pub const USER: &str = "shop";
 /// With what; nothing that a log would say by chance.
 pub const PASSWORD: &str = "ueberaus-geheim-7391";

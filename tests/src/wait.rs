@@ -30,7 +30,7 @@ pub async fn until<T>(
 /// What a look at a condition shows.
 #[derive(Debug)]
 pub enum Look<T> {
-    /// It holds.
+    /// The condition holds; waiting ends with this value.
     Found(T),
     /// It does not hold; what is there instead, for the error.
     NotYet(String),

@@ -46,7 +46,7 @@ const COMMON_PASSWORDS: [&str; 24] = [
 pub struct Invalid {
     /// The name of the input.
     pub field: &'static str,
-    /// For the caller.
+    /// What is wrong with the input, shown to the caller.
     pub detail: String,
 }
 

@@ -35,7 +35,7 @@ pub struct Session {
 pub struct Refresh {
     /// For the caller alone.
     pub token: String,
-    /// For the database.
+    /// SHA-256 of the token; only this is stored.
     pub hash: Vec<u8>,
 }
 

@@ -129,7 +129,7 @@ WHERE ended_at IS NULL AND id = (SELECT family FROM refresh_token WHERE hash = $
 /// An account that logs in.
 #[derive(Debug)]
 pub struct Credentials {
-    /// The account.
+    /// Id of the account.
     pub account_id: Uuid,
     /// What it may do.
     pub role: Role,
@@ -165,7 +165,7 @@ pub enum Exchange {
 /// What is written when somebody has logged in.
 #[derive(Debug)]
 pub struct Begin<'a> {
-    /// The account.
+    /// Id of the account.
     pub account_id: Uuid,
     /// The name of the network that it logs in from.
     pub network: String,

@@ -33,7 +33,7 @@ const IPV6_NETWORK_BITS: u32 = 64;
 pub struct Limit {
     /// Failures before there is a wait.
     pub free: i32,
-    /// Seconds.
+    /// Longest wait, seconds.
     pub wait_max: i32,
 }
 
@@ -49,7 +49,7 @@ pub const NETWORK: Limit = Limit { free: 100, wait_max: 60 };
 pub struct Subject {
     /// Its name in the database.
     pub name: String,
-    /// What is free.
+    /// Free failures and longest wait of the subject.
     pub limit: Limit,
     /// Whether a network that the account has logged in from is spared.
     pub spares_known: bool,

@@ -48,7 +48,7 @@ pub type Lines = BTreeMap<String, i64>;
 /// What inventory knows of one order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Where it stands.
+    /// State of the reservation.
     pub state: State,
     /// Why it was rejected.
     pub reason: Option<String>,
@@ -95,7 +95,7 @@ pub enum Effect {
     Reserved,
     /// No line is reserved.
     Rejected {
-        /// For the customer.
+        /// Why the order is rejected, shown to the customer.
         reason: String,
         /// The lines that lacked stock.
         shortages: Vec<Shortage>,

@@ -37,7 +37,7 @@ pub struct Entry<'a> {
     pub order_id: Uuid,
     /// To whom it is sent.
     pub user_id: Uuid,
-    /// What it tells.
+    /// Status of the order that the customer is told about.
     pub status: Notice,
     /// How it tells it.
     pub notification: Notification,

@@ -20,7 +20,7 @@ pub const PENDING_SECONDS_MAX: i64 = 15 * 60;
 /// What decides about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Where it stands.
+    /// Current status of the order.
     pub status: OrderStatus,
     /// Raised with every change of status.
     pub version: i64,

@@ -59,7 +59,7 @@ pub struct Payment {
     pub user_id: Uuid,
     /// What the order costs; absent where the order ended before its creation was heard of.
     pub amount: Option<Money>,
-    /// Where it stands.
+    /// Current state of the payment.
     pub state: State,
     /// What of the captured money went back, in minor units; never more than was captured.
     pub refunded: i64,
@@ -72,9 +72,9 @@ pub struct Payment {
 /// What happened to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was placed.
+    /// The order was placed.
     Created {
-        /// What it costs.
+        /// Total of the order.
         amount: Money,
         /// What the gateway says about holding that.
         answer: Answer,
@@ -140,7 +140,7 @@ pub enum Decision {
 /// Whose order an event is about, and which of its changes it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
-    /// The order's owner.
+    /// Id of the customer who placed the order.
     pub user_id: Uuid,
     /// The order's version after the event.
     pub version: i64,

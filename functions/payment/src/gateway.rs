@@ -30,12 +30,12 @@ pub enum Answer {
     Silent(String),
 }
 
-/// What is asked.
+/// A call to the payment gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Hold this much.
     Authorize {
-        /// How much.
+        /// Amount to hold.
         amount: &'a Money,
         /// What it is taken from.
         token: &'a str,

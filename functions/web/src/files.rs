@@ -6,7 +6,7 @@ pub(crate) struct Site {
     pub version: &'static str,
     /// `index.html`
     pub page: File,
-    /// What it loads.
+    /// Every file that the page loads.
     pub assets: &'static [File],
 }
 
@@ -18,7 +18,7 @@ pub(crate) struct File {
     pub content_type: &'static str,
     /// Hexadecimal digits that change with its content.
     pub hash: &'static str,
-    /// Its content.
+    /// Content of the file, uncompressed.
     pub plain: &'static [u8],
     /// Its content compressed, where that is worth it.
     pub gzip: Option<&'static [u8]>,

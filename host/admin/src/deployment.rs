@@ -21,7 +21,7 @@ const BODY_BYTES_MAX: usize = COMPONENT_BYTES_MAX / 3 * 4 + (8 << 20);
 const WASM: &str = "application/wasm";
 const JSON: &str = "application/json";
 
-/// The routes.
+/// Routes for versions, swaps and rollbacks: `/deployment` and `/components`.
 pub(super) fn router() -> Router<Admin> {
     Router::new()
         .route("/components", get(components))
@@ -135,7 +135,7 @@ async fn offer(
         },
         Some(JSON) => {
             let body: OfferBody = serde_json::from_slice(&body)
-                .map_err(|error| Refused::Invalid(format!("the offer cannot be read: {error}")))?;
+                .map_err(|error| Refused::Invalid(format!("the request cannot be read: {error}")))?;
             read(&admin, body).await?
         }
         _ => return Err(Failure::ContentType),
@@ -153,7 +153,7 @@ async fn read(admin: &Admin, body: OfferBody) -> Result<Offer, Refused> {
         }
         (None, Some(_), None, None) => {
             return Err(invalid(
-                "code from a URL needs its \"sha256\", so that nobody else decides what runs",
+                "code from a URL needs its \"sha256\", so that whoever controls the URL cannot change what runs",
             ));
         }
         (None, Some(url), None, Some(_)) => {
@@ -199,7 +199,7 @@ async fn roll_back(
     if content_type(&headers) != Some(JSON) {
         return Err(Failure::ContentType);
     }
-    Ok(Json(admin.deployment.roll_back(&component, "an operator rolled it back").await?))
+    Ok(Json(admin.deployment.roll_back(&component, "rolled back by an operator").await?))
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {
@@ -232,7 +232,10 @@ impl IntoResponse for Failure {
             Refused::Invalid(_) | Refused::Load(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Refused::NoFallback(_) => StatusCode::CONFLICT,
             Refused::Host(error) => {
-                tracing::warn!(error = fnhost_types::causes::chain(error), "the admin address cannot do it");
+                tracing::warn!(
+                    error = fnhost_types::causes::chain(error),
+                    "a request to the admin address failed"
+                );
                 StatusCode::SERVICE_UNAVAILABLE
             }
         };

@@ -25,7 +25,7 @@ const LIST_MAX: i64 = 1_000;
 /// What the admin address needs.
 #[derive(Clone)]
 pub struct Admin {
-    /// What runs.
+    /// The components that run on this host, and their swaps.
     pub deployment: Deployment,
     /// Connections as the owner role.
     pub owner: OwnerPool,
@@ -35,7 +35,7 @@ pub struct Admin {
     pub scrape: Scrape,
 }
 
-/// The routes.
+/// All routes of the admin address.
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

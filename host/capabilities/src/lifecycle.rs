@@ -68,6 +68,6 @@ pub struct NewCall<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Some of its hosts are asked by TLS, and nobody is trusted.
-    #[error("it may ask hosts by TLS, and trusts nobody")]
+    #[error("it may call hosts over TLS, but no certificate authorities are loaded")]
     Trust(#[from] NoAuthorities),
 }

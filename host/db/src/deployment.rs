@@ -28,7 +28,7 @@ pub const VERSIONS_KEPT: i64 = 20;
 /// A version as hosts load it.
 #[derive(Clone)]
 pub struct StoredVersion {
-    /// Its number.
+    /// Number of the version within its component, counted from 1.
     pub number: i64,
     /// SHA-256 of its code, hex.
     pub digest: String,
@@ -128,7 +128,7 @@ pub struct NewVersion<'a> {
     pub component: &'a str,
     /// SHA-256 of its code, hex.
     pub digest: &'a str,
-    /// Its code.
+    /// Bytes of the component.
     pub wasm: &'a [u8],
     /// What its variables have in place of the manifest's values.
     pub variables: &'a BTreeMap<String, String>,

@@ -32,7 +32,7 @@ pub struct DeadAt {
     pub letter: i64,
     /// Attempts made.
     pub attempts: i32,
-    /// Why.
+    /// Why the last attempt failed.
     pub reason: String,
     /// When; RFC 3339.
     pub died_at: String,

@@ -17,7 +17,7 @@ pub const VERSION_MIN: i32 = 14;
 /// What was found out about a database.
 #[derive(Debug, Clone)]
 pub struct Fitness {
-    /// Its major version.
+    /// Major version of Postgres, for example 15.
     pub version: i32,
     /// Whether the login may create roles.
     pub creates_roles: bool,
@@ -36,7 +36,7 @@ pub struct Fitness {
 /// What of a schema's migrations has run.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// The schema.
+    /// Name of the migrated schema.
     pub schema: String,
     /// How many have run.
     pub run: usize,

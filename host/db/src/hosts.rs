@@ -142,7 +142,7 @@ pub struct HostEntry {
     pub http: Option<String>,
     /// Address for health and inspection.
     pub admin: String,
-    /// Its own version.
+    /// Version of the fnhost program.
     pub fnhost: String,
 }
 
@@ -245,7 +245,7 @@ pub async fn behind(pool: &OwnerPool, deployment: &str, revision: i64) -> Result
 /// A version, for people.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct VersionView {
-    /// Its number.
+    /// Number of the version within its component, counted from 1.
     pub version: i64,
     /// SHA-256 of its code, hex.
     pub digest: String,
@@ -263,7 +263,7 @@ pub struct VersionView {
     pub failed_calls: i64,
     /// Records settled and requests answered.
     pub handled: i64,
-    /// Those that failed.
+    /// Records and requests that failed.
     pub errors: i64,
     /// SHA-256 over the names and values of its variables, hex; none where it has none of its own.
     pub variables_digest: Option<String>,

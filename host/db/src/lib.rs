@@ -45,19 +45,19 @@ pub enum Error {
     Migrate {
         /// Schema.
         schema: String,
-        /// Why.
+        /// Error of the migration that failed.
         source: sqlx::migrate::MigrateError,
     },
     /// Another host owns the partition now.
     #[error("{partition} has another owner")]
     Fenced {
-        /// Which.
+        /// Topic and partition, `topic/number`.
         partition: String,
     },
     /// Sessions that could not be ended hold the partition's row.
-    #[error("the row of {partition} stays locked by sessions that could not be terminated; see pg_locks")]
+    #[error("the row of {partition} is still locked by sessions that could not be terminated; see pg_locks")]
     Locked {
-        /// Which.
+        /// Topic and partition, `topic/number`.
         partition: String,
     },
     /// A stored value is of a newer format.

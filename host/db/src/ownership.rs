@@ -41,7 +41,7 @@ pub struct Ownership {
 
 /// What an owner continues from.
 pub struct Loaded {
-    /// The row.
+    /// The partition's row, as the take-over left it.
     pub ownership: Ownership,
     /// Highest number accepted from each stream.
     pub watermarks: HashMap<String, i64>,
@@ -58,9 +58,9 @@ pub struct Loaded {
 /// What became of a COMMIT that got no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It happened.
+    /// The COMMIT happened.
     Committed,
-    /// It did not.
+    /// The COMMIT did not happen, or not yet.
     NotCommitted,
     /// Another owner has the partition: nothing may be concluded, and nothing must be sent.
     Fenced,
@@ -149,7 +149,7 @@ async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition)
             .fetch_all(pool.pool())
             .await?;
             if !ended.is_empty() {
-                tracing::warn!(topic = tp.topic, partition = tp.partition, sessions = ?ended, "terminated sessions of a former owner that held the partition");
+                tracing::warn!(topic = tp.topic, partition = tp.partition, sessions = ?ended, "terminated sessions of a previous owner that held the partition");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

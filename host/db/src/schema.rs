@@ -29,7 +29,7 @@ pub struct FunctionSchema<'a> {
     pub schema: &'a str,
     /// Login role.
     pub role: &'a str,
-    /// Its password.
+    /// Password of the role, derived from the deployment's secret.
     pub password: &'a str,
     /// Folder with the function's migrations.
     pub migrations: Option<&'a Path>,

@@ -23,7 +23,7 @@ pub enum SessionError {
     #[error("cannot connect to the database")]
     Connect(#[source] sqlx::Error),
     /// The server accepted the connection but the login did not end in time.
-    #[error("the database did not complete the login within {0:?}")]
+    #[error("the database login took longer than {0:?}")]
     ConnectTimeout(std::time::Duration),
     /// `BEGIN` failed.
     #[error("cannot begin a transaction")]

@@ -35,7 +35,7 @@ pub struct Changes<'a> {
 
 /// A record to park.
 pub struct Park<'a> {
-    /// Which.
+    /// The record to store.
     pub record: &'a Record,
     /// Attempts made; 0 where it only waits behind another record of its key.
     pub attempts: u32,
@@ -47,11 +47,11 @@ pub struct Park<'a> {
 
 /// A dead record.
 pub struct Bury<'a> {
-    /// Which.
+    /// The record to store.
     pub record: &'a Record,
     /// Attempts made.
     pub attempts: u32,
-    /// Why.
+    /// Why the record is a dead letter.
     pub reason: String,
 }
 

@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Both.
+    /// Both kinds, in the order of their names.
     pub const ALL: [Self; 2] = [Self::Http, Self::Kafka];
 
     /// As the database has it.
@@ -53,7 +53,7 @@ impl Outcome {
         Self { handled: handled as u64, errors: errors as u64, ..Self::default() }
     }
 
-    /// Both together.
+    /// Sum of two counts.
     pub fn plus(self, other: Self) -> Self {
         Self {
             calls: self.calls + other.calls,

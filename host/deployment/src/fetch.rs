@@ -19,22 +19,22 @@ const REDIRECTS_MAX: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// It is not one that can be fetched.
-    #[error("{0} is no URL of the form http://HOST/PATH or https://HOST/PATH")]
+    #[error("{0} is not a URL of the form http://HOST/PATH or https://HOST/PATH")]
     Url(String),
     /// The server could not be reached, or broke off.
     #[error("cannot fetch {url}: {reason}")]
     Failed {
-        /// Where.
+        /// URL that was requested.
         url: String,
-        /// Why.
+        /// What failed, for the message.
         reason: String,
     },
     /// It answered something else.
     #[error("{url} answered {status}")]
     Status {
-        /// Where.
+        /// URL that was requested.
         url: String,
-        /// What.
+        /// Status of the answer.
         status: StatusCode,
     },
     /// It is larger than a component may be.
@@ -167,8 +167,8 @@ mod tests {
             (format!("{server}/round"), "more than 5 redirects"),
             (format!("{server}/cut"), "cannot fetch"),
             (format!("{server}/large"), "more than 67108864 bytes"),
-            ("ftp://127.0.0.1/code".to_owned(), "is no URL"),
-            ("code".to_owned(), "is no URL"),
+            ("ftp://127.0.0.1/code".to_owned(), "is not a URL"),
+            ("code".to_owned(), "is not a URL"),
         ] {
             let error = fetch(&url).await.unwrap_err().to_string();
             assert!(error.contains(expected), "{url}: {error}");

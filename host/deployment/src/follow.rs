@@ -31,7 +31,7 @@ impl Deployment {
         let mut applied = self.shared.applied.subscribe();
         while !stop.is_cancelled() {
             if let Err(error) = self.renew_lease().await {
-                tracing::warn!(error = chain(&error), "the lease in the registry was not renewed");
+                tracing::warn!(error = chain(&error), "cannot renew the lease in the registry");
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -45,7 +45,7 @@ impl Deployment {
     async fn follow_running_set(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             if let Err(error) = self.follow_until(stop).await {
-                tracing::warn!(error = chain(&error), "cannot follow what the deployment runs; trying again");
+                tracing::warn!(error = chain(&error), "cannot read the running set; trying again");
                 tokio::select! {
                     () = tokio::time::sleep(RETRY_PAUSE) => {}
                     () = stop.cancelled() => {}
@@ -115,7 +115,7 @@ impl Deployment {
                         component,
                         version,
                         error = chain(&error),
-                        "this host cannot run what the deployment runs"
+                        "this host cannot run a version of the running set"
                     );
                 }
             }
@@ -178,8 +178,10 @@ fn say(slot: &Arc<Slot>, row: &StoredRunning) {
     match &running.candidate {
         Some(candidate) => {
             let (canary, percent) = (candidate.lane.version.component.version(), candidate.percent);
-            tracing::info!(component, version, canary, percent, "a canary is tried");
+            tracing::info!(component, version, canary, percent, "a canary has started");
         }
-        None => tracing::info!(component, version, on_trial = running.on_trial, "runs from here on"),
+        None => {
+            tracing::info!(component, version, on_trial = running.on_trial, "this version runs from now on")
+        }
     }
 }

@@ -29,7 +29,7 @@ pub const CANARY_CALLS_MIN: u64 = 10;
 pub enum Judgement {
     /// It goes on being tried.
     Wait,
-    /// It stays.
+    /// The trial is over and the version stays.
     Accept,
     /// It goes, for this reason.
     Withdraw(String),
@@ -60,7 +60,7 @@ fn fault(trial: Trial, tried: &Outcome, other: &Outcome) -> Option<String> {
     let expected = rate(other) * ERROR_FACTOR * tried.handled as f64;
     if rate(tried) >= limit && tried.errors as f64 >= expected + ERRORS_MIN {
         return Some(format!(
-            "{} of {} failed ({:.1}%), before it {:.1}% did",
+            "{} of {} failed ({:.1}%), with the previous version {:.1}%",
             tried.errors,
             tried.handled,
             rate(tried) * 100.0,
@@ -73,7 +73,7 @@ fn fault(trial: Trial, tried: &Outcome, other: &Outcome) -> Option<String> {
         if tried >= other * TIME_FACTOR && tried - other >= TIME_DIFFERENCE_MIN_US {
             let ms = |us: f64| us / 1_000.0;
             return Some(format!(
-                "a call takes {:.1} ms, one of the present version {:.1} ms",
+                "a call takes {:.1} ms, with the current version {:.1} ms",
                 ms(tried),
                 ms(other)
             ));
@@ -117,7 +117,7 @@ mod tests {
                 false,
                 (100, 0, 10_000, 3_000, 900),
                 FLAKY,
-                "before it 10.0%",
+                "with the previous version 10.0%",
             ),
             ("a bad start of few", Probation, false, (5, 0, 40, 12, 900), FLAKY, ""),
             ("time is up and it is bad", Canary, true, (60, 30, 400, 20, 900), GOOD, "20 of 400"),

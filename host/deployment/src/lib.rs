@@ -41,8 +41,6 @@ pub const TRIAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const LEASE: Duration = Duration::from_secs(9);
 /// Time after which a host that is gone is forgotten.
 pub const FORGET_HOST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How much more willingly than others a compiling thread gives up the processor. It must not delay the batches that run.
-const COMPILER_NICE: i32 = 5;
 
 /// Why there is no running set.
 #[derive(Debug, thiserror::Error)]
@@ -56,14 +54,14 @@ pub enum Error {
     /// The manifest's file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// Which.
+        /// Path of the component's file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The code of a running version is gone from the database.
     #[error(
-        "the database has no code {digest} of component {component}; deploy it anew: fnhost swap {component} FILE"
+        "the database has no code {digest} of component {component}; deploy it again: fnhost swap {component} FILE"
     )]
     NoCode {
         /// Component id.
@@ -84,7 +82,7 @@ pub struct Setup {
     pub owner: OwnerPool,
     /// Loads and runs components.
     pub engine: Engine,
-    /// The manifest's components.
+    /// Components of the manifest, with their settings.
     pub specs: Vec<ComponentSpec>,
     /// Connections as each function's role, by component.
     pub roles: BTreeMap<String, RolePool>,
@@ -165,7 +163,7 @@ impl Deployment {
         if let Err(error) = hosts::leave(&self.shared.owner, &self.shared.entry, FORGET_HOST).await {
             tracing::warn!(
                 error = fnhost_types::causes::chain(&error),
-                "the registry keeps this host until its lease ends"
+                "this host stays in the registry until its lease ends"
             );
         }
     }
@@ -187,13 +185,13 @@ fn say(component: &str, file: &str, enlisted: &Enlisted, row: &StoredRunning) {
             component,
             version,
             file,
-            "the manifest's file is an older version than the other hosts run, and does not run; to run it: fnhost swap {component} FILE"
+            "the manifest's file is older than what the other hosts run, so it does not run; to run it: fnhost swap {component} FILE"
         ),
         Enlisted::Known if version != file => tracing::warn!(
             component,
             version,
             file,
-            "another version than the manifest's file runs, as swapped or rolled back since; to run the file: fnhost swap {component} FILE"
+            "a version other than the manifest's file runs because of a later swap or rollback; to run the file: fnhost swap {component} FILE"
         ),
         Enlisted::Known => tracing::debug!(component, version, "as before"),
         Enlisted::Deployed => tracing::info!(component, version, "deployed from the manifest"),
@@ -239,8 +237,8 @@ impl Loader {
             .num_threads(1)
             .thread_name(|_| "fnhost-compiler".to_owned())
             .start_handler(|_| {
-                // Of this thread alone. Where it is refused compiling is only less polite.
-                let _ = rustix::process::nice(COMPILER_NICE);
+                // Of this thread alone. If it is refused, compiling only competes with calls.
+                let _ = rustix::process::setpriority_process(None, fnhost_engine::NICENESS);
             })
             .build()
             .map_err(|error| Error::Compiler(error.to_string()))?;

@@ -19,7 +19,7 @@ pub const VARIABLE_BYTES_MAX: usize = 64 << 10;
 /// A version that somebody offers.
 #[derive(Debug, Default)]
 pub struct Offer {
-    /// Its code.
+    /// Bytes of the component.
     pub wasm: Vec<u8>,
     /// SHA-256 that the code must have, hex.
     pub sha256: Option<String>,
@@ -109,7 +109,7 @@ impl Deployment {
         if let Some(expected) =
             offer.sha256.as_ref().filter(|expected| !expected.eq_ignore_ascii_case(&digest))
         {
-            return Err(Refused::Invalid(format!("the code has SHA-256 {digest}, not {expected}")));
+            return Err(Refused::Invalid(format!("the SHA-256 of the code is {digest}, not {expected}")));
         }
         let mut variables = match offer.clear_variables {
             true => BTreeMap::new(),
@@ -141,7 +141,7 @@ impl Deployment {
     /// It is not kept.
     pub async fn stored_code(&self, digest: &str) -> Result<Vec<u8>, Refused> {
         let code = sql::code(&self.shared.owner, &digest.to_ascii_lowercase()).await?;
-        code.ok_or_else(|| Refused::Invalid(format!("no version is kept whose code has SHA-256 {digest}")))
+        code.ok_or_else(|| Refused::Invalid(format!("no stored version has the SHA-256 {digest}")))
     }
 
     /// Drops a canary, or goes back to the version before the one that runs; answers when this host has.
@@ -187,7 +187,7 @@ impl Deployment {
         let mut applied = self.shared.applied.subscribe();
         let reached = applied.wait_for(|applied| *applied >= revision);
         if !matches!(tokio::time::timeout(APPLY_TIMEOUT, reached).await, Ok(Ok(_))) {
-            tracing::warn!(component, revision, "the change is stored, and this host does not run it yet");
+            tracing::warn!(component, revision, "the change is stored, but this host does not run it yet");
         }
         let behind = self.hosts_behind(revision).await?;
         Ok(Changed { component: component.to_owned(), version, digest, revision, behind })
@@ -213,25 +213,25 @@ fn check(offer: &Offer) -> Result<(), Refused> {
     let refuse = |message: String| Err(Refused::Invalid(message));
     if offer.wasm.len() > COMPONENT_BYTES_MAX {
         return refuse(format!(
-            "the code has {} bytes, {COMPONENT_BYTES_MAX} are the most",
+            "the code has {} bytes, at most {COMPONENT_BYTES_MAX} are allowed",
             offer.wasm.len()
         ));
     }
     if let Some((percent, duration)) = offer.canary {
         if !(1..=99).contains(&percent) {
-            return refuse(format!("a canary of {percent}% makes no sense: give 1 to 99"));
+            return refuse(format!("a canary of {percent}% is out of range: give 1 to 99"));
         }
         if duration.is_zero() || duration > TRIAL_MAX {
-            return refuse(format!("a canary is tried for 1 to {} seconds", TRIAL_MAX.as_secs()));
+            return refuse(format!("a canary runs for 1 to {} seconds", TRIAL_MAX.as_secs()));
         }
     }
     if offer.variables.len() > VARIABLES_MAX {
-        return refuse(format!("a version has {VARIABLES_MAX} variables of its own at most"));
+        return refuse(format!("a version can have at most {VARIABLES_MAX} variables of its own"));
     }
     for (name, value) in &offer.variables {
         if !fnhost_manifest::valid_variable_name(name) {
             return refuse(format!(
-                "\"{name}\" cannot be a variable's name: lower-case letters, digits and single underscores"
+                "\"{name}\" is not a valid variable name; use lower-case letters, digits and single underscores"
             ));
         }
         if value.len() > VARIABLE_BYTES_MAX || value.contains('\0') {

@@ -22,7 +22,7 @@ pub struct Version {
 /// A version with what its calls come to, at one revision.
 #[derive(Clone)]
 pub struct Lane {
-    /// The version.
+    /// The version that calls in this lane run.
     pub version: Arc<Version>,
     tally: Arc<Tally>,
 }
@@ -38,7 +38,7 @@ impl Lane {
 /// A version that gets a part of the batches and requests.
 #[derive(Clone)]
 pub struct Candidate {
-    /// It.
+    /// The canary and its counts.
     pub lane: Lane,
     /// Its part of the batches of each partition and of the requests, percent.
     pub percent: u32,
@@ -88,7 +88,7 @@ impl Slot {
         })
     }
 
-    /// What runs now.
+    /// Snapshot of what the slot runs: the version and, during a canary, a second one.
     pub fn running(&self) -> Arc<Running> {
         self.running.borrow().clone()
     }
@@ -159,7 +159,7 @@ pub struct Picked {
 }
 
 impl Picked {
-    /// Its code.
+    /// The loaded component of the picked version.
     pub fn component(&self) -> &LoadedComponent {
         &self.lane.version.component
     }

@@ -21,7 +21,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted.
+    /// Counts of zero for a version.
     pub fn new(version: i64, revision: i64) -> Self {
         Self { version, revision, kinds: Default::default() }
     }

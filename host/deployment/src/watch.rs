@@ -23,7 +23,7 @@ pub struct Watched {
     /// The component's file.
     source: PathBuf,
     build: Option<Build>,
-    /// The manifest's folder.
+    /// Folder of the manifest, which build commands and watched files are relative to.
     folder: PathBuf,
 }
 
@@ -79,7 +79,7 @@ impl Watched {
             match shell.status().await {
                 Ok(status) if status.success() => {}
                 Ok(status) => {
-                    tracing::error!(component = self.component, command, %status, "the build failed; what runs goes on");
+                    tracing::error!(component = self.component, command, %status, "the build failed; the current version keeps running");
                     return false;
                 }
                 Err(error) => {
@@ -110,7 +110,7 @@ impl Watched {
             tracing::error!(
                 component = self.component,
                 error = fnhost_types::causes::chain(&error),
-                "the new version was refused; what runs goes on"
+                "the new version was refused; the current version keeps running"
             );
         }
         Some(built)

@@ -35,7 +35,7 @@ pub async fn watch(
                     registry.set_version(&found.trigger, &found.tp, found.version);
                 }
             }
-            Err(error) => tracing::debug!(error = chain(&error), "the partitions' versions were not read"),
+            Err(error) => tracing::debug!(error = chain(&error), "cannot read the partitions' versions"),
         }
         let announced = async {
             match &mut listener {
@@ -63,7 +63,7 @@ async fn listen(owner: &OwnerPool) -> Option<PgListener> {
         Err(error) => {
             tracing::debug!(
                 error = chain(&error),
-                "cannot listen for changes of partitions; they are polled"
+                "cannot listen for changes of partitions; polling for them"
             );
             None
         }

@@ -94,7 +94,7 @@ fn may_write() -> bool {
             let left_out =
                 window.replace(Window { began: now, lines: 1, left_out: 0 }).map_or(0, |w| w.left_out);
             if left_out > 0 {
-                tracing::info!("… and {left_out} batches more");
+                tracing::info!("… and {left_out} more batches");
             }
             true
         }

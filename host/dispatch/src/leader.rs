@@ -24,7 +24,7 @@ pub async fn elect<'a>(
             Ok(false) => ELECTION_INTERVAL,
             Ok(true) => Duration::ZERO,
             Err(error) => {
-                tracing::warn!(name, error = format!("{error:#}"), "the leader starts over");
+                tracing::warn!(name, error = format!("{error:#}"), "the leader failed and starts again");
                 pause = if began.elapsed() > BACK_OFF_MAX {
                     BACK_OFF_FIRST
                 } else {

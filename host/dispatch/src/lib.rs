@@ -107,7 +107,7 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    /// This one.
+    /// Always hands out this handler.
     pub fn new(handler: impl Handler) -> Self {
         Self { handler: Arc::new(handler), withdrawals: watch::Sender::new(0) }
     }
@@ -134,7 +134,7 @@ impl Handlers for Fixed {
 pub struct CallFailure {
     /// Who is to blame.
     pub class: FailureClass,
-    /// For people.
+    /// Description of the failure, for logs and dead letters.
     pub reason: String,
     /// Index in the batch of the message at fault, where known.
     pub message: Option<u32>,

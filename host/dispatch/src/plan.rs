@@ -7,15 +7,15 @@ use fnhost_types::wit::{Emit, Outcome, Reply};
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Pause before the second attempt of a record; doubles to its trigger's `max_back_off`, [`RETRY_DELAY_MAX`] where it names none.
+/// Pause before the second attempt of a record; doubles up to `max_back_off` of its trigger's [`TriggerConfig`].
 pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
-/// Longest pause between two attempts of a record.
+/// Longest `max_back_off` that a trigger may have, and its default.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// A record in hand.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// The record.
+    /// The record as it was fetched or parked.
     pub record: Record,
     /// Attempts made before this one.
     pub attempts: u32,
@@ -183,7 +183,7 @@ fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Resul
     };
     if let Some(header) = emit.headers.iter().find(|h| h.name.starts_with(HOST_HEADER_PREFIX)) {
         return Err(format!(
-            "sets header {}; names beginning with {HOST_HEADER_PREFIX} belong to the host",
+            "sets header {}; names beginning with {HOST_HEADER_PREFIX} are reserved for the host",
             header.name
         ));
     }
@@ -194,7 +194,7 @@ fn check_emit(emit: &Emit, verdicts: &[Verdict], topic: TopicLimit<'_>) -> Resul
         + FRAMING_MAX_BYTES;
     if size > max_bytes {
         return Err(format!(
-            "emits a message of {size} bytes to {}, which takes {max_bytes} at most",
+            "emits a message of {size} bytes to {}, which allows at most {max_bytes}",
             emit.topic
         ));
     }
@@ -328,8 +328,8 @@ mod tests {
             (vec![Outcome::Done], vec![emit(1, "out")], "which the batch does not have"),
             (vec![retry()], vec![emit(0, "out")], "which is not done"),
             (vec![Outcome::Done], vec![emit(0, "elsewhere")], "does not list in `emits`"),
-            (vec![Outcome::Done], vec![forged], "belong to the host"),
-            (vec![Outcome::Done], vec![big], "takes 1000 at most"),
+            (vec![Outcome::Done], vec![forged], "are reserved for the host"),
+            (vec![Outcome::Done], vec![big], "allows at most 1000"),
         ];
         for (outcomes, emits, expected) in cases {
             match verdicts(&one, outcomes, emits) {

@@ -21,7 +21,7 @@ pub enum State {
     Owned,
     /// Waits after a failure that is not the function's.
     BackingOff {
-        /// What failed.
+        /// Description of the failure.
         reason: String,
     },
     /// Stopped until somebody decides, because to go on would lose or double records.
@@ -32,7 +32,7 @@ pub enum State {
 }
 
 impl State {
-    /// Its name.
+    /// Name of the state, as `/partitions` and metrics show it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::TakingOver => "taking-over",
@@ -68,14 +68,14 @@ impl Counts {
 /// One partition that this host has.
 #[derive(Debug)]
 pub struct PartitionStatus {
-    /// Which.
+    /// Topic and partition.
     pub tp: TopicPartition,
     state: Mutex<State>,
     /// Next offset to process; -1 until it is known.
     pub position: AtomicI64,
     /// Records parked now.
     pub parked: AtomicU64,
-    /// What was done.
+    /// Records and batches since the host started.
     pub counts: Arc<Counts>,
     /// What is still to be done.
     pub backlog: Backlog,
@@ -115,7 +115,7 @@ impl PartitionStatus {
         self.changed.send_replace(());
     }
 
-    /// The state.
+    /// Current state of the partition.
     pub fn state(&self) -> State {
         lock(&self.state).clone()
     }
@@ -223,7 +223,7 @@ impl TriggerStatus {
         let partitions = self.partitions();
         if self.is_left_out() {
             return vec![format!(
-                "trigger {id}: group {group} gave this host no partition, and not all to others"
+                "trigger {id}: group {group} assigned no partition to this host, and not all to others"
             )];
         }
         let waiting = partitions.iter().filter_map(|partition| match partition.state() {
@@ -290,7 +290,7 @@ impl Registry {
         }
     }
 
-    /// All triggers.
+    /// Status of every trigger of this host.
     pub fn triggers(&self) -> Vec<Arc<TriggerStatus>> {
         lock(&self.triggers).clone()
     }

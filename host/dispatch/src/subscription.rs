@@ -48,7 +48,7 @@ pub struct Subscription {
     pub start: Start,
     /// How it takes records and tries them again.
     pub config: TriggerConfig,
-    /// This process.
+    /// Id of this process, which becomes the owner of partitions.
     pub host: Uuid,
     /// Name of the member in its group, the same after a restart.
     pub instance: String,
@@ -182,7 +182,7 @@ async fn watch_rest(subscription: Arc<Subscription>) {
                 Err(error) => tracing::debug!(
                     trigger = subscription.id,
                     error = chain(&error),
-                    "the group's members are not known"
+                    "cannot read the group's members"
                 ),
             }
             tokio::time::sleep(NONE_CHECK_INTERVAL).await;
@@ -221,7 +221,7 @@ impl Workers {
                     tracing::warn!(
                         topic = tp.topic,
                         partition = tp.partition,
-                        "the batch in hand did not finish in time; the next owner runs it again"
+                        "the running batch did not finish in time; the next owner runs it again"
                     );
                     worker.task.abort();
                     let _ = worker.task.await;

@@ -68,7 +68,7 @@ impl WasmHandler {
             |reason: String, message| CallFailure { class: FailureClass::Function, reason, message };
         let failure = match outcome {
             Ok(Ok(_)) if postgres.in_flight() => {
-                function("the function replied while a statement of its still ran".into(), None)
+                function("the function replied while one of its statements was still running".into(), None)
             }
             Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed, phases }),
             Ok(Err(error)) => function(error.reason, error.message),

@@ -31,9 +31,9 @@ pub enum Error {
         directory: PathBuf,
     },
     /// A program or file is not installed.
-    #[error("{what} not found ({looked}): {SETUP}, or give the address of a running one")]
+    #[error("{what} not found ({looked}): {SETUP}, or give the address of a running server")]
     Missing {
-        /// What is missing.
+        /// Program or file that is missing, for the message.
         what: &'static str,
         /// Where it was looked for.
         looked: String,
@@ -57,7 +57,7 @@ pub enum Error {
     Ended {
         /// The server or helper program.
         name: &'static str,
-        /// How it ended.
+        /// Exit status of the server.
         status: ExitStatus,
         /// The file with all its output.
         log: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
     /// A server did not become ready in time.
     #[error("{name} was not ready after {seconds} s; its log is {}\n{tail}", log.display())]
     NotReady {
-        /// The server.
+        /// Name of the private server, for example `postgres`.
         name: &'static str,
         /// The deadline, in seconds.
         seconds: u64,
@@ -80,20 +80,20 @@ pub enum Error {
     },
     /// A server of an earlier run cannot be stopped.
     #[error(
-        "{name} of an earlier run is still running as pid {pid} and cannot be stopped: stop it with `kill {pid}`"
+        "{name} of an earlier run still runs as pid {pid} and cannot be stopped; stop it with `kill {pid}`"
     )]
     Leftover {
-        /// The server.
+        /// Name of the private server, for example `postgres`.
         name: &'static str,
-        /// Its process id.
+        /// Process id of the server that still runs.
         pid: i32,
         /// Why the signal failed.
         source: std::io::Error,
     },
     /// A server died again and again.
-    #[error("{name} died {times} times in a row and is not restarted any more")]
+    #[error("{name} died {times} times in a row; giving up")]
     KeepsDying {
-        /// The server.
+        /// Name of the private server, for example `postgres`.
         name: &'static str,
         /// Failed restarts in a row.
         times: u32,
@@ -109,7 +109,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The supervising thread is gone, and the servers with it.
-    #[error("the supervisor of the embedded servers ended unexpectedly")]
+    #[error("the supervisor of the private servers died")]
     SupervisorEnded,
 }
 

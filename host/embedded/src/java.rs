@@ -43,7 +43,7 @@ fn version_of(java: &Path) -> Result<String, Error> {
     // `openjdk version "17.0.15" 2025-04-15`, on standard error.
     quoted(&String::from_utf8_lossy(&output.stderr)).ok_or_else(|| Error::Unsuitable {
         what: format!(
-            "{} does not tell its version: point JAVA_HOME to a Java {JAVA_MIN} or newer",
+            "{} does not print its version; point JAVA_HOME to a Java {JAVA_MIN} or newer",
             java.display()
         ),
     })

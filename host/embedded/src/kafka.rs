@@ -188,7 +188,7 @@ impl Broker<'_> {
             starts += 1;
             match Server::start(self.service(flag.clone()), format!("127.0.0.1:{port}"), deadline).await {
                 Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {
-                    tracing::info!(port, controller, "another process took a port first");
+                    tracing::info!(port, controller, "another process took a port");
                     files.iter().try_for_each(|file| ports::replace(file))?;
                 }
                 result => return result,

@@ -40,11 +40,11 @@ pub(super) async fn stop(trace: Trace<'_>) -> Result<(), Error> {
     if !has_argument(raw, trace.argument) {
         return fs::remove_file(trace.pid_file).map_err(Error::at("remove", trace.pid_file));
     }
-    tracing::info!(pid = raw, "{} of an earlier run is still running, stopping it", trace.name);
+    tracing::info!(pid = raw, "{} of an earlier run still runs; stopping it", trace.name);
     let handle = watch(handle)?;
     signal(trace, raw, &handle, trace.stop)?;
     if tokio::time::timeout(STOP_DEADLINE, handle.readable()).await.is_err() {
-        tracing::warn!(pid = raw, "{} of an earlier run does not stop, killing it", trace.name);
+        tracing::warn!(pid = raw, "{} of an earlier run does not stop; killing it", trace.name);
         signal(trace, raw, &handle, Signal::KILL)?;
         let _gone = handle.readable().await.map_err(Error::io("watch a process"))?;
     }

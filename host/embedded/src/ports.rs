@@ -18,7 +18,7 @@ pub(super) fn choose(file: &Path, usual: u16) -> Result<u16, Error> {
     let wanted = kept.unwrap_or(usual);
     let port = if is_free(wanted) { wanted } else { another()? };
     if port != wanted {
-        tracing::info!(wanted, port, "port is taken, using another");
+        tracing::info!(wanted, port, "the port is taken; using another one");
     }
     if kept != Some(port) {
         write_file(file, &format!("{port}\n"), 0o644)?;

@@ -166,7 +166,7 @@ pub(super) async fn start(
         starts += 1;
         match Server::start(cluster.service(), address, deadline).await {
             Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {
-                tracing::info!(port, "another process took the port first");
+                tracing::info!(port, "another process took the port");
                 ports::replace(&cluster.port_file())?;
             }
             result => return Ok((result?, cluster.socket_folder().map(Path::to_owned))),
@@ -201,7 +201,7 @@ fn home(directory: &DataDir, account: Option<Account>) -> Result<PathBuf, Error>
     }
     let home = link.canonicalize().map_err(|source| Error::Io {
         action: format!(
-            "open the Postgres cluster {} (remove the link to begin with an empty one)",
+            "open the Postgres cluster {} (remove the link to start with an empty one)",
             link.display()
         ),
         source,

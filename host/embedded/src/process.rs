@@ -124,7 +124,7 @@ pub(super) struct Service {
 /// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
-    /// Where clients connect.
+    /// Address for clients, `host:port`.
     pub(super) address: String,
     service: Service,
     child: Child,
@@ -155,7 +155,7 @@ impl Server {
                 status = self.child.wait() => {
                     let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                     fnhost_metrics::embedded_restart(name);
-                    tracing::error!(status, "{name} ended unexpectedly, restarting it");
+                    tracing::error!(status, "{name} died; restarting it");
                 }
             }
             if since.elapsed() > HEALTHY_AFTER {
@@ -165,7 +165,7 @@ impl Server {
                 _ = stop.wait_for(|stop| *stop) => {
                     // The process of the start just dropped is like one of an earlier run.
                     if let Err(error) = self.service.stop_leftover().await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "{name} could not be stopped");
+                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot stop {name}");
                     }
                     break;
                 }
@@ -190,7 +190,7 @@ impl Server {
             return;
         }
         if timeout(deadline, self.child.wait()).await.is_err() {
-            tracing::warn!(seconds = deadline.as_secs(), "{name} did not stop in time, killing it");
+            tracing::warn!(seconds = deadline.as_secs(), "{name} did not stop in time; killing it");
             // Fails only for a process that is gone, which is what is wanted.
             let _ = self.child.kill().await;
         }
@@ -250,7 +250,7 @@ impl Service {
                 Err(error) => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     attempt = *failures,
-                    "{name} could not be restarted"
+                    "cannot restart {name}"
                 ),
             }
         }

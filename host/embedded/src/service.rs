@@ -17,7 +17,7 @@ const STARTS_MAX: u32 = 3;
 pub struct ServiceOptions {
     /// Its name in messages, and of its files.
     pub name: String,
-    /// The program.
+    /// Path of the service's program.
     pub command: PathBuf,
     /// What it is given, as the manifest's `arguments` have it.
     pub arguments: Vec<String>,

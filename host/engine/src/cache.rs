@@ -51,10 +51,13 @@ impl Cache {
             .map_err(|error| fault(error.to_string()))?;
         let metadata = fs::metadata(&directory).map_err(|error| fault(error.to_string()))?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(fault("it belongs to another user; give another directory".to_owned()));
+            return Err(fault("it belongs to another user; choose another directory".to_owned()));
         }
         if metadata.mode() & OTHERS_MASK != 0 {
-            return Err(fault(format!("others have access to it; run: chmod 700 {}", directory.display())));
+            return Err(fault(format!(
+                "other users have access to it; run: chmod 700 {}",
+                directory.display()
+            )));
         }
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -72,7 +75,7 @@ impl Cache {
         let expected = fs::read_to_string(checksum_of(&image)).ok()?;
         let bytes = fs::read(&image).ok()?;
         if expected != hex(&Sha256::digest(&bytes)) {
-            tracing::warn!(image = %image.display(), "a precompiled image is damaged; compiling anew");
+            tracing::warn!(image = %image.display(), "a precompiled image is damaged; compiling again");
             return None;
         }
         drop(bytes);
@@ -83,7 +86,7 @@ impl Cache {
                 Some(component)
             }
             Err(error) => {
-                tracing::warn!(image = %image.display(), "compiling a precompiled image anew: {error:#}");
+                tracing::warn!(image = %image.display(), "cannot load a precompiled image; compiling again: {error:#}");
                 None
             }
         }

@@ -22,9 +22,9 @@ use super::{LoadError, config};
 
 /// The program that runs, under whatever name, also when its file was replaced meanwhile.
 pub const OWN_PROGRAM: &str = "/proc/self/exe";
-/// How much a compiling process steps back behind others, as `nice` counts: calls go first, and under full load it still
-/// gets a quarter of a core's time.
-const NICENESS: i32 = 5;
+/// Nice value of a process or thread that compiles: calls go first, and under full load it still gets a quarter of a core's
+/// time.
+pub const NICENESS: i32 = 5;
 /// Time after which a compiling process gives up; the order system's components take a second each.
 const GIVE_UP: Duration = Duration::from_secs(300);
 /// The calls that the compiling process has room for: it makes none. Images do not depend on it.
@@ -86,11 +86,12 @@ pub(super) enum Elsewhere {
 pub fn compile_to_cache(cache: PathBuf) -> Result<Option<String>, LoadError> {
     std::thread::spawn(|| {
         std::thread::sleep(GIVE_UP);
-        tracing::error!("compiling took more than {} s; giving up", GIVE_UP.as_secs());
+        tracing::error!("compiling took longer than {} s; giving up", GIVE_UP.as_secs());
         std::process::exit(1);
     });
-    // Without it everything is as right, only less polite.
-    let _ = rustix::process::nice(NICENESS);
+    // Set and not added, since the host's thread that started this process has it too. If it is refused, compiling only
+    // competes with calls.
+    let _ = rustix::process::setpriority_process(None, NICENESS);
     let engine = wasmtime::Engine::new(&config(NO_CALLS)).map_err(LoadError::Engine)?;
     let fault = |error: io::Error| LoadError::Cache { directory: cache.clone(), reason: error.to_string() };
     let mut wasm = Vec::new();

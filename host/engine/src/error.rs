@@ -30,17 +30,17 @@ pub enum LoadError {
     Read {
         /// The component's id.
         component: String,
-        /// Its file.
+        /// Path of the component's file.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
     },
     /// The file is something else.
-    #[error("component \"{component}\": {} is no WebAssembly file; build it for wasm32-wasip2", path.display())]
+    #[error("component \"{component}\": {} is not a WebAssembly file; build it for wasm32-wasip2", path.display())]
     NoWebAssembly {
         /// The component's id.
         component: String,
-        /// Its file.
+        /// Path of the component's file.
         path: PathBuf,
     },
     /// The component's files cannot be given to it.
@@ -89,7 +89,7 @@ pub enum LoadError {
     NoHandler {
         /// The component's id.
         component: String,
-        /// What it exports.
+        /// Exports of the component, separated by commas.
         exports: String,
     },
     /// The component lacks the handler that one of its triggers needs.
@@ -102,17 +102,17 @@ pub enum LoadError {
         component: String,
         /// "an HTTP" or "a Kafka".
         trigger: &'static str,
-        /// The interface.
+        /// Name of the exported interface.
         export: &'static str,
     },
     /// The component exports a handler of another shape.
-    #[error("component \"{component}\" exports {export} in a shape that fnhost does not know: {reason}")]
+    #[error("component \"{component}\" exports {export} in a form that fnhost does not know: {reason}")]
     WrongHandler {
         /// The component's id.
         component: String,
-        /// The interface.
+        /// Name of the exported interface.
         export: &'static str,
-        /// What differs.
+        /// How the export differs from what fnhost expects.
         reason: String,
     },
 }
@@ -121,7 +121,7 @@ pub enum LoadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The instance could not be made.
-    #[error("cannot make an instance: {0}")]
+    #[error("cannot create an instance: {0}")]
     Instantiate(String),
     /// The guest stopped by a trap: a panic, an out-of-bounds access, a division by zero.
     #[error("the function trapped: {message}")]
@@ -149,7 +149,7 @@ pub enum CallError {
         wanted_bytes: usize,
     },
     /// An HTTP handler answered with an error in place of a response.
-    #[error("the function gave no response: {0}")]
+    #[error("the function returned no response: {0}")]
     NoResponse(String),
 }
 

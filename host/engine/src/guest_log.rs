@@ -86,7 +86,7 @@ impl Printed {
             guest_event!(
                 Level::WARN,
                 origin,
-                "… and {left_out} lines more: a call's first {PRINTED_MAX_BYTES} bytes are kept"
+                "… and {left_out} more lines: only the first {PRINTED_MAX_BYTES} bytes of a call are kept"
             );
         }
     }

@@ -37,7 +37,7 @@ pub enum BodyError {
     #[error("the function failed while it wrote its response")]
     Failed,
     /// The body broke off.
-    #[error("the response's body broke off: {0}")]
+    #[error("the response body broke off: {0}")]
     Broken(wasmtime_wasi_http::Error),
 }
 
@@ -147,7 +147,7 @@ impl LoadedComponent {
                 None => tracing::warn!(
                     component = self.id(),
                     version = self.version(),
-                    "{error}, after its response had begun"
+                    "{error}, after the response had started"
                 ),
             }
         }

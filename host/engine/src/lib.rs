@@ -58,7 +58,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 pub use call::{CallReport, CallState};
-pub use compile::{OWN_PROGRAM, compile_to_cache};
+pub use compile::{NICENESS, OWN_PROGRAM, compile_to_cache};
 pub use error::{CallError, LoadError};
 pub use fnhost_manifest::hosts::AllowedHosts;
 pub use fnhost_manifest::{ComponentSpec, Secret};

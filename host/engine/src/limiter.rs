@@ -15,7 +15,7 @@ pub(super) struct MemoryLimiter {
 
 /// The guest asked for more memory than the call may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("asked for {wanted_bytes} bytes of memory; the limit is {limit_bytes}")]
+#[error("requested {wanted_bytes} bytes of memory; the limit is {limit_bytes}")]
 pub(super) struct OverLimit {
     pub limit_bytes: usize,
     pub wanted_bytes: usize,

@@ -240,7 +240,7 @@ impl Engine {
         }
         let component = compile::here(&self.shared.wasm, bytes).map_err(fault)?;
         if let Some(Err(error)) = cache.map(|cache| cache.store(digest, &component)) {
-            tracing::warn!(component = id, %error, "cannot keep a precompiled image");
+            tracing::warn!(component = id, %error, "cannot store a precompiled image");
         }
         Ok(component)
     }

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("fnhost: cannot start its threads: {error}");
+            eprintln!("fnhost: cannot start threads: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -146,7 +146,7 @@ impl Server {
             .set_nodelay(true)
             .and_then(|()| SockRef::from(&stream).set_tcp_user_timeout(Some(WRITE_TIMEOUT)));
         if let Err(error) = options {
-            tracing::debug!(%error, "a connection is gone already");
+            tracing::debug!(%error, "a connection was closed before it was served");
             return;
         }
         let reading = self.gateway.reading;
@@ -232,7 +232,7 @@ impl Server {
         if let Some(name) = path.strip_prefix(WELL_KNOWN) {
             return match name {
                 "health" => Response::new(Either::Right(Full::new(Bytes::from_static(b"OK")))),
-                _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path", None),
+                _ => problem(StatusCode::NOT_FOUND, "no function serves this path", None),
             };
         }
         if let Some(response) = self.push(&mut request, peers, handover, route).await {
@@ -257,7 +257,7 @@ impl Server {
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let Some((pattern, target, captures)) = self.router.route(request.uri().path()) else {
-            return problem(StatusCode::NOT_FOUND, "there is nothing at this path", None);
+            return problem(StatusCode::NOT_FOUND, "no function serves this path", None);
         };
         *route = &target.metrics;
         let spin_headers = match headers::spin(&request, pattern, &captures, peers) {

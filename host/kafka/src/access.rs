@@ -21,11 +21,11 @@ const REFUSED: [(&[&str], &str); 11] = [
     (&["group.id"], "the manifest names each trigger's group"),
     (
         &["group.instance.id"],
-        "the data directory is the member's name, so that a restart gets its partitions back at once",
+        "the member is named by the data directory, so that a restart gets its partitions back at once",
     ),
     (
         &["group.protocol", "group.remote.assignor", "partition.assignment.strategy"],
-        "take-overs rest on the cooperative protocol of static members",
+        "take-overs depend on the cooperative protocol with static members",
     ),
     (
         &[
@@ -38,7 +38,7 @@ const REFUSED: [(&[&str], &str); 11] = [
         ],
         "positions are kept in Postgres, in the transaction of the effects; a trigger's `start` in the manifest says where it begins",
     ),
-    (&["enable.partition.eof"], "the end of a partition is no error here"),
+    (&["enable.partition.eof"], "the end of a partition is not an error"),
     (
         &["isolation.level"],
         "records of transactions that were aborted must not have effects: it is read_committed",
@@ -53,11 +53,11 @@ const REFUSED: [(&[&str], &str); 11] = [
             "queuing.strategy",
             "delivery.report.only.error",
         ],
-        "each stream is sent in order, without a gap, and acknowledged by all replicas, or its messages could be lost or doubled",
+        "each stream is sent in order, without a gap, and acknowledged by all replicas, or messages could be lost or duplicated",
     ),
     (
         &["message.timeout.ms", "delivery.timeout.ms", "retries", "message.send.max.retries"],
-        "what is committed is sent until Kafka has it: it is never given up",
+        "committed messages are sent until Kafka has them; they are never given up",
     ),
     (&["allow.auto.create.topics"], "topics are declared in the manifest, with their partitions"),
     (&["partitioner", "partitioner_cb"], "a message's partition is fixed when it is committed"),
@@ -151,7 +151,7 @@ impl Properties {
                 // Only what librdkafka says of it: the error itself quotes the value.
                 return refused(match error {
                     KafkaError::ClientConfig(_, said, _, _) => said,
-                    _ => "librdkafka does not take it".to_owned(),
+                    _ => "librdkafka refuses it".to_owned(),
                 });
             }
         }
@@ -271,9 +271,9 @@ mod tests {
             ("enable.auto.commit=hush", "enable.auto.commit cannot be set: positions are kept in Postgres"),
             (
                 "client.id=x\nmessage.timeout.ms=hush",
-                ":2: message.timeout.ms cannot be set: what is committed is sent",
+                ":2: message.timeout.ms cannot be set: committed messages are sent",
             ),
-            ("group.instance.id=hush", "the data directory is the member's name"),
+            ("group.instance.id=hush", "the member is named by the data directory"),
             ("sasl.mechanism=OAUTHBEARER", "logs in with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"),
             ("sasl.passwrod=hush", "sasl.passwrod"),
             ("socket.timeout.ms=1", "socket.timeout.ms"),

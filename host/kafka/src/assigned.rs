@@ -16,7 +16,7 @@ const GROUP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A partition that the group gave to this host, with its queue of fetched records.
 pub struct Assigned {
-    /// Which.
+    /// Topic and partition.
     pub tp: TopicPartition,
     /// The stored position when it was assigned: fetching begins there.
     pub position: i64,
@@ -45,7 +45,7 @@ impl Assigned {
                     if records.is_empty() {
                         return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
                     }
-                    tracing::warn!(%error, topic = self.tp.topic, partition = self.tp.partition, "fetching; what came before is handled first");
+                    tracing::warn!(%error, topic = self.tp.topic, partition = self.tp.partition, "a fetch failed; records that arrived before are handled first");
                     break;
                 }
             }
@@ -109,5 +109,5 @@ impl Assigned {
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|e| Error::Client(format!("a question to the group ended early: {e}")))
+        .map_err(|e| Error::Client(format!("a request to the group ended early: {e}")))
 }

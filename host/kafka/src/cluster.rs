@@ -182,7 +182,7 @@ impl Cluster {
     pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
         while tokio::time::timeout(REFRESH_INTERVAL, stop.cancelled()).await.is_err() {
             if let Err(error) = self.refresh().await {
-                tracing::warn!(error = chain(&error), "the topics' partitions were not read anew");
+                tracing::warn!(error = chain(&error), "cannot refresh the topics' partition counts");
             }
         }
     }
@@ -326,7 +326,7 @@ impl Cluster {
     ) -> Result<R, Error> {
         tokio::task::spawn_blocking(move || question(&self))
             .await
-            .map_err(|e| Error::Client(format!("a question to Kafka ended early: {e}")))
+            .map_err(|e| Error::Client(format!("a request to Kafka ended early: {e}")))
     }
 }
 

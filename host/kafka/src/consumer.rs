@@ -58,7 +58,7 @@ pub trait Assignments: Send + Sync + 'static {
 
 /// Names of a membership.
 pub struct Membership {
-    /// The cluster.
+    /// Addresses and properties of the cluster.
     pub access: Access,
     /// Consumer group.
     pub group: String,
@@ -104,7 +104,7 @@ impl ConsumerContext for Context {
             consumer.incremental_unassign(list).map_err(anyhow::Error::from)
         };
         if let Err(error) = result {
-            tracing::error!(error = format!("{error:#}"), "a rebalance failed; the consumer starts again");
+            tracing::error!(error = format!("{error:#}"), "a rebalance failed; restarting the consumer");
             self.broken.store(true, Ordering::Release);
         }
     }
@@ -113,7 +113,7 @@ impl ConsumerContext for Context {
         if let Err(error) = result
             && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
         {
-            tracing::debug!(%error, "group offsets were not committed; Postgres has the positions");
+            tracing::debug!(%error, "cannot commit group offsets; the positions are safe in Postgres");
         }
     }
 }
@@ -174,7 +174,7 @@ impl GroupConsumer {
                                 fenced = Some(Instant::now());
                                 tracing::warn!(
                                     group = membership.group,
-                                    "the group gave this member's name to another, perhaps to its own return; joining again"
+                                    "the group gave this member's name to another process, perhaps to this one after a restart; joining again"
                                 );
                             }
                             if began.elapsed() > Duration::from_secs(60) {
@@ -276,7 +276,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
                 tracing::error!(
                     topic = stray.topic(),
                     partition = stray.partition(),
-                    "a record outside of its queue"
+                    "a record arrived outside its partition's queue"
                 );
                 break;
             }
@@ -305,6 +305,6 @@ fn commit_group(consumer: &Inner, positions: &[(TopicPartition, i64)]) {
     if list.count() > 0
         && let Err(error) = consumer.commit(&list, CommitMode::Async)
     {
-        tracing::debug!(%error, "group offsets were not committed");
+        tracing::debug!(%error, "cannot commit group offsets");
     }
 }

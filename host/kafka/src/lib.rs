@@ -20,9 +20,9 @@ pub enum Error {
     /// librdkafka said so.
     #[error("{action}")]
     Kafka {
-        /// What was tried.
+        /// What failed, as the message begins: `cannot create topics`.
         action: String,
-        /// What librdkafka answered.
+        /// Error that librdkafka returned.
         source: rdkafka::error::KafkaError,
     },
     /// A topic is missing and not declared to be created.
@@ -31,7 +31,7 @@ pub enum Error {
          or create it"
     )]
     NoTopic {
-        /// Its name.
+        /// Name of the topic.
         topic: String,
     },
     /// A property of the clients that is unknown, unfit or refused.
@@ -41,7 +41,7 @@ pub enum Error {
         given: String,
         /// Property.
         name: String,
-        /// Why.
+        /// Why fnhost refuses it, and what to use instead.
         reason: String,
     },
     /// Another process runs under the name of this one.

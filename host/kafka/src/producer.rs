@@ -50,7 +50,7 @@ pub enum NotResent {
     /// A row is of a newer format.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// The producer failed.
+    /// The producer failed while the rows were sent again.
     #[error(transparent)]
     Failed(#[from] Failed),
 }
@@ -85,7 +85,7 @@ impl Producer {
     pub fn flush(&self) {
         let current = lock(&self.current).clone();
         if let Err(error) = current.client.flush(FLUSH_TIMEOUT) {
-            tracing::warn!(%error, "not everything sent was acknowledged in time; its outbox rows are sent again at the next start");
+            tracing::warn!(%error, "Kafka did not acknowledge all messages in time; their outbox rows are sent again at the next start");
         }
     }
 }
@@ -121,7 +121,7 @@ impl Deliveries {
             if first {
                 tracing::error!(
                     reason,
-                    "Kafka refused a message; the producer is closed and its streams are taken over again"
+                    "Kafka refused a message; closing the producer and taking its streams over again"
                 );
                 *failed = Some(reason);
             }

@@ -24,7 +24,7 @@ struct Partition {
 /// The logs' ends in a consumer's statistics, where they are known.
 pub(super) fn log_ends(statistics: &[u8]) -> Vec<(TopicPartition, i64)> {
     read_log_ends(statistics).unwrap_or_else(|error| {
-        tracing::warn!(%error, "librdkafka's statistics are not what was expected; lag is not known");
+        tracing::warn!(%error, "cannot read librdkafka's statistics; lag is unknown");
         Vec::new()
     })
 }

@@ -42,7 +42,7 @@ pub async fn scan(
         access.over(&mut config).create().map_err(Error::new(format!("cannot make a consumer of {tp}")))?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(range.start))
-        .map_err(Error::new(format!("cannot name the partition {tp}")))?;
+        .map_err(Error::new(format!("cannot assign the partition {tp}")))?;
     consumer.assign(&list).map_err(Error::new(format!("cannot read {tp}")))?;
     let name = tp.to_string();
     tokio::task::spawn_blocking(move || read(&consumer, range.end, timeout, &wanted))

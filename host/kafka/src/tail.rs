@@ -43,7 +43,7 @@ pub async fn run<T: Tailed>(tailed: Arc<T>, cluster: Arc<Cluster>, access: Acces
         let ended = follow(&tailed, &cluster, &access, &stop).await;
         tailed.end();
         if let Err(error) = ended {
-            tracing::warn!(error = chain(&error), "the tail for live updates begins anew");
+            tracing::warn!(error = chain(&error), "the tail for live updates restarts");
             tokio::select! {
                 () = tokio::time::sleep(RETRY_PAUSE) => {}
                 () = stop.cancelled() => {}
@@ -73,7 +73,7 @@ async fn follow<T: Tailed>(
     let mut list = TopicPartitionList::new();
     for (tp, offset) in &from {
         list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(*offset))
-            .map_err(Error::new(format!("cannot name the partition {tp}")))?;
+            .map_err(Error::new(format!("cannot assign the partition {tp}")))?;
     }
     consumer.assign(&list).map_err(Error::new("cannot read the topics for live updates"))?;
     tailed.begin(&from);

@@ -13,11 +13,11 @@ use crate::{Limits, Manifest, Secret, Values};
 pub struct ComponentSpec {
     /// The component's id.
     pub id: String,
-    /// Its WebAssembly file.
+    /// Path of the WebAssembly file.
     pub source: PathBuf,
     /// What one call may use.
     pub limits: Limits,
-    /// Its WASI environment.
+    /// Environment variables that the guest sees through WASI.
     pub environment: BTreeMap<String, String>,
     /// What `spin:variables` answers, by name.
     pub variables: BTreeMap<String, Secret>,

@@ -9,7 +9,7 @@ pub enum Error {
     /// The file cannot be read.
     #[error("cannot read {}; give the manifest with -f PATH", path.display())]
     Read {
-        /// The file.
+        /// Path of the manifest.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -17,7 +17,7 @@ pub enum Error {
     /// Something in the file is wrong: `path:line: message`.
     #[error("{place}: {message}")]
     Invalid {
-        /// Where it stands.
+        /// Line and column in the manifest.
         place: Place,
         /// What is wrong and what to do.
         message: String,

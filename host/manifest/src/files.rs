@@ -39,23 +39,23 @@ pub enum Mount {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A pattern is none.
-    #[error("\"{pattern}\" is no pattern: {reason}")]
+    #[error("\"{pattern}\" is not a valid pattern: {reason}")]
     Pattern {
         /// As it stands in the manifest.
         pattern: String,
-        /// What is wrong.
+        /// Why the pattern is refused.
         reason: String,
     },
-    /// Nothing is there.
-    #[error("\"{0}\" is not there; correct files or create it")]
+    /// No file or folder has this path.
+    #[error("\"{0}\" does not exist; correct files or create it")]
     Missing(String),
     /// It reaches out of the application.
-    #[error("\"{0}\" is outside of the manifest's folder; move it inside")]
+    #[error("\"{0}\" is outside the manifest's folder; move it inside")]
     Outside(String),
     /// A file cannot be read or copied.
     #[error("{}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,
@@ -278,10 +278,10 @@ mod tests {
     fn what_is_missing_or_outside_is_refused() {
         let folder = Folder::new("refused");
         for (text, part) in [
-            ("b.txt", "\"b.txt\" is not there"),
-            ("b -> /", "\"b\" is not there"),
-            ("../secret", "outside of the manifest's folder"),
-            ("/etc/passwd -> /passwd", "outside of the manifest's folder"),
+            ("b.txt", "\"b.txt\" does not exist"),
+            ("b -> /", "\"b\" does not exist"),
+            ("../secret", "outside the manifest's folder"),
+            ("/etc/passwd -> /passwd", "outside the manifest's folder"),
         ] {
             let error = folder.files(&[mount(text)], &[]).list().expect_err(text).to_string();
             assert!(error.contains(part), "{error}");

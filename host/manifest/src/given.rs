@@ -28,7 +28,8 @@ pub fn variables(argument: &str) -> Result<Vec<(String, Secret)>, String> {
 
 fn file_of_values(path: &Path) -> Result<BTreeMap<String, String>, String> {
     // The parsers' own messages quote what they read.
-    let unfit = |kind: &str| format!("--variable @{}: it is no {kind} with texts as values", path.display());
+    let unfit =
+        |kind: &str| format!("--variable @{}: it is not a {kind} with strings as values", path.display());
     let text = || read(path).map_err(|error| format!("--variable @…: {error}"));
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => serde_json::from_str(&text()?).map_err(|_| unfit("JSON object")),
@@ -74,7 +75,7 @@ mod tests {
             ("a=@/nowhere".to_owned(), "--variable a=@…: cannot read /nowhere"),
             ("@/nowhere.json".to_owned(), "cannot read /nowhere.json"),
             (format!("@{key}"), "ends in .json or .toml"),
-            (format!("@{wrong}"), "no JSON object with texts"),
+            (format!("@{wrong}"), "not a JSON object with strings"),
         ] {
             let error = given(&argument).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -35,7 +35,7 @@ impl Keys {
         }
         let set: Set = serde_json::from_str(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            format!("no JSON Web Key Set, as in {{\"keys\":[…]}} (line {line}, column {column})")
+            format!("not a JSON Web Key Set, as in {{\"keys\":[…]}} (line {line}, column {column})")
         })?;
         let usable = |key: Key| {
             let bytes = URL_SAFE_NO_PAD.decode(&key.x).ok()?.try_into().ok()?;

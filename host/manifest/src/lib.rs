@@ -1,7 +1,8 @@
 //! Reads `spin.toml`: Spin's manifest, version 2, plus the `tool.fnhost` tables that Spin ignores.
 //!
-//! [`Manifest::load`] checks everything that can be known before a server is started, so that what it
-//! returns can be run; [`Manifest::resolve`] then gives the variables their values.
+//! [`Manifest::load`] checks what the text and the files it names can tell. [`Manifest::resolve`] gives the variables their
+//! values and checks what depends on them. What only a component's code can tell, its exports and imports, is checked where
+//! it is loaded, in `fnhost-engine`.
 
 mod component;
 pub mod edge;
@@ -104,7 +105,7 @@ pub struct Application {
 /// `[[application.tool.fnhost.push]]`: a route on which clients are sent the records of one key as they come.
 #[derive(Debug, Clone)]
 pub struct Push {
-    /// Where clients connect.
+    /// Route pattern that clients connect to.
     pub route: Pattern,
     /// The route's parameter whose value is the records' key.
     pub key: String,
@@ -124,7 +125,7 @@ pub struct Push {
 pub struct Service {
     /// Its name in messages, and of its folder.
     pub name: String,
-    /// The program.
+    /// Path of the program to run.
     pub command: PathBuf,
     /// What it is given: `{address}` stands for the `host:port` to listen on, `{folder}` for a folder that it has alone,
     /// `{secret_file}` for the file with its secret, `{http}` for the `host:port` where fnhost serves HTTP.
@@ -246,7 +247,7 @@ pub struct Database {
 pub struct HttpTrigger {
     /// The component that answers.
     pub component: String,
-    /// Where it answers.
+    /// Route that the component answers.
     pub route: Route,
 }
 

@@ -84,7 +84,10 @@ impl Manifest {
             message,
         };
         let app: LockedApp = serde_json::from_str(&read(path)?).map_err(|error| {
-            fault(path, format!("this is no locked application of a Spin that fnhost knows: {error}"))
+            fault(
+                path,
+                format!("this is not a locked application of a Spin version that fnhost knows: {error}"),
+            )
         })?;
         let origin = app.metadata.get("origin").and_then(Json::as_str).unwrap_or_default();
         let origin = file(origin).map_err(|reason| {
@@ -117,7 +120,7 @@ impl Manifest {
 fn file(url: &str) -> Result<PathBuf, String> {
     let path = url::Url::parse(url).ok().filter(|url| url.scheme() == "file");
     path.and_then(|url| url.to_file_path().ok())
-        .ok_or_else(|| format!("\"{url}\" is no file of this machine"))
+        .ok_or_else(|| format!("\"{url}\" is not a file on this machine"))
 }
 
 /// A value below these keys.
@@ -323,8 +326,8 @@ migrations = "migrations"
         /// What is changed in the lock, and what the message holds.
         type Case = (&'static str, fn(&mut Json), &'static str);
         let cases: [Case; 5] = [
-            ("remote", |lock| lock["metadata"]["origin"] = "oci://x".into(), "\"oci://x\" is no file"),
-            ("shape", |lock| lock["triggers"] = Json::Null, "no locked application"),
+            ("remote", |lock| lock["metadata"]["origin"] = "oci://x".into(), "\"oci://x\" is not a file"),
+            ("shape", |lock| lock["triggers"] = Json::Null, "not a locked application"),
             (
                 "composed",
                 |lock| lock["components"][1]["dependencies"] = serde_json::json!({"a:b/c": {}}),

@@ -159,7 +159,7 @@ impl Segment {
             let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             if name.is_empty() || !name.chars().all(valid) {
                 return Err(format!(
-                    "route \"{route}\": \"{text}\" is no parameter; \
+                    "route \"{route}\": \"{text}\" is not a parameter; \
                      write \":name\" with letters, digits, - and _"
                 ));
             }
@@ -237,8 +237,8 @@ mod tests {
         for (route, part) in [
             ("foo", "must begin"),
             ("/a//b", "empty segment"),
-            ("/a/:", "no parameter"),
-            ("/a/:b.json", "no parameter"),
+            ("/a/:", "not a parameter"),
+            ("/a/:b.json", "not a parameter"),
             ("/.../a", "only at the end"),
             ("/a*b", "only at the end"),
         ] {

@@ -26,11 +26,11 @@ enum Handler {
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With an answer.
+    /// The function returned.
     Ok,
     /// With an error that the function said itself.
     Error,
-    /// With a trap.
+    /// The guest trapped.
     Trap,
     /// It took too long.
     Deadline,

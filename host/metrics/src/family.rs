@@ -31,7 +31,7 @@ pub(super) fn int_gauge(name: &Name) -> IntGaugeVec {
 
 /// A family of histograms.
 pub(super) fn histogram(name: &Name) -> HistogramVec {
-    let Kind::Histogram(bounds) = name.kind else { panic!("{} is no histogram", name.name) };
+    let Kind::Histogram(bounds) = name.kind else { panic!("{} is not a histogram", name.name) };
     let opts = HistogramOpts::from(opts(name)).buckets(bounds.to_vec());
     registered(name, HistogramVec::new(opts, name.labels))
 }
@@ -53,7 +53,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// An empty one.
+    /// A family without samples.
     pub fn new(name: &'static Name) -> Self {
         Self { name, metrics: Vec::new() }
     }

@@ -55,7 +55,7 @@ rare!(SPANS_DROPPED = SPANS_DROPPED);
 /// What became of a new version of a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
-    /// It runs.
+    /// The new version runs.
     Switched,
     /// It ran, and the version before it runs again.
     RolledBack,
@@ -92,7 +92,7 @@ fn show_swaps(component: &str) {
 pub enum KafkaClient {
     /// A group's consumer.
     Consumer,
-    /// The producer.
+    /// The host's producer.
     Producer,
 }
 

@@ -116,7 +116,7 @@ impl OutboundMetrics {
         }))
     }
 
-    /// The entry.
+    /// Entry of `allowed_outbound_hosts` that these metrics count for.
     pub fn host(&self) -> &str {
         &self.0.host
     }

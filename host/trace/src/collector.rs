@@ -33,7 +33,7 @@ const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 const RESOURCE_ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 
-/// Where spans go.
+/// A trace collector: its URL, headers and resource attributes.
 pub struct Collector {
     uri: Uri,
     /// Without what may be secret in it.
@@ -47,7 +47,7 @@ pub struct Collector {
 /// Why the collector did not take a request.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// For people.
+    /// Why the collector refused, for the log.
     pub reason: String,
     /// Whether it may take the same request later.
     pub may_pass: bool,
@@ -85,12 +85,12 @@ impl Collector {
         let mut headers = HeaderMap::new();
         for name in HEADERS {
             for (key, value) in pairs(&variable(name).unwrap_or_default()).with_context(|| name.to_owned())? {
-                let key =
-                    HeaderName::try_from(key).with_context(|| format!("{name}: a name is no header's"))?;
+                let key = HeaderName::try_from(key)
+                    .with_context(|| format!("{name}: a name is not a header name"))?;
                 // The value may be a secret: it is not in the message.
                 let value = HeaderValue::try_from(value);
                 let mut value =
-                    value.map_err(|_| anyhow::anyhow!("{name}: the value of {key} is no header's"))?;
+                    value.map_err(|_| anyhow::anyhow!("{name}: the value of {key} is not a header value"))?;
                 value.set_sensitive(true);
                 headers.insert(key, value);
             }
@@ -195,7 +195,7 @@ impl Collector {
 fn parse(url: &str) -> anyhow::Result<url::Url> {
     let url =
         url::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    url.context("is no URL of the form http://HOST:4318")
+    url.context("is not a URL of the form http://HOST:4318")
 }
 
 /// `name=value` pairs with commas between, percent-encoded: as W3C's baggage has them.
@@ -235,8 +235,8 @@ mod tests {
                 &[(TRACES_ENDPOINT, "http://d:1/as/it/stands")],
                 Ok(Some("http://d:1/as/it/stands")),
             ),
-            (Some("c:4318"), &[], Err("is no URL")),
-            (Some("grpc://c:4317"), &[], Err("is no URL")),
+            (Some("c:4318"), &[], Err("is not a URL")),
+            (Some("grpc://c:4317"), &[], Err("is not a URL")),
             (
                 Some("http://c"),
                 &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],

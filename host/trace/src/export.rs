@@ -77,7 +77,7 @@ impl Exporter {
         let abort = self.task.abort_handle();
         if tokio::time::timeout(FLUSH_TIMEOUT, self.task).await.is_err() {
             abort.abort();
-            tracing::warn!("the collector did not take the last spans in time; they are dropped");
+            tracing::warn!("the collector did not accept the last spans in time; they are dropped");
         }
     }
 }
@@ -145,7 +145,7 @@ impl Sending {
 
     fn sent(&mut self, count: usize, rejected: usize) {
         if std::mem::take(&mut self.failing) {
-            tracing::info!(collector = self.collector.shown(), "the collector takes traces again");
+            tracing::info!(collector = self.collector.shown(), "the collector accepts traces again");
         }
         let rejected = rejected.min(count);
         fnhost_metrics::spans_exported(count - rejected);
@@ -158,7 +158,7 @@ impl Sending {
             tracing::warn!(
                 collector,
                 reason,
-                "the collector takes no traces; spans are dropped until it does, and nothing else is affected"
+                "the collector does not accept traces; spans are dropped until it does, and nothing else is affected"
             );
         }
     }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 /// What a log line looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain lines for people.
     #[default]
     Human,
     /// For programs: a JSON object in each line.

@@ -44,17 +44,17 @@ fn read() -> Result<Arc<RootCertStore>, NoAuthorities> {
     let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
     match (added, named.is_empty()) {
         (0, false) => {
-            let reason = reasons.first().cloned().unwrap_or_else(|| "no certificate in PEM".to_owned());
+            let reason = reasons.first().cloned().unwrap_or_else(|| "no PEM certificate".to_owned());
             return Err(NoAuthorities { variables: named.join(" "), reason });
         }
         (0, true) => {
-            tracing::info!("the system has no certificate authorities: those that Mozilla trusts count");
+            tracing::info!("the system has no certificate authorities; using Mozilla's list");
             store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         }
         _ => {}
     }
     for reason in reasons {
-        tracing::warn!("some certificate authorities cannot be read, and do not count: {reason}");
+        tracing::warn!("some certificate authorities cannot be read and are ignored: {reason}");
     }
     Ok(Arc::new(store))
 }
@@ -64,7 +64,7 @@ pub fn distrust(host: &str, why: &CertificateError) -> String {
     use CertificateError as E;
     match why {
         E::UnknownIssuer => {
-            "its certificate is signed by no authority that is trusted here; where that is right, add the authority's \
+            "its certificate is not signed by a trusted authority; if it should be trusted, add the authority's \
              certificate to the system's, or name a PEM file of all that are trusted in SSL_CERT_FILE, and restart"
                 .to_owned()
         }
@@ -78,7 +78,7 @@ pub fn distrust(host: &str, why: &CertificateError) -> String {
         E::NotValidYet | E::NotValidYetContext { .. } => {
             "its certificate is not valid yet; set this machine's clock, or the host's".to_owned()
         }
-        other => format!("its certificate is not good ({other}); have the host replace it"),
+        other => format!("its certificate is not valid ({other}); have the host replace it"),
     }
 }
 

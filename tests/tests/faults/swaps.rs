@@ -118,7 +118,7 @@ async fn commands(one: &Fnhost, other: &Fnhost, digest: &str) -> anyhow::Result<
         "{said}"
     );
     let refused = one.run(&["swap", "order", "/dev/null"]).await.expect_err("refused").to_string();
-    assert!(refused.contains("no WebAssembly file"), "{refused}");
+    assert!(refused.contains("not a WebAssembly file"), "{refused}");
     let refused = one.run(&["swap", "nobody", &file]).await.expect_err("refused").to_string();
     assert!(refused.contains("the deployment has auth, inventory"), "{refused}");
     // What a page in a browser could send.

@@ -6,6 +6,7 @@
 mod api;
 mod cache;
 mod consistency;
+mod docs;
 mod examples;
 mod operate;
 mod outbound;

@@ -11,7 +11,7 @@ const DESCRIPTION: &str = "Events are CloudEvents in Kafka's binary mode: attrib
     consumers ignore those that they do not know. A record can be on a topic twice; `fnhost-stream` and `fnhost-seq` tell. \
     What cannot be handled goes to `<topic>.dlq` with its bytes and headers.";
 
-/// The document.
+/// The whole AsyncAPI document.
 #[must_use]
 pub fn document(manifest: &Manifest) -> Value {
     let described = Event::described();

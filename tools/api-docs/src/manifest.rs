@@ -17,7 +17,7 @@ pub struct Manifest {
 /// `[application]`
 #[derive(Debug, Deserialize)]
 pub struct Application {
-    /// Of the application.
+    /// Version of the application.
     pub version: String,
     /// What only fnhost reads.
     pub tool: Tool<Host>,
@@ -67,7 +67,7 @@ pub struct Component {
 /// `[component.ID.tool.fnhost]`
 #[derive(Debug, Deserialize)]
 pub struct Handlers {
-    /// Its subscriptions.
+    /// Kafka subscriptions of the component.
     #[serde(default)]
     pub kafka: Vec<Subscription>,
 }
@@ -77,9 +77,9 @@ pub struct Handlers {
 pub struct Subscription {
     /// The consumer group.
     pub group: String,
-    /// What it reads.
+    /// Topics that the subscription consumes.
     pub topics: Vec<String>,
-    /// What it writes.
+    /// Topics that the subscription may emit to.
     pub emits: Vec<String>,
 }
 

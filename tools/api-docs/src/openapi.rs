@@ -110,13 +110,13 @@ fn live(push: &Push) -> Api {
             403,
             "A WebSocket from a page of another origin",
             "Forbidden",
-            "pages of this origin may not connect; name it in `origins` of the push route",
+            "pages of this origin may not connect; add it to `origins` of the live route",
         )
         .host_refuses(
             426,
             "A handshake of another version than 13",
             "Upgrade Required",
-            "version 13 is spoken here",
+            "WebSocket version 13 is required",
         );
     let mut api =
         contract::openapi::api("live", "Orders as they happen").call(HttpMethod::Get, &path.join("/"), call);

@@ -43,7 +43,7 @@ pub struct Behaviour {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outage {
-    /// It is not.
+    /// No outage: the gateway answers.
     #[default]
     None,
     /// Every request is answered with 503.

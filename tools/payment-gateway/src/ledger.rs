@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 pub enum Status {
     /// The money is held.
     Authorized,
-    /// It was refused.
+    /// The payment was declined; no money is held.
     Declined,
-    /// It was taken.
+    /// The money was captured.
     Captured,
     /// Nothing is held, or ever will be.
     Voided,
@@ -24,7 +24,7 @@ pub enum Status {
 pub struct Payment {
     /// The caller's own name for it; one payment has it at most.
     pub reference: String,
-    /// Where it stands.
+    /// Current status of the payment.
     pub status: Status,
     /// Minor units held or taken; 0 where it was cancelled before it was authorized.
     pub amount: i64,
@@ -88,7 +88,7 @@ pub struct Answer {
 pub struct Kept {
     /// The request that it was used for.
     pub fingerprint: String,
-    /// Its answer.
+    /// Answer to the first request with this key.
     pub answer: Answer,
 }
 

@@ -120,7 +120,7 @@ impl Gateway {
         self.lock().behaviour = behaviour;
     }
 
-    /// How it behaves.
+    /// Current behavior: outage, latency, error rate.
     #[must_use]
     pub fn behaviour(&self) -> Behaviour {
         self.lock().behaviour

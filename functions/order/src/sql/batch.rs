@@ -65,11 +65,11 @@ ON CONFLICT (order_id, event) DO NOTHING";
 /// An order as a batch knows it.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The order.
+    /// Id of the order.
     pub order_id: Uuid,
-    /// Its customer.
+    /// Id of the customer.
     pub user_id: Uuid,
-    /// What decides.
+    /// The state that the next event is decided on.
     pub order: Order,
     /// Why it ended as it did.
     pub reason: Option<String>,

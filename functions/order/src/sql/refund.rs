@@ -46,9 +46,9 @@ SELECT to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"
 /// An order that somebody wants to refund.
 #[derive(Debug)]
 pub struct Refundable {
-    /// The order.
+    /// The order as it is stored.
     pub stored: Stored,
-    /// Its customer.
+    /// Id of the customer.
     pub user_id: Uuid,
     /// Whether its customer may still ask.
     pub recent: bool,
@@ -99,7 +99,7 @@ pub struct NewRefund {
     pub reason: Option<String>,
     pub requested_by: Uuid,
     pub idempotency: Option<(String, Vec<u8>)>,
-    /// For the timeline.
+    /// Text of the timeline entry.
     pub detail: String,
 }
 

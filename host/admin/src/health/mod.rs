@@ -26,9 +26,9 @@ pub enum Stage {
 /// A check, and what it found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Its name.
+    /// Name of the check, as `/readyz` and `fnhost_health_check` show it.
     pub check: &'static str,
-    /// What it found.
+    /// Whether the check passes.
     pub state: CheckState,
     /// Why, or what is waited for, for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,7 +41,7 @@ pub struct Check {
 pub enum CheckState {
     /// It is as it has to be.
     Ok,
-    /// It is not.
+    /// The check fails, so the host is not ready.
     Failing,
 }
 
@@ -50,7 +50,7 @@ pub enum CheckState {
 pub struct Readiness {
     /// Whether every check passes.
     pub ready: bool,
-    /// The checks.
+    /// Every check with its state and detail.
     pub checks: Vec<Check>,
 }
 
@@ -80,7 +80,7 @@ type Answer = Result<(), String>;
 impl Health {
     /// The health of a host that has loaded so many components; with `kafka`, one that has to reach a broker.
     pub fn new(registry: Registry, components: usize, kafka: bool, max_lag: Option<u64>) -> Self {
-        let not_asked = || Mutex::new(Err("not asked yet".to_owned()));
+        let not_asked = || Mutex::new(Err("not probed yet".to_owned()));
         Self {
             inner: Arc::new(Inner {
                 registry,
@@ -119,7 +119,7 @@ impl Health {
         nanos.load(Ordering::Relaxed) as f64 / 1e9
     }
 
-    /// All checks.
+    /// Evaluates every check of `/readyz`, from memory.
     pub fn readiness(&self) -> Readiness {
         let inner = &self.inner;
         let stage = match *lock(&inner.stage) {
@@ -132,7 +132,7 @@ impl Health {
             check("stage", stage),
             check(
                 "components",
-                if inner.components == 0 { vec!["none is loaded".to_owned()] } else { vec![] },
+                if inner.components == 0 { vec!["no component is loaded".to_owned()] } else { vec![] },
             ),
             check("database", said(&inner.database)),
         ];

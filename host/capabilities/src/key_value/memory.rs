@@ -28,7 +28,7 @@ impl Stores for MemoryStores {
     }
 }
 
-/// One store.
+/// A key-value store in this process, lost when it stops.
 #[derive(Debug)]
 pub struct MemoryStore {
     content: Mutex<Content>,

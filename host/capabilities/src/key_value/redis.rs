@@ -40,7 +40,7 @@ pub const KEYS_MAX: usize = 100_000;
 /// Keys that Redis is asked to look at in one step of it.
 const KEYS_OF_STEP: usize = 1_000;
 
-/// One store.
+/// A key-value store in Redis: one connection, and a task that restores it.
 pub struct RedisStore {
     link: Arc<Link>,
     max_age: Option<Duration>,
@@ -163,7 +163,11 @@ impl Link {
             *live = Err(reason.to_owned());
             self.up.set(false);
             let (store, server) = (&self.label, &self.server);
-            tracing::warn!(store, server, "lost Redis, whose store fails until it is back: {reason}");
+            tracing::warn!(
+                store,
+                server,
+                "lost the connection to Redis; its store fails until Redis is back: {reason}"
+            );
             self.lost.notify_one();
         }
     }
@@ -189,7 +193,7 @@ impl Link {
                 Err(reason) => {
                     // Once, and not at every try.
                     if !told {
-                        let what = "cannot reach Redis, whose store fails until it is there";
+                        let what = "cannot reach Redis; its store fails until Redis answers";
                         tracing::warn!(store, server, "{what}: {reason}");
                         told = true;
                     }
@@ -224,7 +228,7 @@ impl Link {
         match (certificate, self.client.get_connection_info().addr()) {
             (Some(why), ConnectionAddr::TcpTls { host, .. }) => trust::distrust(host, why),
             _ if error.kind() == ErrorKind::AuthenticationFailed => {
-                "it refused the log-in; correct user and password in the url".to_owned()
+                "it refused the login; correct the user and password in the url".to_owned()
             }
             _ => error.to_string(),
         }

@@ -32,7 +32,7 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {}; give the file with --runtime-config-file", path.display())]
     Read {
-        /// The file.
+        /// Path of the runtime-config file.
         path: PathBuf,
         /// What the operating system said.
         source: std::io::Error,
@@ -40,7 +40,7 @@ pub enum Error {
     /// It cannot be used as it is.
     #[error("{}: {reason}", path.display())]
     Invalid {
-        /// The file.
+        /// Path of the runtime-config file.
         path: PathBuf,
         /// Why, and what to do.
         reason: String,
@@ -167,9 +167,7 @@ fn parse(text: &str, readers: Readers) -> Result<BTreeMap<String, Kind>, String>
             }
             _ if key != TABLE && readers == Readers::BesideSpin => {}
             _ => {
-                return Err(format!(
-                    "\"{key}\" is nothing that fnhost reads; it reads the tables [{TABLE}.LABEL]"
-                ));
+                return Err(format!("\"{key}\" is not read by fnhost; it reads the tables [{TABLE}.LABEL]"));
             }
         }
     }
@@ -177,15 +175,15 @@ fn parse(text: &str, readers: Readers) -> Result<BTreeMap<String, Kind>, String>
 }
 
 fn kind(written: Value) -> Result<Kind, String> {
-    let Value::Table(mut written) = written else { return Err("this is no table".to_owned()) };
+    let Value::Table(mut written) = written else { return Err("this is not a table".to_owned()) };
     let mut text = |key: &str| match written.remove(key) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("{key} is no text")),
+        Some(_) => Err(format!("{key} is not a string")),
     };
     let kind = match text("type")?.as_deref() {
         Some("redis") => {
-            let url = text("url")?.ok_or_else(|| format!("it has no url; write {URL}"))?;
+            let url = text("url")?.ok_or_else(|| format!("it has no url; add {URL}"))?;
             Kind::Redis { url: Secret::new(url) }
         }
         Some("spin") if text("path")?.is_some() => {
@@ -197,9 +195,9 @@ fn kind(written: Value) -> Result<Kind, String> {
         }
         Some("spin") => Kind::Memory,
         Some(other) => {
-            return Err(format!("type = \"{other}\" is not run by fnhost; use \"redis\" or \"spin\""));
+            return Err(format!("fnhost does not support type = \"{other}\"; use \"redis\" or \"spin\""));
         }
-        None => return Err("it has no type; write type = \"redis\" or type = \"spin\"".to_owned()),
+        None => return Err("it has no type; add type = \"redis\" or type = \"spin\"".to_owned()),
     };
     match written.keys().next() {
         Some(key) => Err(format!("unknown key \"{key}\"")),
@@ -225,14 +223,14 @@ mod tests {
             ("[key_value_store.a]\ntype = \"azure_cosmos\"", Err("use \"redis\" or \"spin\"")),
             ("[key_value_store.a]\nurl = \"redis://h\"", Err("it has no type")),
             ("[key_value_store.a]\ntype = \"redis\"", Err("it has no url")),
-            ("[key_value_store.a]\ntype = \"redis\"\nurl = 1", Err("url is no text")),
+            ("[key_value_store.a]\ntype = \"redis\"\nurl = 1", Err("url is not a string")),
             (
                 "[key_value_store.a]\ntype = \"redis\"\nurl = \"redis://h\"\nttl = 1",
                 Err("unknown key \"ttl\""),
             ),
-            ("[key_value_store]\na = 1", Err("this is no table")),
-            ("key_value_store = 1", Err("\"key_value_store\" is nothing")),
-            ("[[variables_provider]]\ntype = \"vault\"", Err("\"variables_provider\" is nothing")),
+            ("[key_value_store]\na = 1", Err("this is not a table")),
+            ("key_value_store = 1", Err("\"key_value_store\" is not read")),
+            ("[[variables_provider]]\ntype = \"vault\"", Err("\"variables_provider\" is not read")),
             ("[key_value_store.a]\nurl = \"redis://:secret@h", Err("line 2: ")),
         ] {
             let parsed = parse(text, Readers::Alone);

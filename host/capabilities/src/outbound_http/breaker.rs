@@ -120,7 +120,7 @@ impl Breaker {
                     inner.parts = [Part::default(); PARTS];
                     inner.enter(Phase::Closed);
                     self.metrics.circuit_closed();
-                    tracing::info!(host = self.metrics.host(), "the host answers again: circuit closed");
+                    tracing::info!(host = self.metrics.host(), "the host answers again; circuit closed");
                 }
             }
             Phase::Open { .. } => {}
@@ -133,7 +133,7 @@ impl Breaker {
             tracing::warn!(
                 host = self.metrics.host(),
                 seconds = self.settings.open_for.as_secs_f64(),
-                "too many requests fail: circuit opened, requests are refused until it answers"
+                "too many requests fail; circuit opened, requests are refused until the host answers"
             );
         }
         inner.enter(Phase::Open { until: now + self.settings.open_for });

@@ -148,7 +148,7 @@ impl Capability for Outbound {
 /// Sends the requests of one call.
 pub struct OutboundHttp {
     outbound: Arc<Outbound>,
-    /// The call.
+    /// The call whose requests these are, for logs and spans.
     origin: Arc<Origin>,
 }
 

@@ -15,12 +15,12 @@ use fnhost_metrics::OutboundMetrics;
 /// Time that an unused connection is kept: shorter than servers usually keep theirs, which is what closes them under a request.
 const IDLE_FOR: Duration = Duration::from_secs(15);
 
-/// Where connections go.
+/// Host, port and scheme of a connection: connections to equal addresses are interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     /// A name or an address, IPv6 in brackets.
     pub host: String,
-    /// The port.
+    /// TCP port.
     pub port: u16,
     /// Whether it is TLS.
     pub tls: bool,
@@ -46,7 +46,7 @@ struct Idle {
 /// A connection in use. Dropped, it is closed; [`Connection::keep`] gives it back.
 #[derive(Debug)]
 pub struct Connection {
-    /// What takes requests.
+    /// Handle that sends requests on the connection.
     pub sender: SendRequest<WasiBody>,
     /// Whether it has carried a request before: the host may be about to close it.
     pub kept: bool,

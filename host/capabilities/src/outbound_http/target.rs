@@ -25,7 +25,7 @@ const REPEATED_BODY_BYTES: u64 = 64 * 1024;
 /// How long a request may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Times {
-    /// For a connection.
+    /// Timeout for opening a connection, TLS included.
     pub connect: Duration,
     /// From the request sent to the head of the answer.
     pub first_byte: Duration,

@@ -49,7 +49,7 @@ pub async fn secure(host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream
     // An address of IPv6 without its brackets.
     let bare = host.trim_matches(['[', ']']);
     let name = ServerName::try_from(bare.to_owned()).map_err(|error| {
-        let reason = format!("\"{bare}\" can be in no certificate: {error}");
+        let reason = format!("\"{bare}\" cannot be in a certificate: {error}");
         Refused { error: Error::InvalidDnsNameError(error), reason }
     })?;
     connector.connect(name, stream).await.map_err(|error| refused(bare, error))
@@ -69,12 +69,12 @@ fn refused(host: &str, error: io::Error) -> Refused {
             (code, alerted(*alert))
         }
         Some(rustls::Error::InvalidMessage(_)) => {
-            let reason = "what it answers is no TLS; if it speaks plain HTTP at this port, write http://";
+            let reason = "it does not answer with TLS; if it speaks plain HTTP on this port, write http://";
             (Error::TlsProtocolError, reason.to_owned())
         }
         Some(other) => (Error::TlsProtocolError, other.to_string()),
         None => {
-            let reason = format!("the connection broke before TLS was agreed on: {error}");
+            let reason = format!("the connection broke during the TLS handshake: {error}");
             (Error::ConnectionTerminated, reason)
         }
     };
@@ -84,7 +84,7 @@ fn refused(host: &str, error: io::Error) -> Refused {
 fn alerted(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::CertificateRequired => {
-            "it asks for a client's certificate, and fnhost has none".to_owned()
+            "it requires a client certificate, and fnhost has none".to_owned()
         }
         AlertDescription::NoApplicationProtocol => "it does not speak HTTP/1.1".to_owned(),
         other => format!("it refused TLS: {other:?}"),
@@ -123,7 +123,7 @@ mod tests {
             (
                 Tls::AlertReceived(AlertDescription::CertificateRequired),
                 "TlsAlertReceived",
-                "client's certificate",
+                "client certificate",
             ),
             (Tls::AlertReceived(AlertDescription::NoApplicationProtocol), "TlsAlertReceived", "HTTP/1.1"),
             (Tls::InvalidMessage(InvalidMessage::InvalidContentType), "TlsProtocolError", "write http://"),

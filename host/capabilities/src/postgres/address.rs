@@ -115,7 +115,7 @@ fn tls(url: &Url) -> Result<Tls, String> {
             ("sslmode", "prefer") => Tls::Offered,
             ("sslmode", "require" | "verify-ca" | "verify-full") => Tls::Required,
             (key, _) if WITHOUT_EFFECT.contains(&key) => tls,
-            ("sslmode", other) => return Err(format!("there is no sslmode {other:?}")),
+            ("sslmode", other) => return Err(format!("unknown sslmode {other:?}")),
             (other, _) => return Err(format!("the connection parameter {other:?} is not supported")),
         };
     }

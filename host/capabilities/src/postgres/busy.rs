@@ -12,7 +12,7 @@ struct State {
     running: usize,
     /// When the first of those that run began.
     since: Option<Instant>,
-    /// Until then.
+    /// Time during which statements ran, up to the last moment when none did.
     total: Duration,
 }
 
@@ -26,7 +26,7 @@ impl Busy {
         Running(self)
     }
 
-    /// Whether any runs.
+    /// True while at least one statement runs.
     pub(super) fn is_busy(&self) -> bool {
         self.state().running > 0
     }

@@ -219,7 +219,7 @@ impl CallPostgres {
         wanted: Wanted,
     ) -> Result<Answer, Error> {
         if self.in_flight() {
-            let error = Error::Refused("another statement of this call is running: use the async functions");
+            let error = Error::Refused("another statement of this call is running; use the async functions");
             self.record(&error);
             return Err(error);
         }
@@ -297,7 +297,7 @@ impl CallPostgres {
     }
 }
 
-const CLOSED: Error = Error::Refused("the call has replied: its use of the database is over");
+const CLOSED: Error = Error::Refused("the call has replied and can no longer use the database");
 
 fn spoils_connection(result: &Result<Answer, Error>) -> bool {
     match result {

@@ -23,9 +23,7 @@ pub(super) enum Error {
     Sql(#[from] sqlx::Error),
     #[error("column {column:?}: {reason}")]
     Unreadable { column: String, reason: &'static str },
-    #[error(
-        "the rows that this call holds exceed {0} bytes: ask for fewer, or read them before the next query"
-    )]
+    #[error("the unread rows of this call exceed {0} bytes; query fewer, or read them before the next query")]
     TooManyRows(usize),
 }
 

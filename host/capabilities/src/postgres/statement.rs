@@ -17,7 +17,7 @@ const BUFFERED_ROWS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What the guest asked a statement for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Its rows.
+    /// The rows that a query returns.
     Rows,
     /// How many rows it changed or returned; what they hold is not looked at.
     Count,

@@ -57,7 +57,7 @@ pub struct Relay {
     pub stream: String,
     /// Topics that events may name.
     pub topics: HashSet<String>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,
@@ -134,7 +134,7 @@ impl Relay {
         match limit {
             None => Some(format!("topic {} is not listed in the component's event_topics", event.topic)),
             Some(topic) if size > topic.max_message_bytes => Some(format!(
-                "the event has {size} bytes, {} takes {} at most",
+                "the event has {size} bytes, but {} allows at most {}",
                 event.topic, topic.max_message_bytes
             )),
             Some(_) => None,
@@ -279,10 +279,10 @@ impl Leader<'_> {
         let _ = tokio::time::timeout(RESIGN_ACK_TIMEOUT, self.sender.drained()).await;
         let cleared = self.relay_once().await;
         if let Err(error) = cleared.map(drop) {
-            tracing::debug!(error = format!("{error:#}"), "the relay's outbox was not cleared");
+            tracing::debug!(error = format!("{error:#}"), "cannot clear the relay's outbox");
         }
         if let Err(error) = ownership::release(&self.relay.owner, &self.ownership).await {
-            tracing::debug!(error = chain(&error), "the relay's lease was not released");
+            tracing::debug!(error = chain(&error), "cannot release the relay's lease");
         }
     }
 }

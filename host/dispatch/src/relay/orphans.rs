@@ -27,7 +27,7 @@ pub struct Orphans {
     pub deployment: String,
     /// Triggers of this manifest, relays included: they have owners.
     pub known: Vec<i64>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,
@@ -53,12 +53,12 @@ impl Orphans {
                                 topic = orphan.tp.topic,
                                 partition = orphan.tp.partition,
                                 error = format!("{error:#}"),
-                                "orphaned messages were not sent"
+                                "cannot send orphaned messages"
                             );
                         }
                     }
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "cannot look for orphaned messages"),
+                Err(error) => tracing::warn!(error = chain(&error), "cannot search for orphaned messages"),
             }
         }
     }
@@ -76,7 +76,11 @@ impl Orphans {
         tokio::time::timeout(SEND_TIMEOUT, sender.drained()).await??;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
         ownership::release(&self.owner, &loaded.ownership).await?;
-        tracing::info!(stream, rows = loaded.unsent.len(), "sent what a stream without an owner had left");
+        tracing::info!(
+            stream,
+            rows = loaded.unsent.len(),
+            "sent the remaining messages of a stream without an owner"
+        );
         Ok(())
     }
 }

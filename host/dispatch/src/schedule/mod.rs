@@ -56,7 +56,7 @@ pub struct Schedule {
     pub every: Duration,
     /// Topics that it may emit to.
     pub emits: HashSet<String>,
-    /// This process.
+    /// Id of this process, which becomes the owner.
     pub host: Uuid,
     /// Connections as the owner role.
     pub owner: OwnerPool,
@@ -66,7 +66,7 @@ pub struct Schedule {
     pub cluster: Arc<Cluster>,
     /// The host's producer.
     pub producer: Arc<Producer>,
-    /// What is called.
+    /// Gives the component's current version for each tick.
     pub handlers: Arc<dyn Handlers>,
     /// Where it says how it does.
     pub status: Arc<ScheduleStatus>,
@@ -239,7 +239,7 @@ impl Leader<'_> {
         handler.settled(1, judged.is_err().into());
         let Some(transaction) = lent.take() else {
             return Ok(Err(function_failed(
-                "a statement still ran when the function had replied".to_owned(),
+                "a statement was still running when the function replied".to_owned(),
             )));
         };
         let (verdict, mut emits, printed) = match judged {
@@ -277,7 +277,7 @@ impl Leader<'_> {
         });
         printed.committed();
         for Bury { reason, .. } in &changes.bury {
-            tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function refused a tick");
+            tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function rejected a tick");
         }
         commit_log::committed(&schedule.stream, version, &messages);
         let numbered = Numbered { first_seq, version, messages };
@@ -303,7 +303,7 @@ impl Leader<'_> {
         }
     }
 
-    /// The pause after a failed tick. Where nobody is to blame the leader starts over.
+    /// The pause after a failed tick. Where nobody is to blame the leader failed and starts again.
     fn failed(&mut self, tick_ms: i64, failure: &CallFailure) -> anyhow::Result<Duration> {
         anyhow::ensure!(failure.class != FailureClass::Infrastructure, "{}", failure.reason);
         self.failures += 1;
@@ -337,7 +337,7 @@ impl Leader<'_> {
         let transaction = Transaction::new(self.schedule.role.clone());
         if let Err(failure) = self.store(transaction, &changes).await? {
             // Left for the next store.
-            tracing::debug!(reason = failure.reason, "outbox rows were not cleared");
+            tracing::debug!(reason = failure.reason, "cannot clear outbox rows");
             self.acknowledged = None;
         }
         Ok(())
@@ -355,12 +355,12 @@ impl Leader<'_> {
         if self.acknowledged.is_some() {
             let cleared = self.clear().await;
             if let Err(error) = cleared {
-                tracing::debug!(error = format!("{error:#}"), "the schedule's outbox was not cleared");
+                tracing::debug!(error = format!("{error:#}"), "cannot clear the schedule's outbox");
                 return;
             }
         }
         if let Err(error) = ownership::release(&self.schedule.owner, &self.ownership).await {
-            tracing::debug!(error = chain(&error), "the schedule's lease was not released");
+            tracing::debug!(error = chain(&error), "cannot release the schedule's lease");
         }
     }
 }

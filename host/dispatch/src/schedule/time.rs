@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(super) enum Due {
     /// Run the tick of this time, in milliseconds since 1970.
     Now(i64),
-    /// Wait.
+    /// Nothing is due for this long.
     In(Duration),
 }
 

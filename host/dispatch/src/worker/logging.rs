@@ -30,7 +30,7 @@ impl Worker<'_> {
             trace_id = record.trace_id(),
             attempts,
             reason,
-            "record is a dead letter"
+            "record became a dead letter"
         );
     }
 
@@ -40,7 +40,7 @@ impl Worker<'_> {
             topic = self.assigned.tp.topic,
             partition = self.assigned.tp.partition,
             records,
-            "the function finished records behind one of their key that it did not finish; they are parked and the rest is rerun"
+            "the function finished records behind an unfinished one of the same key; they are parked and the rest runs again"
         );
     }
 }

@@ -75,7 +75,7 @@ impl From<fnhost_kafka::producer::Failed> for Exit {
 /// found without making every crash slow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Care {
-    /// As usual.
+    /// Batches run without announcement.
     None,
     /// The next batch is announced as a whole. If that ends badly too, its records are next.
     Batch,
@@ -275,7 +275,7 @@ impl<'a> Worker<'a> {
                 topic = self.assigned.tp.topic,
                 partition = self.assigned.tp.partition,
                 duplicates,
-                "refused records that were accepted before"
+                "refused duplicates"
             );
         }
         Some(work)
@@ -324,7 +324,7 @@ impl<'a> Worker<'a> {
         match self.commit(transaction, &changes).await? {
             Ok(after) => self.stored(after),
             // Left for the next store.
-            Err(failure) => tracing::debug!(reason = failure.reason, "outbox rows were not cleared"),
+            Err(failure) => tracing::debug!(reason = failure.reason, "cannot clear outbox rows"),
         }
         Ok(())
     }
@@ -342,7 +342,7 @@ impl<'a> Worker<'a> {
                 topic = self.assigned.tp.topic,
                 partition = self.assigned.tp.partition,
                 error = chain(&error),
-                "the partition was not released cleanly"
+                "cannot release the partition cleanly"
             );
         }
     }

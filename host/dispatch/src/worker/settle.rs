@@ -81,7 +81,7 @@ impl Worker<'_> {
             return Ok(false);
         }
         let reason =
-            format!("the host or its database session ended {KILLS_MAX} times while this record was handled");
+            format!("the host or its database session died {KILLS_MAX} times while handling this record");
         let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
         match self
             .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
@@ -122,7 +122,7 @@ impl Worker<'_> {
                 // Its last holder closes the connection, which rolls back.
                 (Ok(_), None) => CallFailure {
                     class: FailureClass::Function,
-                    reason: "a statement still ran when the function had replied".into(),
+                    reason: "a statement was still running when the function replied".into(),
                     message: None,
                 },
                 (Err(CallEnd::OutOfOrder(early)), transaction) => {

@@ -63,13 +63,13 @@ async fn check_position(
     let tp = &assigned.tp;
     let StoredPosition { position: stored, chosen } = stored;
     let cure = format!(
-        "decide where to go on: fnhost position --trigger {} --partition {tp} --to earliest|latest|OFFSET",
+        "choose where to continue: fnhost position --trigger {} --partition {tp} --to earliest|latest|OFFSET",
         subscription.id
     );
     let bounds = subscription.cluster.log_bounds(tp).await?;
     if stored > bounds.end {
         return Err(Exit::Stopped(format!(
-            "the stored position {stored} is beyond the log's end {}: the topic was made anew or lost records; {cure}",
+            "the stored position {stored} is beyond the log's end {}: the topic was recreated or lost records; {cure}",
             bounds.end
         )));
     }
@@ -81,7 +81,7 @@ async fn check_position(
     }
     if let Some(group) = group_position.filter(|g| *g > stored && !chosen) {
         return Err(Exit::Stopped(format!(
-            "the stored position {stored} is below the group's offset {group}: the database lost what it had committed; {cure}"
+            "the stored position {stored} is below the group's offset {group}: the database lost commits; {cure}"
         )));
     }
     Ok(())
@@ -143,7 +143,7 @@ impl<'a> Worker<'a> {
                 trigger = self.subscription.id,
                 topic = self.assigned.tp.topic,
                 partition = self.assigned.tp.partition,
-                "a version was rolled back: its failed attempts do not count"
+                "a version was rolled back; its failed attempts are given back"
             );
             self.parking = parking(&rows);
             self.status.parked.store(self.parking.len() as u64, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use super::Cli;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-/// Prints the completions of a shell.
+/// Prints shell completions.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost completions bash > ~/.local/share/bash-completion/completions/fnhost

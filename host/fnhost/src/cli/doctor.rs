@@ -17,25 +17,25 @@ use std::process::Command;
 /// What functions are built for.
 const WASM_TARGET: &str = "wasm32-wasip2";
 
-/// Checks what `fnhost up` and a build need, and names the cure of what is wrong. Starts nothing and changes nothing.
+/// Checks what `fnhost up` and a build need, and suggests fixes. Starts nothing and changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost doctor
   fnhost doctor --kafka broker:9092 --database postgres://owner:secret@db/orders --output json
 
-Exit codes: 0 everything `fnhost up` needs is there, 3 a check failed.")]
+Exit codes: 0 `fnhost up` has everything it needs, 3 a check failed.")]
 pub struct DoctorArgs {
     #[command(flatten)]
     app: Application,
-    /// Address for HTTP
+    /// HTTP address
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000", env = "FNHOST_LISTEN")]
     listen: SocketAddr,
-    /// Address for health and inspection
+    /// Admin address
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
-    /// How the findings are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
@@ -126,7 +126,7 @@ fn toolchain() -> Finding {
     let sysroot = asked.ok().filter(|output| output.status.success());
     let sysroot = sysroot.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let (found, cure) = match sysroot {
-        None => ("no Rust, which building functions needs", "install rustup (https://rustup.rs)"),
+        None => ("no Rust, which is needed to build functions", "install rustup (https://rustup.rs)"),
         Some(sysroot) if Path::new(&sysroot).join("lib/rustlib").join(WASM_TARGET).is_dir() => {
             return Finding::ok("toolchain", format!("Rust with {WASM_TARGET} in {sysroot}"));
         }
@@ -195,7 +195,7 @@ async fn application(app: &Application) -> Vec<Finding> {
             return findings;
         }
     };
-    findings.push(Finding::ok("variables", format!("{} have their values", manifest.variables.len())));
+    findings.push(Finding::ok("variables", format!("{} have values", manifest.variables.len())));
     let specs = ComponentSpec::all(&manifest, &values);
     let cache_dir = app.data_dir.is_dir().then(|| app.data_dir.join("cache"));
     // Without a data directory the images of this check are not kept, nor are files copied.

@@ -4,7 +4,7 @@ use super::setup::{Beside, Setup};
 use super::{Application, Format, progress};
 use clap::Args;
 
-/// Prepares a database: the host's schema, a role and a schema for each function, their migrations. Safe to repeat; with another role
+/// Prepares a database: the host's schema, a role and a schema for each function, migrations. Safe to repeat. With a new role
 /// secret it changes the roles' passwords.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
@@ -14,7 +14,7 @@ pub struct MigrateArgs {
     app: Application,
 }
 
-/// Prints `export SPIN_VARIABLE_…` lines for everything that fnhost fills in by itself.
+/// Prints `export SPIN_VARIABLE_…` lines for the variables that fnhost fills in itself.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   eval \"$(fnhost env)\" && spin up
@@ -22,7 +22,7 @@ pub struct MigrateArgs {
 pub struct EnvArgs {
     #[command(flatten)]
     app: Application,
-    /// How they are printed: as shell exports, or as an object of names and values
+    /// Output format: shell exports, or a JSON object of names and values
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
@@ -31,7 +31,7 @@ pub struct EnvArgs {
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let prepare = Setup::prepare(&args.app, None, false, true, None);
     let setup = progress::logged("preparing the database", prepare).await?;
-    tracing::info!(deployment = setup.deployment(), "the database is prepared");
+    tracing::info!(deployment = setup.deployment(), "the database is ready");
     setup.close().await;
     Ok(())
 }

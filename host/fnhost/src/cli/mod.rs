@@ -35,22 +35,22 @@ use std::path::PathBuf;
     version,
     about,
     after_help = "Examples:
-  fnhost up                               # everything in spin.toml, with a private Postgres and Kafka in .fnhost/
-  fnhost up --only kafka                  # the Kafka triggers alone, beside `spin up`
+  fnhost up                               # run everything in spin.toml, with a private Postgres and Kafka in .fnhost/
+  fnhost up --only kafka                  # run only the Kafka triggers, next to `spin up`
   fnhost up --kafka broker:9092 --database postgres://owner:secret@db/orders
   fnhost migrate --database postgres://owner:secret@db/orders
-  fnhost new page-visits                  # a new function
-  fnhost test records.jsonl               # runs a function on the records of a file
-  fnhost doctor                           # what is missing, and how to get it
-  fnhost explain order-events/1/42        # what became of a record
+  fnhost new page-visits                  # write a new function
+  fnhost test records.jsonl               # run a function on the records of a file
+  fnhost doctor                           # check the setup and suggest fixes
+  fnhost explain order-events/1/42        # show what happened to a record
 
-Exit codes: 0 done; 1 could not be done, and stderr says why; 2 the command line makes no sense; 3 done, and something was
-found wrong (test: a record is not done; doctor: a check failed; explain: no such record, or a dead letter)."
+Exit codes: 0 success; 1 failure, stderr says why; 2 usage error; 3 problems found (test: a record is not done; doctor: a
+check failed; explain: no such record, or a dead letter)."
 )]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What log lines look like
+    /// Format of log lines
     #[arg(long, global = true, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
     log_format: LogFormat,
 }
@@ -61,15 +61,15 @@ enum Command {
     Up(up::UpArgs),
     /// Prepare a database: schemas, roles, migrations
     Migrate(migrate::MigrateArgs),
-    /// Print the variables that `spin up` needs beside `fnhost up --only kafka`, as shell exports
+    /// Print the variables that `spin up` needs next to `fnhost up --only kafka`, as shell exports
     Env(migrate::EnvArgs),
-    /// Show or move where a trigger goes on in a partition
+    /// Set a trigger's position in a partition
     Position(position::PositionArgs),
-    /// Show what became of a record, or of all records of a key
+    /// Show what happened to a record, or to all records of a key
     Explain(explain::ExplainArgs),
-    /// Bring a version of a component in while everything runs
+    /// Deploy a new version of a component without downtime
     Swap(swap::SwapArgs),
-    /// Go back to the version of a component before
+    /// Roll a component back to its previous version
     Rollback(swap::RollbackArgs),
     /// List a component's versions
     Versions(swap::VersionsArgs),
@@ -79,9 +79,9 @@ enum Command {
     New(new::NewArgs),
     /// Run a function on the records of a file, without a broker
     Test(test::TestArgs),
-    /// Check the set-up, and name the cure of what is wrong
+    /// Check the setup and suggest fixes
     Doctor(doctor::DoctorArgs),
-    /// Print a shell's completions
+    /// Print shell completions
     Completions(completions::CompletionsArgs),
     /// Compile the component on standard input to an image in the cache: what `up` runs for itself
     #[command(hide = true)]
@@ -133,16 +133,16 @@ pub struct Application {
     /// Whether the manifest is Spin's locked application.
     #[arg(skip)]
     pub locked: bool,
-    /// A variable's value, or a file with it, or a JSON or TOML file of names and values; may be repeated
+    /// A variable's value, a file with the value, or a JSON or TOML file of names and values; may be repeated
     #[arg(long = "variable", value_name = VARIABLE)]
     pub variables: Vec<String>,
-    /// Where private servers, keys and caches live
+    /// Directory for private servers, keys and caches
     #[arg(long, value_name = "DIR", default_value = ".fnhost", env = "FNHOST_DATA_DIR")]
     pub data_dir: PathBuf,
-    /// URL of the database, as a role that may create schemas and roles; without it a private Postgres is run
+    /// URL of the database, as a role that may create schemas and roles; without it fnhost runs a private Postgres
     #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
-    /// Secret from which the passwords of the functions' roles are derived; the database URL's password where none is given
+    /// Secret from which the passwords of the functions' roles are derived; without it the password in the database URL
     #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
     pub role_secret: Option<String>,
 }
@@ -160,22 +160,22 @@ impl Application {
 /// Where Kafka is and how it is reached.
 #[derive(Args, Debug, Clone)]
 pub struct KafkaArgs {
-    /// Bootstrap addresses of Kafka; without it a private one in the data directory
+    /// Bootstrap addresses of Kafka; without it fnhost runs a private Kafka
     #[arg(long = "kafka", value_name = "HOST:PORT", env = "FNHOST_KAFKA")]
     pub addresses: Option<String>,
-    /// Properties of librdkafka for the given Kafka, one `name=value` a line: TLS, logins (security.protocol, sasl.*, ssl.*)
+    /// File of librdkafka properties for that Kafka, one `name=value` per line: TLS, logins (security.protocol, sasl.*, ssl.*)
     #[arg(long = "kafka-config", value_name = "FILE", env = "FNHOST_KAFKA_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
-/// Where traces go.
+/// Arguments for exporting traces.
 #[derive(Args, Debug, Clone)]
 pub struct TraceArgs {
-    /// Collector that gets traces, by OTLP over HTTP: its base URL, as http://localhost:4318. Headers, service name and resource
+    /// Base URL of the collector for traces, OTLP over HTTP, like http://localhost:4318. Headers, service name and resource
     /// attributes come from OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES)
     #[arg(long = "otlp", value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
-    /// Part of the traces beginning here that is recorded, 0 to 1; a request or record with a traceparent brings its own decision
+    /// Share of the traces beginning here that is recorded, 0 to 1; a request or record with a traceparent brings its own decision
     #[arg(long = "trace-ratio", value_name = "RATIO", default_value_t = DEFAULT_RATIO, value_parser = ratio, env = "FNHOST_TRACE_RATIO")]
     ratio: f64,
 }
@@ -197,7 +197,7 @@ impl TraceArgs {
 
 fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| "is no number from 0 (none) to 1 (all)".to_owned())
+    ratio.ok_or_else(|| "is not a number from 0 (none) to 1 (all)".to_owned())
 }
 
 impl KafkaArgs {
@@ -211,7 +211,7 @@ impl KafkaArgs {
         let properties = Properties::read(self.config.as_deref(), std::env::vars_os().filter_map(text))?;
         anyhow::ensure!(
             properties.is_empty() || self.addresses.is_some(),
-            "properties (--kafka-config, {VARIABLE_PREFIX}…) are for a Kafka that is given with --kafka (FNHOST_KAFKA)"
+            "properties (--kafka-config, {VARIABLE_PREFIX}…) apply only to a Kafka given with --kafka (FNHOST_KAFKA)"
         );
         Ok(properties)
     }

@@ -34,16 +34,16 @@ const NAME_BYTES_MAX: usize = 40;
 pub struct NewArgs {
     /// Name of the function: lower-case words joined by \"-\"
     name: String,
-    /// The folder to write; without it one of the function's name
+    /// Folder to create; without it the function's name
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Topic that it consumes
+    /// Topic to consume
     #[arg(long, value_name = "TOPIC", default_value = "visits")]
     topic: String,
-    /// What it does, in a line
+    /// One-line description
     #[arg(long, value_name = "TEXT", default_value = "Counts the visits of each page")]
     description: String,
-    /// Folder sdk of a checkout of fnhost; without it that of the checkout this fnhost was built from
+    /// Folder sdk in a checkout of fnhost; without it the checkout that this fnhost was built from
     #[arg(long, value_name = "DIR", env = "FNHOST_SDK", alias = "kit")]
     sdk: Option<PathBuf>,
 }
@@ -62,7 +62,7 @@ pub fn run(args: &NewArgs) -> anyhow::Result<()> {
     ]);
     anyhow::ensure!(
         !folder.exists() || folder.read_dir().is_ok_and(|mut entries| entries.next().is_none()),
-        "{} is there already; choose another folder with --dir",
+        "{} already exists; choose another folder with --dir",
         folder.display()
     );
     for (path, text) in FILES {
@@ -74,7 +74,7 @@ pub fn run(args: &NewArgs) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!(
-        "{} is written. Next:\n\n  cd {0}\n  cargo build --release --target wasm32-wasip2\n  fnhost test records.jsonl\n  fnhost up",
+        "created {}. Next:\n\n  cd {0}\n  cargo build --release --target wasm32-wasip2\n  fnhost test records.jsonl\n  fnhost up",
         folder.display()
     );
     Ok(())
@@ -87,19 +87,19 @@ fn check(args: &NewArgs) -> anyhow::Result<()> {
     };
     anyhow::ensure!(
         args.name.split('-').all(word) && args.name.len() <= NAME_BYTES_MAX,
-        "\"{}\" is no name for a function; use up to {NAME_BYTES_MAX} lower-case letters and digits in words joined by \
+        "\"{}\" is not a valid function name; use up to {NAME_BYTES_MAX} lower-case letters and digits in words joined by \
          \"-\", like page-visits",
         args.name
     );
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     anyhow::ensure!(
         !args.topic.is_empty() && args.topic.chars().all(plain),
-        "\"{}\" is no name for a topic; use letters, digits, \".\", \"-\" and \"_\"",
+        "\"{}\" is not a valid topic name; use letters, digits, \".\", \"-\" and \"_\"",
         args.topic
     );
     anyhow::ensure!(
         !args.description.contains(['"', '\\', '\n']),
-        "--description is a line without quotation marks and backslashes"
+        "--description takes one line without quotation marks and backslashes"
     );
     Ok(())
 }

@@ -11,7 +11,7 @@ use fnhost_manifest::Start;
 use fnhost_types::record::TopicPartition;
 use serde_json::json;
 
-/// Moves where a trigger goes on in a partition. A running owner notices before it stores anything.
+/// Sets a trigger's position in a partition. A running owner notices before it stores anything.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   fnhost position --trigger order --partition inventory-events/0 --to earliest")]
@@ -29,7 +29,7 @@ pub struct PositionArgs {
     /// An offset, earliest, latest, or an RFC 3339 time
     #[arg(long, value_name = "WHERE")]
     to: String,
-    /// How the former and the new position are printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
@@ -61,7 +61,7 @@ async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition
     let bounds = cluster.log_bounds(tp).await?;
     anyhow::ensure!(
         (bounds.start..=bounds.end).contains(&position),
-        "offset {position} is outside of {tp}, which has offsets {} to {}",
+        "offset {position} is outside {tp}, which has offsets {} to {}",
         bounds.start,
         bounds.end
     );

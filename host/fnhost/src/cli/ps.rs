@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub struct PsArgs {
     #[command(flatten)]
     remote: Remote,
-    /// How the answer is printed; json is what the admin address says
+    /// Output format; json is the answer of the admin address
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }

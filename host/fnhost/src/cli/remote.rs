@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Where a running fnhost is asked.
 #[derive(Args, Debug, Clone)]
 pub struct Remote {
-    /// Admin address of a running fnhost; any of the deployment's
+    /// Admin address of any running fnhost of the deployment
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: String,
 }
@@ -48,17 +48,17 @@ impl Remote {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.send(request));
-        let (status, body) = answered.await.with_context(|| format!("no answer from {}", self.admin))??;
+        let (status, body) = answered.await.with_context(|| format!("{} did not answer", self.admin))??;
         if !status.is_success() {
             anyhow::bail!("{}", String::from_utf8_lossy(&body).trim_end());
         }
         serde_json::from_slice(&body)
-            .with_context(|| format!("{} answered something else than fnhost does", self.admin))
+            .with_context(|| format!("the answer of {} is not from an fnhost", self.admin))
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
         let cure = || {
-            format!("no fnhost answers at {}: pass its admin address with --admin (FNHOST_ADMIN)", self.admin)
+            format!("no fnhost answers at {}; pass its admin address with --admin (FNHOST_ADMIN)", self.admin)
         };
         let stream = TcpStream::connect(&self.admin).await.with_context(cure)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(cure)?;

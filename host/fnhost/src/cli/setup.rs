@@ -23,7 +23,7 @@ pub const ROLE_CONNECTIONS_MAX: usize = 14;
 
 /// The prepared setup.
 pub struct Setup {
-    /// The manifest.
+    /// The manifest, read and checked.
     pub manifest: Manifest,
     /// Every variable's value.
     pub values: Values,
@@ -212,7 +212,7 @@ impl Target {
 
 /// What a command beside a running host works on.
 pub struct Beside {
-    /// The manifest.
+    /// The manifest, read and checked.
     pub manifest: Manifest,
     /// Connections as the owner role.
     pub owner: OwnerPool,

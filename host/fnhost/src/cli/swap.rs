@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Brings a version of a component in, on all hosts, without a pause. Without --canary it gets everything at once, and goes
-/// back by itself where too much of it fails in its first minute.
+/// Deploys a new version of a component on all hosts, without downtime. Without --canary it gets all batches and requests at
+/// once. It is rolled back if it fails too often in its first minute.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost swap order target/functions/order.wasm
@@ -27,30 +27,30 @@ pub struct SwapArgs {
     remote: Remote,
     /// Component id
     component: String,
-    /// Its new WebAssembly file, or a URL from which the host fetches it; without it an earlier version by its --sha256
+    /// WebAssembly file, or a URL that the host downloads; without it --sha256 names an earlier version
     #[arg(value_name = "FILE|URL", required_unless_present = "sha256")]
     source: Option<String>,
     /// SHA-256 that the code must have
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
-    /// Try it on this part of the batches and requests first, for example 10%
+    /// Share of the batches and requests that the new version gets at first, for example 10%
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     canary: Option<u32>,
-    /// Seconds to try it for
+    /// Seconds until the canary gets all of them
     #[arg(long = "for", value_name = "SECONDS", requires = "canary")]
     canary_s: Option<u64>,
-    /// A variable's value from this version on, kept with it, or a file with such; may be repeated
+    /// A variable's value from this version on, or a file of values; stored with the version; may be repeated
     #[arg(long = "variable", value_name = VARIABLE)]
     variables: Vec<String>,
-    /// Forget the values that earlier swaps gave to variables
+    /// Drop the variable values of earlier swaps
     #[arg(long)]
     clear_variables: bool,
-    /// How the answer is printed; json is what the admin address says
+    /// Output format; json is the answer of the admin address
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
 
-/// Goes back to the version before, or drops the canary. What failed under the version that goes is tried again.
+/// Rolls back to the previous version, or drops the canary. Records that failed are tried again.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
   fnhost rollback order")]
@@ -59,12 +59,12 @@ pub struct RollbackArgs {
     remote: Remote,
     /// Component id
     component: String,
-    /// How the answer is printed; json is what the admin address says
+    /// Output format; json is the answer of the admin address
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
 
-/// Lists the versions of a component that are kept.
+/// Lists the stored versions of a component.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost versions order
@@ -72,7 +72,7 @@ pub struct RollbackArgs {
 pub struct VersionsArgs {
     #[command(flatten)]
     remote: Remote,
-    /// How the answer is printed; json is what the admin address says
+    /// Output format; json is the answer of the admin address
     #[arg(long, value_enum, default_value_t)]
     output: Format,
     /// Component id
@@ -102,7 +102,7 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
             anyhow::ensure!(
                 args.sha256.is_some(),
-                "pass --sha256 with a URL, so that nobody else decides what runs"
+                "pass --sha256 with a URL, so that whoever controls the URL cannot change what runs"
             );
             offer["url"] = json!(url);
         }
@@ -118,7 +118,7 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
     // The host answers when every host of the deployment has compiled and loaded it, or was given up.
     let waiting = format!("{}: waiting until every host has loaded it", args.component);
     let how = match args.canary {
-        Some(percent) => format!("is tried on {percent}%"),
+        Some(percent) => format!("runs for {percent}%"),
         None => "runs".to_owned(),
     };
     let answer: Value = progress::live(&waiting, args.remote.post(&path, &offer)).await?;
@@ -130,10 +130,10 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
 /// Goes back and says to what.
 pub async fn roll_back(args: RollbackArgs) -> anyhow::Result<()> {
     let path = format!("/components/{}/rollback", args.component);
-    let waiting = format!("{}: waiting until every host is back", args.component);
+    let waiting = format!("{}: waiting until every host has rolled back", args.component);
     let answer: Value = progress::live(&waiting, args.remote.post(&path, &Value::Null)).await?;
     say(args.output, answer, |changed| {
-        format!("version {} is rolled back, {} runs", changed.version, short_digest(&changed.digest))
+        format!("version {} was rolled back, {} runs", changed.version, short_digest(&changed.digest))
     })
 }
 
@@ -186,7 +186,7 @@ fn say(output: Format, answer: Value, what: impl Fn(&Changed) -> String) -> anyh
     let changed: Changed = serde_json::from_value(answer)?;
     println!("{}: {}", changed.component, what(&changed));
     if !changed.behind.is_empty() {
-        eprintln!("these hosts do not run it yet, see their logs: {}", changed.behind.join(", "));
+        eprintln!("these hosts do not run it yet; see their logs: {}", changed.behind.join(", "));
     }
     Ok(())
 }

@@ -33,29 +33,29 @@ const DATA_FOLDER: &str = ".fnhost";
   spin up --kafka broker:9092 --database postgres://owner:secret@db/orders"
 )]
 pub struct Trigger {
-    /// A variable's value, or a file with it, or a JSON or TOML file of names and values; may be repeated
+    /// A variable's value, a file with the value, or a JSON or TOML file of names and values; may be repeated
     #[arg(long = "variable", value_name = VARIABLE)]
     variables: Vec<String>,
-    /// Address of fnhost for health and inspection; keep it on loopback
+    /// Admin address of fnhost; keep it on loopback
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
     traces: TraceArgs,
-    /// URL of the database, as a role that may create schemas and roles; without it a private Postgres is run
+    /// URL of the database, as a role that may create schemas and roles; without it fnhost runs a private Postgres
     #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
     database: Option<String>,
     /// Secret from which the passwords of the functions' roles are derived
     #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
     role_secret: Option<String>,
-    /// Where fnhost's private servers, keys and caches live; without it .fnhost beside spin.toml
+    /// Directory for fnhost's private servers, keys and caches; without it .fnhost beside spin.toml
     #[arg(long, value_name = "DIR", env = "FNHOST_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Spin's runtime-config file: where key-value stores are; without it they are in memory
     #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
     runtime_config: Option<PathBuf>,
-    /// What fnhost's log lines look like
+    /// Format of fnhost's log lines
     #[arg(long, value_enum, default_value_t, env = "FNHOST_LOG_FORMAT")]
     log_format: LogFormat,
     #[arg(long, hide = true)]
@@ -110,9 +110,9 @@ impl Trigger {
 
     fn into_up(self) -> anyhow::Result<UpArgs> {
         let url = std::env::var(LOCKED_URL)
-            .with_context(|| format!("{LOCKED_URL} is not set: this program is started by `spin up`"))?;
+            .with_context(|| format!("{LOCKED_URL} is not set; `spin up` starts this program"))?;
         let locked = url::Url::parse(&url).ok().and_then(|url| url.to_file_path().ok());
-        let locked = locked.with_context(|| format!("{LOCKED_URL}={url} is no URL of a file"))?;
+        let locked = locked.with_context(|| format!("{LOCKED_URL}={url} is not a file URL"))?;
         let beside = std::env::var_os(LOCAL_APP_DIR).map(PathBuf::from).unwrap_or_default();
         let app = Application {
             manifest: locked,

@@ -164,7 +164,7 @@ impl Triggers {
             for declared in declared {
                 anyhow::ensure!(
                     component.running().current.version.component.handles_kafka(),
-                    "component {id} has a schedule and does not export the Kafka handler, which is what it calls"
+                    "component {id} has a schedule but does not export the Kafka handler, which schedules call"
                 );
                 // The manifest refuses a schedule without a database.
                 let Some(role) = setup.roles.get(id) else { continue };
@@ -240,7 +240,7 @@ impl Triggers {
         })
     }
 
-    /// The cluster.
+    /// The connected Kafka cluster.
     pub fn cluster(&self) -> Arc<Cluster> {
         self.cluster.clone()
     }
@@ -264,7 +264,7 @@ impl Triggers {
         while self.relays.join_next().await.is_some() {}
         let producer = self.producer.clone();
         if tokio::task::spawn_blocking(move || producer.flush()).await.is_err() {
-            tracing::warn!("the producer did not stop cleanly");
+            tracing::warn!("the Kafka producer did not stop cleanly");
         }
     }
 }

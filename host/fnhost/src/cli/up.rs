@@ -41,10 +41,10 @@ pub struct UpArgs {
     /// Run only these triggers
     #[arg(long, value_enum)]
     only: Option<Only>,
-    /// Address for HTTP
+    /// HTTP address
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000", env = "FNHOST_LISTEN")]
     listen: SocketAddr,
-    /// Address for health and inspection; keep it on loopback
+    /// Admin address: health, metrics, swaps; keep it on loopback
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: SocketAddr,
     #[command(flatten)]
@@ -54,13 +54,13 @@ pub struct UpArgs {
     /// Spin's runtime-config file: where key-value stores are; without it they are in memory
     #[arg(long = "runtime-config-file", value_name = "FILE", env = "RUNTIME_CONFIG_FILE")]
     runtime_config: Option<PathBuf>,
-    /// Records that a partition may lag before /readyz says no; without it lag is no matter of readiness
+    /// Records that a partition may lag before /readyz fails; without it lag does not affect readiness
     #[arg(long, value_name = "RECORDS", env = "FNHOST_READY_MAX_LAG")]
     ready_max_lag: Option<u64>,
-    /// Seconds that requests, batches and messages in hand have to end once the host is told to stop
+    /// Seconds for requests, batches and messages in progress to finish once the host is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_TIMEOUT.as_secs(), env = "FNHOST_DRAIN_TIMEOUT")]
     drain_timeout: u64,
-    /// Build components whose files change, and bring them in: runs [component.ID.build] when a file of its `watch` changes
+    /// Rebuild and swap components whose files change: runs [component.ID.build] when a file of its `watch` changes
     #[arg(long)]
     watch: bool,
 }
@@ -97,9 +97,9 @@ impl UpArgs {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Only {
-    /// HTTP triggers
+    /// The HTTP triggers
     Http,
-    /// Kafka triggers, and the relays of events from HTTP
+    /// The Kafka triggers, and the relays of HTTP events
     Kafka,
 }
 
@@ -211,7 +211,7 @@ async fn serve(
 
 async fn serve_http(listener: TcpListener, server: fnhost_http::Server, stop: CancellationToken) {
     if let Err(error) = Arc::new(server).serve(listener, stop).await {
-        tracing::error!(%error, "the HTTP address ended");
+        tracing::error!(%error, "the HTTP server failed");
     }
 }
 
@@ -259,7 +259,7 @@ fn serve_admin(
     let mut task = JoinSet::new();
     task.spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the admin address ended");
+            tracing::error!(%error, "the admin server failed");
         }
     });
     task
@@ -271,10 +271,10 @@ async fn drain(ended: impl Future<Output = ()>, timeout: Duration, signals: &mut
     tokio::select! {
         () = progress::logged("draining", ended) => tracing::info!("drained"),
         () = tokio::time::sleep(timeout) => {
-            tracing::warn!("not drained within --drain-timeout; what is in hand is done again at the next start");
+            tracing::warn!("not drained within --drain-timeout; unfinished work runs again at the next start");
         }
         () = signals.stop() => {
-            tracing::warn!("stopped without draining; what was in hand is done again at the next start");
+            tracing::warn!("stopped without draining; unfinished work runs again at the next start");
         }
     }
 }
@@ -321,7 +321,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
     Ok((engine, Deployment::start(setup).await?))
 }
 
-/// Where everything is.
+/// The lines printed once the host is ready: its addresses and what they serve.
 fn greeting(args: &UpArgs, setup: &Setup) -> String {
     let mut lines = Vec::new();
     if args.only != Some(Only::Kafka) {

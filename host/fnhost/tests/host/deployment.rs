@@ -268,16 +268,16 @@ async fn what_cannot_run_is_refused_and_nothing_changes() {
     let name = || "bad name".to_owned();
     type Change = Box<dyn FnOnce(&mut Offer)>;
     let cases: Vec<(Change, &str)> = vec![
-        (Box::new(|offer| offer.wasm = b"text".to_vec()), "no WebAssembly file"),
+        (Box::new(|offer| offer.wasm = b"text".to_vec()), "not a WebAssembly file"),
         (Box::new(|offer| offer.wasm = b"\0asm\x01\0\0\0".to_vec()), "its exports: none"),
         (Box::new(|offer| offer.wasm = EMPTY_COMPONENT.to_vec()), "neither"),
         (Box::new(|offer| offer.wasm.truncate(10_000)), "compile"),
-        (Box::new(|offer| offer.sha256 = Some("0".repeat(64))), "the code has SHA-256"),
+        (Box::new(|offer| offer.sha256 = Some("0".repeat(64))), "the SHA-256 of the code is"),
         (Box::new(|offer| offer.canary = Some((100, LONG))), "give 1 to 99"),
         (Box::new(|offer| offer.canary = Some((10, Duration::ZERO))), "seconds"),
         (
             Box::new(move |offer| drop(offer.variables.insert(name(), String::new()))),
-            "cannot be a variable's name",
+            "not a valid variable name",
         ),
     ];
     for (change, expected) in cases {

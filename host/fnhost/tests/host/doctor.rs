@@ -158,7 +158,7 @@ async fn migrations_that_do_not_fit_are_named() {
         manifest.replace("schema = \"f0\"", &format!("schema = \"{schema}\"")).as_bytes(),
     );
     application.write("migrations/0001_a.sql", b"CREATE TABLE a (n int)");
-    application.expect("migrations", &database, "ok", "are run by `fnhost up` or `fnhost migrate`");
+    application.expect("migrations", &database, "ok", "`fnhost up` or `fnhost migrate` will run");
     let migrated = application.run(&["migrate", "--role-secret", "x", "--database", &url]);
     assert!(migrated.status.success(), "{migrated:?}");
     application.expect("migrations", &database, "ok", "have run");

@@ -176,7 +176,7 @@ fn components_that_cannot_serve_are_refused_with_what_to_do() {
         engine().load(&spec).err().expect("refused").to_string()
     };
     let cases: &[(Vec<u8>, &[&str])] = &[
-        (b"#!/bin/sh".to_vec(), &["no WebAssembly file", "wasm32-wasip2"]),
+        (b"#!/bin/sh".to_vec(), &["not a WebAssembly file", "wasm32-wasip2"]),
         (b"\0asm\x01\0\0\0".to_vec(), &["exports neither", "its exports: none"]),
         (b"\0asm\x0d\0\x01\0\xff".to_vec(), &["does not compile"]),
         (component(&[]), &["exports neither", "its exports: none", "http_service"]),
@@ -195,7 +195,7 @@ fn components_that_cannot_serve_are_refused_with_what_to_do() {
     assert!(message.contains("imports spin:sqlite/sqlite@3.1.0, which fnhost does not offer"), "{message}");
     assert!(message.contains("spin:variables@3.0.0"), "it says what there is: {message}");
     let message = refusal(&exporting("wasi:http/handler@0.3.0"), |spec| spec.kafka = false);
-    assert!(message.contains("in a shape that fnhost does not know"), "{message}");
+    assert!(message.contains("in a form that fnhost does not know"), "{message}");
 }
 
 #[test]

@@ -219,13 +219,15 @@ impl Pass<'_> {
                 format!("the body was not sent within {} ms", policy.body_timeout.as_millis()),
             ),
             Refusal::RequestTimeout => {
-                (StatusCode::GATEWAY_TIMEOUT, "there was no answer in time; try again".to_owned())
+                (StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time; try again".to_owned())
             }
             Refusal::RateLimit => (
                 StatusCode::TOO_MANY_REQUESTS,
                 format!("too many requests; try again in {} s", self.left.map_or(1, Left::retry_s)),
             ),
-            Refusal::Cors => (StatusCode::FORBIDDEN, "pages of this origin may not call this".to_owned()),
+            Refusal::Cors => {
+                (StatusCode::FORBIDDEN, "pages of this origin may not call this route".to_owned())
+            }
             Refusal::Token => (StatusCode::UNAUTHORIZED, Refused::Missing.to_string()),
         };
         let field = matches!(why, Refusal::BodySize | Refusal::BodyTimeout).then_some("body");

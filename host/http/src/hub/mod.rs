@@ -32,7 +32,7 @@ pub struct Pushed {
     pub partition: i32,
     /// Offset in its partition.
     pub offset: i64,
-    /// The record.
+    /// The record as it was read from Kafka.
     pub record: Record,
 }
 

@@ -90,7 +90,7 @@ impl Handover {
         self.streams.store(true, Ordering::Release);
     }
 
-    /// Whether it does.
+    /// True if the response is a stream of live updates.
     pub fn is_stream(&self) -> bool {
         self.streams.load(Ordering::Acquire)
     }
@@ -153,8 +153,7 @@ impl Server {
         let (target, captures) = self.push.target(&path)?;
         *route = &target.metrics;
         if request.method() != Method::GET {
-            let mut response =
-                problem(StatusCode::METHOD_NOT_ALLOWED, "live updates are read with GET", None);
+            let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "read live updates with GET", None);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
             return Some(response);
         }
@@ -214,7 +213,7 @@ impl Server {
             .push
             .source
             .as_ref()
-            .ok_or_else(|| unavailable("this host runs without Kafka: no live updates"))?;
+            .ok_or_else(|| unavailable("this host runs without Kafka, so it has no live updates"))?;
         let key = captures.params.iter().find(|(name, _)| *name == target.key).map_or("", |(_, value)| value);
         let key: Vec<u8> = percent_encoding::percent_decode_str(key).collect();
         let partition = |topic: &str| source.cluster.partition_for(topic, Some(&key), 0);

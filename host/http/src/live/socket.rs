@@ -55,13 +55,13 @@ pub(super) fn agree<B>(
     if let Some(origin) = headers.get(header::ORIGIN)
         && !may_come_from(origin, headers.get(header::HOST), origins)
     {
-        let detail = "pages of this origin may not connect; name it in `origins` of the push route";
+        let detail = "pages of this origin may not connect; add it to `origins` of the live route";
         return Err(problem(StatusCode::FORBIDDEN, detail, None));
     }
     let empty = || Either::Right(Full::new(Bytes::new()));
     let mut response = create_response_with_body(request, empty).map_err(|error| match error {
         WebSocketError::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
-            let mut refused = problem(StatusCode::UPGRADE_REQUIRED, "version 13 is spoken here", None);
+            let mut refused = problem(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is required", None);
             let headers = refused.headers_mut();
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -72,7 +72,7 @@ pub(super) fn agree<B>(
     })?;
     if headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         if !offered(headers).any(|protocol| protocol == PROTOCOL) {
-            let detail = format!("offer the subprotocol {PROTOCOL}, beside that of a token");
+            let detail = format!("offer the subprotocol {PROTOCOL} in addition to the one with a token");
             return Err(problem(StatusCode::BAD_REQUEST, &detail, None));
         }
         let protocol = HeaderValue::from_static(PROTOCOL);
@@ -199,12 +199,12 @@ fn close_code(end: StreamEnd) -> CloseCode {
 
 fn reason(code: CloseCode) -> &'static str {
     match code {
-        CloseCode::Normal => "come back with a fresh token",
-        CloseCode::Again => "too far behind: come back with the last id",
-        CloseCode::Away => "this host stops: come back with the last id",
-        CloseCode::Unsupported => "nothing is read from clients",
+        CloseCode::Normal => "reconnect with a fresh token",
+        CloseCode::Again => "too far behind; reconnect with the last id",
+        CloseCode::Away => "this host stops; reconnect with the last id",
+        CloseCode::Unsupported => "clients must not send messages",
         CloseCode::Size => "too large",
-        _ => "not WebSocket as in RFC 6455",
+        _ => "not a WebSocket as in RFC 6455",
     }
 }
 

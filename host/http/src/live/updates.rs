@@ -24,7 +24,7 @@ pub(super) enum Update {
     End(StreamEnd),
 }
 
-/// One event.
+/// What a client gets for a record or a snapshot, for both transports.
 #[derive(Debug)]
 pub(super) struct Event {
     /// `snapshot`, the record's CloudEvents type, or `record`.
@@ -35,7 +35,7 @@ pub(super) struct Event {
     pub data: String,
 }
 
-/// One client's stream.
+/// The events of one client: a snapshot, then records as they arrive.
 pub(super) struct Updates {
     subscription: Subscription,
     hub: Arc<Hub>,

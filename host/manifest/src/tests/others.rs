@@ -80,7 +80,7 @@ const SERVICE: &[Case] = &[
     ("port = 4010", "port = 65536", "port =", "port = 65536 is out of range: 1 to 65535"),
     ("port = 4010", "port = 4010\nport = 4011 # again", "# again", "duplicate key"),
     ("command = \"target/tools/pay\"", "command = [\"pay\"]", "command", "has to be a string"),
-    ("ready = \"listens on\"", "ready = \"\"", "ready =", "ready is empty, which every line has in it"),
+    ("ready = \"listens on\"", "ready = \"\"", "ready =", "ready is empty and would match every line"),
     ("\"{address}\"", "\"{adress}\"", "{adress}", "there are {address}, {folder}, {secret_file}, {http}"),
     ("\"{address}\"", "7", "arguments", "has to be a string"),
     ("secret_variable = \"pay_secret\"\n", "", "{secret_file}", "{secret_file} needs a secret_variable"),
@@ -95,7 +95,7 @@ const SERVICE: &[Case] = &[
      "# again", "two services have the name \"pay\""),
     ("[application.tool.fnhost.gateway]",
      "[[application.tool.fnhost.service]]\nname = \"other\"\ncommand = \"x\"\nready = \"r\"\nport = 1\nurl_variable = \"pay_url\" # again\n[application.tool.fnhost.gateway]",
-     "# again", "two services, or two keys of one, fill the variable \"pay_url\""),
+     "# again", "two services, or two keys of one, set the variable \"pay_url\""),
 ];
 
 #[test]

@@ -35,7 +35,7 @@ impl Builder<'_> {
         self.fail(
             name.span().start,
             format!(
-                "\"{name}\" is no name for a variable; use lower-case letters, digits and single underscores"
+                "\"{name}\" is not a valid variable name; use lower-case letters, digits and single underscores"
             ),
         )
     }
@@ -78,7 +78,7 @@ impl Builder<'_> {
         for name in names {
             self.topic(&name)?;
             if topics.contains(name.get_ref()) {
-                return self.fail(name.span().start, format!("the topic \"{name}\" stands there twice"));
+                return self.fail(name.span().start, format!("the topic \"{name}\" is listed twice"));
             }
             topics.push(name.into_inner());
         }
@@ -90,9 +90,7 @@ impl Builder<'_> {
         if text == crate::SCHEDULE_TOPIC {
             return self.fail(
                 name.span().start,
-                format!(
-                    "the topic name \"{name}\" is the host's: ticks of schedules are handed out under it"
-                ),
+                format!("the topic name \"{name}\" is reserved: ticks of schedules use it"),
             );
         }
         let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -103,7 +101,7 @@ impl Builder<'_> {
         self.fail(
             name.span().start,
             format!(
-                "\"{name}\" is no name for a topic; use 1 to {MAX_TOPIC_BYTES} letters, \
+                "\"{name}\" is not a valid topic name; use 1 to {MAX_TOPIC_BYTES} letters, \
              digits, \".\", \"-\" and \"_\""
             ),
         )

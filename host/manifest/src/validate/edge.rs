@@ -85,7 +85,7 @@ impl Builder<'_> {
             let known = self.header_name(&name)?;
             security_headers.retain(|(other, _)| *other != known);
             let header = HeaderValue::from_str(value.get_ref())
-                .or_else(|_| self.fail(value.span().start, format!("\"{value}\" is no value of a header")))?;
+                .or_else(|_| self.fail(value.span().start, format!("\"{value}\" is not a header value")))?;
             // An empty value takes a header off the list.
             if !header.is_empty() {
                 security_headers.push((known, header));
@@ -137,8 +137,10 @@ impl Builder<'_> {
             }
             "optional" => Ok(TokenRule::Optional),
             "required" => Ok(TokenRule::Required),
-            _ => self
-                .fail(at, format!("token = \"{rule}\" is none of \"required\", \"optional\", \"ignored\"")),
+            _ => self.fail(
+                at,
+                format!("token = \"{rule}\" must be one of \"required\", \"optional\", \"ignored\""),
+            ),
         }
     }
 
@@ -159,7 +161,7 @@ impl Builder<'_> {
         }
         let every = written.origins.iter().any(|origin| origin.get_ref() == "*");
         if every && written.origins.len() > 1 {
-            return self.fail(at, "\"*\" is every origin; name no other beside it");
+            return self.fail(at, "\"*\" is every origin; name no other next to it");
         }
         if every && written.credentials {
             return self.fail(at, "credentials = true needs origins by name; browsers refuse \"*\"");
@@ -196,13 +198,15 @@ impl Builder<'_> {
         let method = Method::from_bytes(text.get_ref().as_bytes()).ok();
         match method.filter(|method| method.as_str().bytes().all(|byte| byte.is_ascii_uppercase())) {
             Some(method) => Ok(method),
-            None => self.fail(text.span().start, format!("\"{text}\" is no method; write it like \"POST\"")),
+            None => {
+                self.fail(text.span().start, format!("\"{text}\" is not a method; write it like \"POST\""))
+            }
         }
     }
 
     fn header_name(&self, text: &Spanned<String>) -> Result<HeaderName, Error> {
         HeaderName::try_from(text.get_ref().as_str())
-            .or_else(|_| self.fail(text.span().start, format!("\"{text}\" is no name of a header")))
+            .or_else(|_| self.fail(text.span().start, format!("\"{text}\" is not a header name")))
     }
 
     fn network(&self, text: &Spanned<String>) -> Result<ipnet::IpNet, Error> {
@@ -211,7 +215,7 @@ impl Builder<'_> {
         written.parse().or_else(|_| address()).or_else(|_| {
             self.fail(
                 text.span().start,
-                format!("\"{text}\" is no network; write it like \"10.0.0.0/8\", or as one address"),
+                format!("\"{text}\" is not a network; write it like \"10.0.0.0/8\", or as one address"),
             )
         })
     }

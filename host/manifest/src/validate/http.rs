@@ -50,7 +50,7 @@ impl Builder<'_> {
                     return self.fail(
                         route_at,
                         format!(
-                            "the route \"{}\" is that of component \"{}\" already",
+                            "the route \"{}\" is already used by component \"{}\"",
                             pattern.raw(),
                             other.component
                         ),
@@ -70,7 +70,7 @@ impl Builder<'_> {
                     let name = trigger.id.map_or(format!("http-trigger-{}", index + 1), Spanned::into_inner);
                     let id = Spanned::new(at.clone(), format!("{name}-component"));
                     if components.contains_key(id.get_ref()) {
-                        return self.fail(at.start, format!("there is a component \"{id}\" already"));
+                        return self.fail(at.start, format!("there is already a component \"{id}\""));
                     }
                     let (component, subscriptions) = self.component(&id, inline)?;
                     kafka.extend(subscriptions);
@@ -91,8 +91,10 @@ impl Builder<'_> {
                 Err(fault) => self.fail(at, fault),
             },
             TextOr::Other(route) if *route.private.get_ref() => Ok(Route::Private),
-            TextOr::Other(route) => self
-                .fail(route.private.span().start, "private = false is no route; write the route as a string"),
+            TextOr::Other(route) => self.fail(
+                route.private.span().start,
+                "private = false is not a route; write the route as a string",
+            ),
         }
     }
 }

@@ -13,8 +13,11 @@ impl Builder<'_> {
             let at = push.route.span().start;
             let push = self.push_route(push)?;
             if let Some(same) = routes.iter().find(|other| other.route.same_paths(&push.route)) {
-                let message =
-                    format!("route \"{}\" pushes already, as \"{}\"", push.route.raw(), same.route.raw());
+                let message = format!(
+                    "route \"{}\" is a live route already, as \"{}\"",
+                    push.route.raw(),
+                    same.route.raw()
+                );
                 return self.fail(at, message);
             }
             routes.push(push);
@@ -27,17 +30,17 @@ impl Builder<'_> {
         let snapshot = self.pattern(&written.snapshot)?;
         if !route.params().any(|name| name == written.key.get_ref()) {
             let message =
-                format!("key = \"{0}\" is no parameter of the route; write \":{0}\" in it", written.key);
+                format!("key = \"{0}\" is not a parameter of the route; write \":{0}\" in it", written.key);
             return self.fail(written.key.span().start, message);
         }
         if let Some(unknown) = snapshot.params().find(|name| !route.params().any(|given| given == *name)) {
-            let message = format!("\":{unknown}\" is no parameter of the route \"{}\"", route.raw());
+            let message = format!("\":{unknown}\" is not a parameter of the route \"{}\"", route.raw());
             return self.fail(written.snapshot.span().start, message);
         }
         let topics_at = written.topics.span().start;
         let topics = self.topics(written.topics.into_inner())?;
         if topics.is_empty() {
-            return self.fail(topics_at, "a push route needs at least one topic");
+            return self.fail(topics_at, "a live route needs at least one topic");
         }
         let origins =
             written.origins.into_iter().map(|origin| self.origin(origin)).collect::<Result<_, _>>()?;
@@ -51,7 +54,7 @@ impl Builder<'_> {
             _ => self.fail(
                 written.span().start,
                 format!(
-                    "\"{written}\" is no origin; write scheme, host and port, as in \"https://shop.example\""
+                    "\"{written}\" is not an origin; write scheme, host and port, as in \"https://shop.example\""
                 ),
             ),
         }

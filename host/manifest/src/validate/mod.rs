@@ -157,7 +157,7 @@ impl Builder<'_> {
             return self.fail(
                 id.span().start,
                 format!(
-                    "\"{id}\" is no id for a component; use words of \
+                    "\"{id}\" is not a valid component id; use words of \
                      lower-case letters and digits joined by \"-\""
                 ),
             );

@@ -22,7 +22,7 @@ impl Builder<'_> {
                 return self.fail(at, format!("two services have the name \"{}\"", service.name));
             }
             if service.ready.get_ref().is_empty() {
-                return self.fail(service.ready.span().start, "ready is empty, which every line has in it");
+                return self.fail(service.ready.span().start, "ready is empty and would match every line");
             }
             let port = self.number("port", Some(service.port), 0, i64::from(u16::MAX))?;
             self.own_variables(&services, &service.url_variable, service.secret_variable.as_ref())?;
@@ -68,7 +68,7 @@ impl Builder<'_> {
         let mut taken: Vec<&str> = earlier.collect();
         for variable in std::iter::once(url).chain(secret) {
             if taken.contains(&variable.get_ref().as_str()) {
-                let message = format!("two services, or two keys of one, fill the variable \"{variable}\"");
+                let message = format!("two services, or two keys of one, set the variable \"{variable}\"");
                 return self.fail(variable.span().start, message);
             }
             taken.push(variable.get_ref());
@@ -84,7 +84,7 @@ impl Builder<'_> {
                 let known = PLACEHOLDERS.join(", ");
                 return self.fail(
                     argument.span().start,
-                    format!("\"{argument}\" has braces that stand for nothing; there are {known}"),
+                    format!("\"{argument}\" has unknown braces; the known ones are {known}"),
                 );
             }
             if !has_secret && argument.get_ref().contains("{secret_file}") {

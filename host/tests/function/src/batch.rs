@@ -21,7 +21,7 @@ const MESSAGE_MAX_BYTES: usize = 1 << 20;
 pub struct Sent {
     /// Null is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// The record's key.
+    /// Key of the record, absent for a record without one.
     pub key: Option<Vec<u8>>,
     /// `ce_type`, `ce_id` and the trace.
     pub headers: Vec<(String, Vec<u8>)>,

@@ -22,7 +22,7 @@ pub struct Call<'a> {
     request: http::request::Builder,
 }
 
-/// What came back.
+/// A function's response, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
@@ -63,12 +63,12 @@ impl Call<'_> {
         self.header("authorization", &bearer(user_id, Role::Customer))
     }
 
-    /// As an administrator.
+    /// Sends the token of an administrator.
     pub fn by_admin(self) -> Self {
         self.header("authorization", &bearer(Uuid::nil(), Role::Admin))
     }
 
-    /// With a header.
+    /// Adds a request header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self

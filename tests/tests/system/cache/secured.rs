@@ -65,8 +65,8 @@ async fn a_url_has_user_password_and_database_and_what_does_not_fit_is_said() ->
     assert_eq!(redis.ask("GET a").await?.lines().next(), Some("$-1"), "another database");
 
     for (url, said) in [
-        (format!("redis://{USER}:wrong@{plain}"), "correct user and password"),
-        (format!("redis://nobody:{}@{plain}", PASSWORD.1), "correct user and password"),
+        (format!("redis://{USER}:wrong@{plain}"), "correct the user and password"),
+        (format!("redis://nobody:{}@{plain}", PASSWORD.1), "correct the user and password"),
         (format!("redis://{USER}:{}@{plain}/99", PASSWORD.1), "DB index is out of range"),
         // Its authority is not among the system's.
         (format!("rediss://localhost:{tls}"), "name a PEM file of all that are trusted in SSL_CERT_FILE"),

@@ -76,7 +76,7 @@ async fn the_fate_of_records_that_are_handled_parked_and_dead() -> Outcome {
     check_dead(&fnhost).await?;
 
     let (nowhere, key) = ("order-events/0/1000000", Uuid::now_v7().to_string());
-    for (what, reason) in [(nowhere, "there is no record at"), (&key, "there is no record of the key")] {
+    for (what, reason) in [(nowhere, "there is no record at"), (&key, "no record has the key")] {
         let output = fnhost.beside(&["explain", what]).await?;
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(UNSATISFIED), "{said}");

@@ -103,7 +103,7 @@ async fn check_dead_letter(fnhost: &Fnhost) -> anyhow::Result<()> {
     let offset = kafka::produce(&fnhost.kafka()?, "order-events", 2, &record).await?;
     let dead = logged(fnhost, |event| {
         event["key"] == key.as_str()
-            && event["message"] == "record is a dead letter"
+            && event["message"] == "record became a dead letter"
             && event["trigger"] == "payment"
     })
     .await?;

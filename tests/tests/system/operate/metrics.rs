@@ -1,4 +1,4 @@
-//! `/metrics` says what `host/src/metrics/names.rs` and `docs/metrics.md` say, and the numbers are true.
+//! `/metrics` says what `host/metrics/src/names.rs` and `docs/metrics.md` say, and the numbers are true.
 
 use super::shared;
 use fnhost_metrics::names::{self, ALL, Kind, Name};
@@ -89,7 +89,7 @@ fn the_table_of_names_and_its_page_agree() {
     faults.extend(rows.iter().filter(|row| !expected.contains(**row)).map(|row| format!("unknown: {row}")));
     assert!(
         faults.is_empty(),
-        "docs/metrics.md is not what host/src/metrics/names.rs says:\n{}",
+        "docs/metrics.md differs from host/metrics/src/names.rs:\n{}",
         faults.join("\n")
     );
 }

@@ -76,7 +76,8 @@ async fn a_changed_source_is_built_and_runs_and_a_build_that_fails_changes_nothi
     write(SOURCE, b"broken")?;
     until("the failed build to be told", READY_DEADLINE, async || {
         let log = fnhost.log();
-        let told = log.contains("the build failed; what runs goes on") && log.contains("page.txt: broken");
+        let told = log.contains("the build failed; the current version keeps running")
+            && log.contains("page.txt: broken");
         Ok(Look::from_bool(told, log))
     })
     .await?;

@@ -99,8 +99,8 @@ fn the_questions_of_spin_are_answered_on_stderr_alone() -> Outcome {
 #[test]
 fn what_is_wrong_is_said_and_ends_the_others() -> Outcome {
     for (name, arguments, url, code, part) in [
-        ("alone", &[][..], None, 1, "started by `spin up`"),
-        ("remote", &[], Some("https://example.com/spin.lock"), 1, "is no URL of a file"),
+        ("alone", &[][..], None, 1, "`spin up` starts"),
+        ("remote", &[], Some("https://example.com/spin.lock"), 1, "is not a file URL"),
         ("gone", &[], Some("file:///nowhere/spin.lock"), 1, "cannot read /nowhere/spin.lock"),
         ("flag", &["--listen", "127.0.0.1:1"], None, 2, "--listen"),
     ] {

@@ -18,8 +18,8 @@ const CLOCK_DIFFERENCE_MAX_S: f64 = 2.0;
 pub(super) async fn check(url: &str, manifest: &Path) -> Vec<Finding> {
     const CHECK: &str = "postgres";
     let Ok(options) = PgConnectOptions::from_str(url) else {
-        let cure = "give it as postgres://user:password@host:port/name".to_owned();
-        return vec![Finding::failed(CHECK, "--database is no URL of a database", cure)];
+        let cure = "write postgres://user:password@host:port/name".to_owned();
+        return vec![Finding::failed(CHECK, "--database is not a database URL", cure)];
     };
     let place = Place {
         address: format!("{}:{}", options.get_host(), options.get_port()),
@@ -62,9 +62,8 @@ fn judge(fitness: &Fitness, place: &Place, functions: usize) -> Vec<Finding> {
     let postgres = if fitness.version < VERSION_MIN {
         Finding::failed("postgres", version, format!("upgrade it: {VERSION_MIN} is the oldest that works"))
     } else if !fitness.full_page_writes {
-        let found = format!(
-            "{version} runs with full_page_writes = off: a crash of its machine can leave torn pages"
-        );
+        let found =
+            format!("{version} runs with full_page_writes = off: a machine crash can leave torn pages");
         let cure = "ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf(); unless its file system writes whole pages";
         Finding::warning("postgres", found, cure.to_owned())
     } else {
@@ -97,12 +96,12 @@ fn connections(fitness: &Fitness, functions: usize) -> Finding {
     let owner = i64::from(OWNER_CONNECTIONS_MAX);
     let needed = owner + i64::try_from(ROLE_CONNECTIONS_MAX * functions).unwrap_or(i64::MAX);
     let Fitness { connections_max: max, connections_used: used, .. } = fitness;
-    let found = format!("a host opens up to {needed}; the server takes {max}, and {used} are in use");
+    let found = format!("a host opens up to {needed}; the server allows {max}, and {used} are in use");
     let cure = format!("set max_connections to {} or more and restart the server", needed + used.max(&10));
     if *max < needed {
         Finding::failed(CHECK, found, cure)
     } else if max - used < needed {
-        Finding::warning(CHECK, found, format!("where those are not of this host: {cure}"))
+        Finding::warning(CHECK, found, format!("if those do not belong to this host: {cure}"))
     } else {
         Finding::ok(CHECK, found)
     }
@@ -114,7 +113,7 @@ fn clock(fitness: &Fitness) -> Finding {
         return Finding::ok("clock", format!("within {CLOCK_DIFFERENCE_MAX_S} s of the server's"));
     }
     let way = if ahead > 0.0 { "ahead of" } else { "behind" };
-    let found = format!("the server's is {:.1} s {way} this machine's", ahead.abs());
+    let found = format!("the server's clock is {:.1} s {way} this machine's", ahead.abs());
     Finding::warning(
         "clock",
         found,
@@ -127,13 +126,13 @@ fn migrations(histories: &[History]) -> Finding {
     let (mut faults, mut cures) = (Vec::new(), Vec::new());
     for History { schema, changed, unknown, .. } in histories {
         if !changed.is_empty() {
-            faults.push(format!("{schema}: {} changed after it had run", list(changed)));
-            cures.push("restore what ran, and put the change into a new migration");
+            faults.push(format!("{schema}: {} was changed after it ran", list(changed)));
+            cures.push("restore the old text, and put the change into a new migration");
         }
         if !unknown.is_empty() {
-            faults.push(format!("{schema}: {} ran here and is not known", list(unknown)));
-            let own = "a newer fnhost prepared this database: run that one, or one still newer";
-            let functions = "restore the file, or take the application's newer version";
+            faults.push(format!("{schema}: {} ran here but is unknown", list(unknown)));
+            let own = "a newer fnhost prepared this database; run that version or a newer one";
+            let functions = "restore the file, or use the application's newer version";
             cures.push(if schema == HOST_SCHEMA { own } else { functions });
         }
     }
@@ -144,7 +143,7 @@ fn migrations(histories: &[History]) -> Finding {
     let sum = |count: fn(&History) -> usize| histories.iter().map(count).sum::<usize>();
     let found = match (sum(|history| history.run), sum(|history| history.waiting)) {
         (run, 0) => format!("all {run} have run"),
-        (run, waiting) => format!("{run} have run, {waiting} are run by `fnhost up` or `fnhost migrate`"),
+        (run, waiting) => format!("{run} have run; `fnhost up` or `fnhost migrate` will run {waiting} more"),
     };
     Finding::ok("migrations", found)
 }

@@ -40,7 +40,7 @@ pub enum Fate {
     Dead {
         /// Attempts made.
         attempts: i32,
-        /// Why.
+        /// Why the last attempt failed.
         reason: String,
         /// RFC 3339.
         died_at: String,

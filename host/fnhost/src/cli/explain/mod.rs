@@ -17,33 +17,33 @@ use gather::Reader;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Shows what became of a record at every trigger of its topic, or the story of a key over all topics of the manifest. Changes
-/// nothing.
+/// Shows what happened to a record at every trigger of its topic, or to all records of a key over all topics of the manifest.
+/// Changes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost explain order-events/1/42                          # one record
   fnhost explain 0198c0de-0000-7000-8000-000000000000       # all records of a key, an order's id for example
   fnhost explain --since 2026-01-31T08:00:00Z KEY --output json
 
-Exits with 3 where there is no such record, or one is a dead letter.")]
+Exits with 3 if there is no such record, or one is a dead letter.")]
 pub struct ExplainArgs {
     #[command(flatten)]
     app: Application,
     #[command(flatten)]
     kafka: KafkaArgs,
-    /// A record's place, or a key
+    /// A record's topic, partition and offset, or a key
     #[arg(value_name = "TOPIC/PARTITION/OFFSET | KEY")]
     what: String,
-    /// Takes it as a key, even if it has the form of a place
+    /// Treat it as a key, even if it looks like TOPIC/PARTITION/OFFSET
     #[arg(long)]
     key: bool,
-    /// A key's records from this RFC 3339 time on, or earliest; the newest 100000 of each partition at most
+    /// Read a key's records from this RFC 3339 time on, or earliest; at most the newest 100000 of each partition
     #[arg(long, value_name = "TIME", default_value = "earliest", value_parser = parse_start)]
     since: Start,
-    /// Looks for a key in all partitions: for producers that do not choose them as Kafka's Java client does
+    /// Search all partitions for the key: for producers that do not partition like Kafka's Java client
     #[arg(long)]
     all_partitions: bool,
-    /// How the fate is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
@@ -84,7 +84,7 @@ struct RecordView {
     trace_id: Option<String>,
 }
 
-/// A message that is committed and not known to be in Kafka.
+/// A message that is committed and may not be in Kafka yet.
 #[derive(Debug, Serialize)]
 struct Unsent {
     /// The stream that numbers it, or the component whose relay has still to take it.
@@ -119,13 +119,13 @@ pub async fn run(args: ExplainArgs) -> anyhow::Result<()> {
         Format::Json => println!("{}", serde_json::to_string_pretty(&story)?),
     }
     if story.records.is_empty() && story.unsent.is_empty() {
-        return Err(Unsatisfied(format!("there is no record of the key {}", args.what)).into());
+        return Err(Unsatisfied(format!("no record has the key {}", args.what)).into());
     }
     let fates = story.records.iter().flat_map(|record| record.fates.values());
     match fates.filter(|fate| matches!(fate, Fate::Dead { .. })).count() {
         0 => Ok(()),
-        1 => Err(Unsatisfied("there is a dead letter".into()).into()),
-        dead => Err(Unsatisfied(format!("there are {dead} dead letters")).into()),
+        1 => Err(Unsatisfied("one record is a dead letter".into()).into()),
+        dead => Err(Unsatisfied(format!("{dead} records are dead letters")).into()),
     }
 }
 

@@ -7,7 +7,7 @@ pub(super) fn record(story: &Story) {
     for explained in &story.records {
         println!("{}", place(explained));
         match &explained.record {
-            None => println!("  the log does not have it any more"),
+            None => println!("  no longer in the log"),
             Some(record) => {
                 let from = record.stream.as_deref().zip(record.seq);
                 let lines = [
@@ -44,7 +44,7 @@ pub(super) fn story(story: &Story) {
         let kind = record.and_then(|record| record.kind.as_deref()).map_or("-".into(), printable);
         let fates: Vec<String> =
             explained.fates.iter().map(|(trigger, fate)| format!("{trigger} {}", fate.word())).collect();
-        let fates = if fates.is_empty() { "nobody consumes it".into() } else { fates.join(", ") };
+        let fates = if fates.is_empty() { "no trigger consumes it".into() } else { fates.join(", ") };
         println!("{time:<24}  {kind:<24}  {:<width$}  {fates}", place(explained));
     }
     unsent(&story.unsent);
@@ -61,20 +61,19 @@ fn unsent(unsent: &[Unsent]) {
         let age = message.age_ms.map_or_else(String::new, |age| format!(", committed {age} ms ago"));
         match message.seq {
             Some(seq) => println!(
-                "outbox     {kind} for {}, number {seq} of {}{age}: not known to be in Kafka",
+                "outbox     {kind} for {}, number {seq} of {}{age}: may not be in Kafka yet",
                 message.topic, message.from
             ),
-            None => println!(
-                "outbox     {kind} for {}: the relay of {} has still to take it",
-                message.topic, message.from
-            ),
+            None => {
+                println!("outbox     {kind} for {}: waiting for the relay of {}", message.topic, message.from)
+            }
         }
     }
 }
 
 fn incomplete(story: &Story) {
     for partition in &story.incomplete {
-        eprintln!("fnhost: {partition} was not read as a whole; name a later time with --since");
+        eprintln!("fnhost: {partition} was not read completely; pass a later time with --since");
     }
 }
 

@@ -113,7 +113,7 @@ async fn drop_all(scratch: scratch::Scratch) {
     let name = scratch.name().to_owned();
     if let Err(error) = scratch.drop_all().await {
         let error = fnhost_types::causes::chain(&error);
-        tracing::warn!("the database {name} of the test stays behind: {error}");
+        tracing::warn!("cannot drop the test's database {name}: {error}");
     }
 }
 

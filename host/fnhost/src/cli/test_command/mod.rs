@@ -14,10 +14,10 @@ use run::{Outcome, Trial};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Runs a function on the records of a file, without a broker, and shows what became of each.
+/// Runs a function on the records of a file, without a broker, and shows the outcome of each.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "A line of FILE is a record. A value that is no text is given as its JSON, null is a tombstone:
+    after_help = "Each line of FILE is a record. A value that is not a string is encoded as JSON; null is a tombstone:
   {\"topic\":\"visits\",\"key\":\"ada\",\"value\":{\"page\":\"/start\",\"seconds\":3},\"headers\":{\"source\":\"shop\"}}
 Further keys: partition, offset, timestamp_ms, value_base64, attempt, last_attempt.
 
@@ -33,13 +33,13 @@ Exit codes: 0 every record is done, 3 one is not, 1 the test could not run."
 pub struct TestArgs {
     #[command(flatten)]
     app: Application,
-    /// Records, one JSON object a line
+    /// File of records, one JSON object per line
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Test only this component; without it all that consume the records' topics
     #[arg(long, value_name = "ID")]
     component: Option<String>,
-    /// How the outcome is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     output: Format,
 }
@@ -93,7 +93,7 @@ fn triggers<'a>(
         if !triggers.iter().any(|trigger| trigger.topics.contains(&record.topic)) {
             let topics: Vec<&str> = triggers.iter().flat_map(|t| &t.topics).map(String::as_str).collect();
             anyhow::bail!(
-                "{}:{}: nothing consumes the topic \"{}\"; topics that are consumed: {}",
+                "{}:{}: no trigger consumes the topic \"{}\"; consumed topics: {}",
                 args.file.display(),
                 record.line,
                 record.topic,

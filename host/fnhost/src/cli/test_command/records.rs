@@ -71,7 +71,7 @@ pub fn read(name: &str, text: &str) -> anyhow::Result<Vec<Record>> {
             (Some(encoded), Value::Null) => {
                 Some(STANDARD.decode(encoded).with_context(|| format!("{}: value_base64", place()))?)
             }
-            (Some(_), _) => anyhow::bail!("{}: give value or value_base64, not both", place()),
+            (Some(_), _) => anyhow::bail!("{}: set value or value_base64, not both", place()),
         };
         let headers = written.headers.into_iter();
         let headers = headers.map(|(name, value)| Header { name, value: value.into_bytes() }).collect();
@@ -86,7 +86,7 @@ pub fn read(name: &str, text: &str) -> anyhow::Result<Vec<Record>> {
         };
         records.push(Record { line, topic: written.topic, partition: written.partition, message });
     }
-    anyhow::ensure!(!records.is_empty(), "{name} has no record");
+    anyhow::ensure!(!records.is_empty(), "{name} has no records");
     Ok(records)
 }
 
@@ -141,7 +141,7 @@ mod tests {
             ("{\"topic\":\"a\"}\n{\"key\":1}", "f:2: a record is"),
             ("{\"topic\":\"a\",\"valeu\":1}", "unknown field `valeu`"),
             ("{\"topic\":\"a\",\"value\":1,\"value_base64\":\"AA==\"}", "not both"),
-            ("\n", "f has no record"),
+            ("\n", "f has no records"),
         ] {
             let error = format!("{:#}", read("f", text).expect_err(text));
             assert!(error.contains(part), "{error}");

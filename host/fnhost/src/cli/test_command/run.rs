@@ -69,7 +69,7 @@ impl<'a> Trial<'a> {
             match self.call(&batch).await {
                 Ok(settled) => outcomes.extend(settled),
                 Err(Fault::OutOfOrder(behind)) => {
-                    let reason = "done although an earlier record of its key was not; parked behind that one";
+                    let reason = "done although an earlier record of its key was not; parked behind it";
                     let (parked, rest) =
                         batch.iter().enumerate().partition::<Vec<_>, _>(|(i, _)| behind.contains(i));
                     outcomes
@@ -103,7 +103,7 @@ impl<'a> Trial<'a> {
         let limit = |topic: &str| self.trigger.emits.iter().any(|t| t == topic).then_some(MESSAGE_BYTES_MAX);
         let verdicts = plan::judge(&items, &reply, &self.trigger.config, &limit)?;
         let Some(transaction) = shared.take() else {
-            return Err(failed("the function replied while a statement of its still ran"));
+            return Err(failed("the function replied while one of its statements was still running"));
         };
         transaction.commit().await.map_err(|error| failed(&fnhost_types::causes::chain(&error)))?;
         printed.committed();

@@ -14,7 +14,7 @@ const FAILURES: [(&str, &str); 14] = [
     ("reject", "never"),
     ("short-reply", "0 outcomes for 1 messages"),
     ("emit-elsewhere", "does not list in `emits`"),
-    ("emit-forged", "belong to the host"),
+    ("emit-forged", "are reserved for the host"),
     ("emit-without-cause", "which the batch does not have"),
     ("emit-retried", "which is not done"),
     ("sql-swallow SELECT 1 / 0", "current transaction is aborted"),

@@ -26,7 +26,7 @@ const BEFORE: usize = 400;
 const UNDER_IT: usize = 2_000;
 /// Fewer than the bad version would use up.
 const MAX_ATTEMPTS: u32 = 2;
-/// The promise.
+/// Longest time until a bad version is rolled back.
 const ROLLED_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 fn records(count: usize) -> Vec<(String, &'static str)> {

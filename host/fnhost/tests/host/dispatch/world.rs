@@ -107,7 +107,7 @@ pub struct World {
     /// The topics' unique names.
     pub topics: Vec<String>,
     kafka: Arc<Kafka>,
-    /// The server.
+    /// The Postgres server that all worlds share.
     pub postgres: Arc<TestPostgres>,
     cluster: Arc<Cluster>,
     /// Sends records.

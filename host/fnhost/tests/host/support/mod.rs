@@ -112,7 +112,7 @@ impl Scratch {
         Arc::new(Self(path))
     }
 
-    /// Where it is.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
