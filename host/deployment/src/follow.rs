@@ -8,6 +8,7 @@ use fnhost_db::tally;
 use fnhost_engine::short_digest;
 use fnhost_metrics::Swap;
 use fnhost_types::causes::chain;
+use futures::future::BoxFuture;
 use sqlx::postgres::PgListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +23,12 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Deployment {
     /// Follows the running set and renews the lease until `stop`.
-    pub async fn follow(self, stop: CancellationToken) {
-        // Apart: loading a version may take longer than a lease.
-        tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop));
+    pub fn follow(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            // Apart: loading a version may take longer than a lease.
+            tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop));
+        })
     }
 
     async fn keep_lease(&self, stop: &CancellationToken) {

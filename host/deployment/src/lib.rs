@@ -22,6 +22,7 @@ use fnhost_db::hosts::{self, Enlisted, HostEntry};
 use fnhost_db::session::RolePool;
 use fnhost_engine::{ComponentSpec, Engine, LoadError, LoadedComponent, digest_of, short_digest};
 use fnhost_manifest::Secret;
+use futures::future::BoxFuture;
 use slot::{Candidate, Lane, Running, Version};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -111,36 +112,41 @@ impl Deployment {
     ///
     /// # Errors
     /// A component cannot be run, or the database did not answer; nothing was changed then.
-    pub async fn start(setup: Setup) -> Result<Self, Error> {
-        let Setup { entry, owner, engine, specs, roles, probation } = setup;
-        let loader = Loader::new(engine, specs, roles)?;
-        let files = loader.read_files().await?;
-        // What cannot run must not get into the running set. Nothing runs yet, so compiling may take the whole machine.
-        let loading = files.iter().map(|(id, file)| async {
-            loader
-                .load(id, file.wasm.clone(), BTreeMap::new(), &file.origin, false)
-                .await
-                .map(|c| (id.clone(), c))
-        });
-        let mut loaded: BTreeMap<_, _> = futures::future::try_join_all(loading).await?.into_iter().collect();
-        let offered: Vec<sql::NewVersion<'_>> = files.iter().map(|(id, file)| file.version(id)).collect();
-        let enlisted = hosts::enlist(&owner, &entry.deployment, &entry.instance, &offered, probation).await?;
-        let (revision, rows) = sql::running(&owner, &entry.deployment).await?;
-        let mut slots = BTreeMap::new();
-        for ((id, file), enlisted) in files.iter().zip(&enlisted) {
-            let Some(row) = rows.iter().find(|row| row.component == *id) else { continue };
-            say(id, &file.digest, enlisted, row);
-            let own = loaded
-                .remove(id)
-                .filter(|_| row.current.digest == file.digest && row.current.variables.is_empty());
-            let running = loader.running(&owner, row, own, None).await?;
-            slots.insert(id.clone(), Slot::new(running, row.withdrawals));
-        }
-        let applied = channel::Sender::new(revision);
-        let shared = Shared { entry, owner, loader, probation, slots, applied };
-        let deployment = Self { shared: Arc::new(shared) };
-        deployment.renew_lease().await?;
-        Ok(deployment)
+    pub fn start(setup: Setup) -> BoxFuture<'static, Result<Self, Error>> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            let Setup { entry, owner, engine, specs, roles, probation } = setup;
+            let loader = Loader::new(engine, specs, roles)?;
+            let files = loader.read_files().await?;
+            // What cannot run must not get into the running set. Nothing runs yet, so compiling may take the whole machine.
+            let loading = files.iter().map(|(id, file)| async {
+                loader
+                    .load(id, file.wasm.clone(), BTreeMap::new(), &file.origin, false)
+                    .await
+                    .map(|c| (id.clone(), c))
+            });
+            let mut loaded: BTreeMap<_, _> =
+                futures::future::try_join_all(loading).await?.into_iter().collect();
+            let offered: Vec<sql::NewVersion<'_>> = files.iter().map(|(id, file)| file.version(id)).collect();
+            let enlisted =
+                hosts::enlist(&owner, &entry.deployment, &entry.instance, &offered, probation).await?;
+            let (revision, rows) = sql::running(&owner, &entry.deployment).await?;
+            let mut slots = BTreeMap::new();
+            for ((id, file), enlisted) in files.iter().zip(&enlisted) {
+                let Some(row) = rows.iter().find(|row| row.component == *id) else { continue };
+                say(id, &file.digest, enlisted, row);
+                let own = loaded
+                    .remove(id)
+                    .filter(|_| row.current.digest == file.digest && row.current.variables.is_empty());
+                let running = loader.running(&owner, row, own, None).await?;
+                slots.insert(id.clone(), Slot::new(running, row.withdrawals));
+            }
+            let applied = channel::Sender::new(revision);
+            let shared = Shared { entry, owner, loader, probation, slots, applied };
+            let deployment = Self { shared: Arc::new(shared) };
+            deployment.renew_lease().await?;
+            Ok(deployment)
+        })
     }
 
     /// The places of the components by id.

@@ -7,6 +7,7 @@ use super::Deployment;
 use super::offer::Offer;
 use fnhost_engine::digest_of;
 use fnhost_manifest::{Build, Manifest};
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -160,10 +161,19 @@ async fn watch_one(watched: &Watched, deployment: &Deployment, stop: &Cancellati
 }
 
 /// Watches these components until `stop`.
-pub async fn watch(deployment: Deployment, watched: Vec<Watched>, stop: CancellationToken) {
-    let watched: Vec<_> =
-        watched.into_iter().filter(|watched| deployment.slots().contains_key(&watched.component)).collect();
-    futures::future::join_all(watched.iter().map(|one| watch_one(one, &deployment, &stop))).await;
+pub fn watch(
+    deployment: Deployment,
+    watched: Vec<Watched>,
+    stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    // Boxed, so that it is compiled here and not in the crate that awaits it.
+    Box::pin(async move {
+        let watched: Vec<_> = watched
+            .into_iter()
+            .filter(|watched| deployment.slots().contains_key(&watched.component))
+            .collect();
+        futures::future::join_all(watched.iter().map(|one| watch_one(one, &deployment, &stop))).await;
+    })
 }
 
 #[cfg(test)]

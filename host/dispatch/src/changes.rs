@@ -7,6 +7,7 @@ use super::status::Registry;
 use fnhost_db::OwnerPool;
 use fnhost_db::changes::{CHANGE_CHANNEL, versions};
 use fnhost_types::causes::chain;
+use futures::future::BoxFuture;
 use sqlx::postgres::PgListener;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -16,40 +17,43 @@ use uuid::Uuid;
 pub const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Passes changes on to the workers of `host`, until `stop`; `poll` is [`POLL_INTERVAL`] but in tests.
-pub async fn watch(
+pub fn watch(
     owner: OwnerPool,
     host: Uuid,
     registry: Registry,
     poll: Duration,
     stop: CancellationToken,
-) {
-    let mut listener = None;
-    loop {
-        // Listens before it reads: what changes after the reading is announced.
-        if listener.is_none() {
-            listener = listen(&owner).await;
-        }
-        match versions(&owner, host).await {
-            Ok(versions) => {
-                for found in versions {
-                    registry.set_version(&found.trigger, &found.tp, found.version);
+) -> BoxFuture<'static, ()> {
+    // Boxed, so that it is compiled here and not in the crate that awaits it.
+    Box::pin(async move {
+        let mut listener = None;
+        loop {
+            // Listens before it reads: what changes after the reading is announced.
+            if listener.is_none() {
+                listener = listen(&owner).await;
+            }
+            match versions(&owner, host).await {
+                Ok(versions) => {
+                    for found in versions {
+                        registry.set_version(&found.trigger, &found.tp, found.version);
+                    }
                 }
+                Err(error) => tracing::debug!(error = chain(&error), "cannot read the partitions' versions"),
             }
-            Err(error) => tracing::debug!(error = chain(&error), "cannot read the partitions' versions"),
-        }
-        let announced = async {
-            match &mut listener {
-                // A listener that failed is made anew.
-                Some(listening) => listening.recv().await.is_ok(),
-                None => std::future::pending().await,
+            let announced = async {
+                match &mut listener {
+                    // A listener that failed is made anew.
+                    Some(listening) => listening.recv().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                listens = announced => if !listens { listener = None },
+                () = tokio::time::sleep(poll) => {}
+                () = stop.cancelled() => return,
             }
-        };
-        tokio::select! {
-            listens = announced => if !listens { listener = None },
-            () = tokio::time::sleep(poll) => {}
-            () = stop.cancelled() => return,
         }
-    }
+    })
 }
 
 async fn listen(owner: &OwnerPool) -> Option<PgListener> {

@@ -14,6 +14,7 @@ use fnhost_manifest::TriggerConfig;
 use fnhost_types::causes::chain;
 use fnhost_types::clock::now_ms;
 use fnhost_types::record::TopicPartition;
+use futures::future::BoxFuture;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,25 +137,28 @@ impl Running {
     ///
     /// # Errors
     /// Positions could not be stored, or the consumer could not be made.
-    pub async fn start(subscription: Arc<Subscription>, access: &Access) -> anyhow::Result<Self> {
-        subscription.fix_positions().await?;
-        let membership = Membership {
-            access: access.clone(),
-            group: subscription.group.clone(),
-            instance: subscription.instance.clone(),
-            topics: subscription.topics.clone(),
-        };
-        let mut rest = JoinSet::new();
-        rest.spawn(watch_rest(subscription.clone()));
-        let fenced = CancellationToken::new();
-        let workers = Workers {
-            subscription: subscription.clone(),
-            runtime: Handle::current(),
-            running: Mutex::default(),
-            fenced: fenced.clone(),
-        };
-        let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
-        Ok(Self { subscription, consumer: Mutex::new(consumer), fenced, _rest: rest })
+    pub fn start(subscription: Arc<Subscription>, access: &Access) -> BoxFuture<'_, anyhow::Result<Self>> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            subscription.fix_positions().await?;
+            let membership = Membership {
+                access: access.clone(),
+                group: subscription.group.clone(),
+                instance: subscription.instance.clone(),
+                topics: subscription.topics.clone(),
+            };
+            let mut rest = JoinSet::new();
+            rest.spawn(watch_rest(subscription.clone()));
+            let fenced = CancellationToken::new();
+            let workers = Workers {
+                subscription: subscription.clone(),
+                runtime: Handle::current(),
+                running: Mutex::default(),
+                fenced: fenced.clone(),
+            };
+            let consumer = GroupConsumer::join(membership, Arc::new(workers))?;
+            Ok(Self { subscription, consumer: Mutex::new(consumer), fenced, _rest: rest })
+        })
     }
 
     /// Waits until another process that runs under the name of this one has taken its place in the group, which is final.

@@ -32,6 +32,7 @@ pub use directory::{Attached, attach, secret, secret_file};
 pub use error::Error;
 pub use service::ServiceOptions;
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -134,26 +135,29 @@ impl Servers {
 /// # Errors
 /// Another fnhost runs on the directory, a part is not installed (the message names the cure), or a server does not
 /// come up (the message quotes its last lines).
-pub async fn start(options: Options) -> Result<Servers, Error> {
-    let (ready, is_ready) = oneshot::channel();
-    let (stop, stopped) = watch::channel(false);
-    let (lost, is_lost) = mpsc::channel(1);
-    let (end, ended) = oneshot::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::io("create the supervisor's runtime"))?;
-    std::thread::Builder::new()
-        .name("embedded".to_owned())
-        .spawn(move || {
-            runtime.block_on(supervise(options, ready, stopped, lost));
-            // Said last: when this arrives the lock is free and both servers are gone.
-            let _ = end.send(());
-        })
-        .map_err(Error::io("start the supervisor's thread"))?;
-    let addresses = is_ready.await.map_err(|_| Error::SupervisorEnded)??;
-    let Addresses { kafka, database_url, database_socket, services } = addresses;
-    Ok(Servers { kafka, database_url, database_socket, services, stop, lost: is_lost, ended })
+pub fn start(options: Options) -> BoxFuture<'static, Result<Servers, Error>> {
+    // Boxed, so that it is compiled here and not in the crate that awaits it.
+    Box::pin(async move {
+        let (ready, is_ready) = oneshot::channel();
+        let (stop, stopped) = watch::channel(false);
+        let (lost, is_lost) = mpsc::channel(1);
+        let (end, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Error::io("create the supervisor's runtime"))?;
+        std::thread::Builder::new()
+            .name("embedded".to_owned())
+            .spawn(move || {
+                runtime.block_on(supervise(options, ready, stopped, lost));
+                // Said last: when this arrives the lock is free and both servers are gone.
+                let _ = end.send(());
+            })
+            .map_err(Error::io("start the supervisor's thread"))?;
+        let addresses = is_ready.await.map_err(|_| Error::SupervisorEnded)??;
+        let Addresses { kafka, database_url, database_socket, services } = addresses;
+        Ok(Servers { kafka, database_url, database_socket, services, stop, lost: is_lost, ended })
+    })
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod problem;
 mod router;
 mod traced;
 
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
@@ -102,40 +103,43 @@ impl Server {
     }
 
     /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
-    pub async fn serve(
+    pub fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         shutdown: CancellationToken,
-    ) -> io::Result<()> {
-        let local = listener.local_addr()?;
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                Some(_) = connections.join_next() => {}
-                accepted = accept(&listener, &places) => match accepted {
-                    Ok((stream, client, place)) => {
-                        let peers = Peers { local, client };
-                        let connection = self.clone().connection(stream, peers, shutdown.clone());
-                        let open = self.metrics.connection();
-                        connections.spawn(async move {
-                            let _open = open;
-                            connection.await;
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_RETRY).await;
-                    }
-                },
+    ) -> BoxFuture<'static, io::Result<()>> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            let local = listener.local_addr()?;
+            let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => break,
+                    Some(_) = connections.join_next() => {}
+                    accepted = accept(&listener, &places) => match accepted {
+                        Ok((stream, client, place)) => {
+                            let peers = Peers { local, client };
+                            let connection = self.clone().connection(stream, peers, shutdown.clone());
+                            let open = self.metrics.connection();
+                            connections.spawn(async move {
+                                let _open = open;
+                                connection.await;
+                                drop(place);
+                            });
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot accept a connection");
+                            tokio::time::sleep(ACCEPT_RETRY).await;
+                        }
+                    },
+                }
             }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
-        Ok(())
+            drop(listener);
+            while connections.join_next().await.is_some() {}
+            Ok(())
+        })
     }
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.

@@ -5,6 +5,7 @@ use super::{Error, murmur2, reports};
 use fnhost_manifest::Start;
 use fnhost_types::causes::chain;
 use fnhost_types::record::TopicPartition;
+use futures::future::BoxFuture;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
@@ -179,12 +180,15 @@ impl Cluster {
     }
 
     /// Reads the numbers of partitions anew every [`REFRESH_INTERVAL`] until `stop`.
-    pub async fn keep_fresh(self: Arc<Self>, stop: CancellationToken) {
-        while tokio::time::timeout(REFRESH_INTERVAL, stop.cancelled()).await.is_err() {
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(error = chain(&error), "cannot refresh the topics' partition counts");
+    pub fn keep_fresh(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            while tokio::time::timeout(REFRESH_INTERVAL, stop.cancelled()).await.is_err() {
+                if let Err(error) = self.refresh().await {
+                    tracing::warn!(error = chain(&error), "cannot refresh the topics' partition counts");
+                }
             }
-        }
+        })
     }
 
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.

@@ -6,6 +6,7 @@ use super::cluster::Cluster;
 use super::record::owned;
 use fnhost_types::causes::chain;
 use fnhost_types::record::{Record, TopicPartition};
+use futures::future::BoxFuture;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -38,22 +39,30 @@ pub trait Tailed: Send + Sync + 'static {
 }
 
 /// Reads the topics of `tailed` into it until `stop`; begins anew where that breaks.
-pub async fn run<T: Tailed>(tailed: Arc<T>, cluster: Arc<Cluster>, access: Access, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let ended = follow(&tailed, &cluster, &access, &stop).await;
-        tailed.end();
-        if let Err(error) = ended {
-            tracing::warn!(error = chain(&error), "the tail for live updates restarts");
-            tokio::select! {
-                () = tokio::time::sleep(RETRY_PAUSE) => {}
-                () = stop.cancelled() => {}
+pub fn run(
+    tailed: Arc<dyn Tailed>,
+    cluster: Arc<Cluster>,
+    access: Access,
+    stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    // Boxed, so that it is compiled here and not in the crate that awaits it.
+    Box::pin(async move {
+        while !stop.is_cancelled() {
+            let ended = follow(&tailed, &cluster, &access, &stop).await;
+            tailed.end();
+            if let Err(error) = ended {
+                tracing::warn!(error = chain(&error), "the tail for live updates restarts");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY_PAUSE) => {}
+                    () = stop.cancelled() => {}
+                }
             }
         }
-    }
+    })
 }
 
-async fn follow<T: Tailed>(
-    tailed: &Arc<T>,
+async fn follow(
+    tailed: &Arc<dyn Tailed>,
     cluster: &Arc<Cluster>,
     access: &Access,
     stop: &CancellationToken,
@@ -98,7 +107,7 @@ async fn follow<T: Tailed>(
 /// Reads until `stop`, or until a topic has more partitions.
 fn read(
     consumer: &BaseConsumer,
-    tailed: &impl Tailed,
+    tailed: &dyn Tailed,
     stop: &CancellationToken,
     grown: &dyn Fn() -> bool,
 ) -> Result<(), Error> {

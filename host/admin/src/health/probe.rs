@@ -17,26 +17,29 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Health {
     /// Asks until `stop`. The question to the database is what `/metrics` shows of it: the outbox.
-    pub async fn probe(
+    pub fn probe(
         self,
         owner: OwnerPool,
         deployment: String,
         cluster: Option<Arc<Cluster>>,
         stop: CancellationToken,
-    ) {
-        let health = self.clone();
-        let database = keep_asking(&self.inner.database, || {
-            health.clone().ask_database(owner.clone(), deployment.clone()).boxed()
-        });
-        let broker = async {
-            if let (Some(answer), Some(cluster)) = (&self.inner.broker, cluster) {
-                keep_asking(answer, || ask_broker(cluster.clone()).boxed()).await;
+    ) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            let health = self.clone();
+            let database = keep_asking(&self.inner.database, || {
+                health.clone().ask_database(owner.clone(), deployment.clone()).boxed()
+            });
+            let broker = async {
+                if let (Some(answer), Some(cluster)) = (&self.inner.broker, cluster) {
+                    keep_asking(answer, || ask_broker(cluster.clone()).boxed()).await;
+                }
+            };
+            tokio::select! {
+                _ = async { tokio::join!(database, broker) } => {}
+                () = stop.cancelled() => {}
             }
-        };
-        tokio::select! {
-            _ = async { tokio::join!(database, broker) } => {}
-            () = stop.cancelled() => {}
-        }
+        })
     }
 
     async fn ask_database(self, owner: OwnerPool, deployment: String) -> Answer {

@@ -23,6 +23,7 @@ use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record, VERSION_HEADER};
 use fnhost_types::wit::Header;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Connection as _, Postgres};
@@ -69,8 +70,11 @@ pub struct Relay {
 
 impl Relay {
     /// Runs until `stop`: leads while it can get the lease.
-    pub async fn run(self, stop: CancellationToken) {
-        leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+    pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+        })
     }
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.

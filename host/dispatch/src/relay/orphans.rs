@@ -9,6 +9,7 @@ use fnhost_db::OwnerPool;
 use fnhost_db::ownership;
 use fnhost_kafka::producer::Producer;
 use fnhost_types::causes::chain;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -37,30 +38,36 @@ pub struct Orphans {
 
 impl Orphans {
     /// Looks and sends until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(SEARCH_INTERVAL) => {}
-                () = stop.cancelled() => return,
-            }
-            match fnhost_db::relay::orphaned(&self.owner, &self.deployment, &self.known, ORPHANED_AFTER).await
-            {
-                Ok(orphans) => {
-                    for orphan in orphans {
-                        if let Err(error) = self.adopt(&orphan).await {
-                            tracing::warn!(
-                                trigger = orphan.id,
-                                topic = orphan.tp.topic,
-                                partition = orphan.tp.partition,
-                                error = format!("{error:#}"),
-                                "cannot send orphaned messages"
-                            );
+    pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(SEARCH_INTERVAL) => {}
+                    () = stop.cancelled() => return,
+                }
+                match fnhost_db::relay::orphaned(&self.owner, &self.deployment, &self.known, ORPHANED_AFTER)
+                    .await
+                {
+                    Ok(orphans) => {
+                        for orphan in orphans {
+                            if let Err(error) = self.adopt(&orphan).await {
+                                tracing::warn!(
+                                    trigger = orphan.id,
+                                    topic = orphan.tp.topic,
+                                    partition = orphan.tp.partition,
+                                    error = format!("{error:#}"),
+                                    "cannot send orphaned messages"
+                                );
+                            }
                         }
                     }
+                    Err(error) => {
+                        tracing::warn!(error = chain(&error), "cannot search for orphaned messages")
+                    }
                 }
-                Err(error) => tracing::warn!(error = chain(&error), "cannot search for orphaned messages"),
             }
-        }
+        })
     }
 
     /// Takes one stream's partition over, sends its outbox, clears it, and gives it up.

@@ -27,6 +27,7 @@ use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::record::Record;
 use fnhost_types::wit::{Batch, Emit, Message};
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use status::ScheduleStatus;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -104,8 +105,11 @@ pub async fn register(
 
 impl Schedule {
     /// Runs until `stop`: leads while it can get the lease.
-    pub async fn run(self, stop: CancellationToken) {
-        leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+    pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+        })
     }
 
     /// Takes the lease and runs the ticks until `stop` (true); false where another host has the lease.
