@@ -36,7 +36,7 @@ use body::LimitedBody;
 pub use edge::{
     CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
 };
-use edge::{Gateway, Pass};
+use edge::{Edge, Pass};
 use fnhost_deployment::Slot;
 use fnhost_deployment::tally::{Kind, Outcome};
 use fnhost_engine::{CallError, Cause, ResponseBody};
@@ -44,7 +44,7 @@ use fnhost_manifest::route::Route;
 use fnhost_manifest::{Manifest, Values};
 use fnhost_metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
 pub use live::Source;
-use live::{Handover, PushBody, PushRoutes};
+use live::{Handover, LiveBody, LiveRoutes};
 use problem::problem;
 use router::Router;
 
@@ -64,14 +64,14 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Paths that the host answers itself, as Spin does.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
-type ServerBody = Either<Either<ResponseBody, PushBody>, Full<Bytes>>;
+type ServerBody = Either<Either<ResponseBody, LiveBody>, Full<Bytes>>;
 
 /// Serves the public HTTP triggers of an application.
 pub struct Server {
     router: Router<Target>,
     metrics: HttpMetrics,
-    push: PushRoutes,
-    gateway: Gateway,
+    push: LiveRoutes,
+    edge: Edge,
 }
 
 /// Where a route leads.
@@ -81,7 +81,7 @@ struct Target {
 }
 
 impl Server {
-    /// A server of the manifest's public routes; components by id, one that is not there has no route. Push routes have their
+    /// A server of the manifest's public routes; components by id, one that is not there has no route. LiveRoute routes have their
     /// records from `source`, and their streams end at `stop`.
     pub fn new(
         manifest: &Manifest,
@@ -98,8 +98,8 @@ impl Server {
                 router.add(pattern.clone(), Target { slot: slot.clone(), metrics });
             }
         }
-        let push = PushRoutes::new(manifest, source, stop);
-        Self { router, metrics: HttpMetrics::default(), push, gateway: Gateway::new(manifest, values) }
+        let push = LiveRoutes::new(manifest, source, stop);
+        Self { router, metrics: HttpMetrics::default(), push, edge: Edge::new(manifest, values) }
     }
 
     /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
@@ -153,7 +153,7 @@ impl Server {
             tracing::debug!(%error, "a connection was closed before it was served");
             return;
         }
-        let reading = self.gateway.reading;
+        let reading = self.edge.reading;
         let handover = Handover::default();
         let service = service_fn(|request| {
             let (server, handover) = (self.clone(), handover.clone());
@@ -198,8 +198,8 @@ impl Server {
         let _in_flight = self.metrics.in_flight();
         let (began, method) = (Timer::start(), request.method().clone());
         let mut route = &self.metrics.unrouted;
-        let mut pass = self.gateway.open(&mut request);
-        let mut response = match self.gateway.admit(&mut pass, &request, peers) {
+        let mut pass = self.edge.open(&mut request);
+        let mut response = match self.edge.admit(&mut pass, &request, peers) {
             Ok(()) => {
                 let reply = self.reply(request, peers, &pass, handover, &mut route);
                 let reply = tokio::time::timeout(pass.request_timeout(), reply).await;

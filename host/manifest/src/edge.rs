@@ -1,4 +1,4 @@
-//! `[application.tool.fnhost.gateway]`: what a request has to pass before a function or a push route sees it.
+//! `[application.tool.fnhost.edge]`: what a request has to pass before a function or a live route sees it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -50,9 +50,9 @@ pub const DEFAULT_SECURITY_HEADERS: [(&str, &str); 3] = [
     ("referrer-policy", "strict-origin-when-cross-origin"),
 ];
 
-/// `[application.tool.fnhost.gateway]`.
+/// `[application.tool.fnhost.edge]`.
 #[derive(Debug, Clone)]
-pub struct Gateway {
+pub struct Edge {
     /// How many proxies in front append to `x-forwarded-for`: a number, once its variables are filled in.
     pub trusted_proxies: Template,
     /// Where the nearest of them connects from.
@@ -142,16 +142,16 @@ pub struct Cors {
 
 /// What depends on variables.
 #[derive(Debug, Clone, Default)]
-pub struct ResolvedGateway {
+pub struct ResolvedEdge {
     /// Proxies in front that append to `x-forwarded-for`.
     pub trusted_proxies: usize,
     /// What tokens are checked with.
     pub keys: Option<Keys>,
 }
 
-impl Gateway {
+impl Edge {
     /// Fills the variables in; the error says which value is wrong, without the value.
-    pub(super) fn resolve(&self, values: &BTreeMap<String, Secret>) -> Result<ResolvedGateway, String> {
+    pub(super) fn resolve(&self, values: &BTreeMap<String, Secret>) -> Result<ResolvedEdge, String> {
         let trusted_proxies = self.trusted_proxies.fill(values);
         let trusted_proxies = match trusted_proxies.trim().parse() {
             Ok(number) if number <= MAX_TRUSTED_PROXIES => number,
@@ -164,6 +164,6 @@ impl Gateway {
                     .map_err(|fault| format!("token.public_keys: {fault}"))?,
             ),
         };
-        Ok(ResolvedGateway { trusted_proxies, keys })
+        Ok(ResolvedEdge { trusted_proxies, keys })
     }
 }

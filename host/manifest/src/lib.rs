@@ -91,20 +91,20 @@ pub struct Application {
     /// The application variable that fnhost fills with `host:port` of the database where it has no value.
     pub database_host_variable: Option<String>,
     /// Routes that push records to clients, in the order of the file.
-    pub push: Vec<Push>,
+    pub live: Vec<LiveRoute>,
     /// Programs that stand in for other systems beside a private database, in the order of the file.
     pub services: Vec<Service>,
     /// What a request has to pass first.
-    pub gateway: edge::Gateway,
+    pub edge: edge::Edge,
     /// Labels of key-value stores whose values are gone at an age, with it; those of others stay.
     pub key_value_max_age: BTreeMap<String, Duration>,
     /// A first try for people, shown when everything runs; `{listen}` stands for the HTTP address.
     pub example: Option<String>,
 }
 
-/// `[[application.tool.fnhost.push]]`: a route on which clients are sent the records of one key as they come.
+/// `[[application.tool.fnhost.live]]`: a route on which clients are sent the records of one key as they come.
 #[derive(Debug, Clone)]
-pub struct Push {
+pub struct LiveRoute {
     /// Route pattern that clients connect to.
     pub route: Pattern,
     /// The route's parameter whose value is the records' key.

@@ -15,7 +15,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 pub(crate) use super::trigger::Subscription;
-pub use edge::{Cors, Gateway, Policy, RateLimit};
+pub use edge::{Cors, Edge, Policy, RateLimit};
 
 /// A key that only Spin can use; refused where it holds anything.
 pub type SpinOnly = Option<Spanned<toml::Value>>;
@@ -161,12 +161,13 @@ pub struct ApplicationTool {
     pub topics: BTreeMap<Spanned<String>, Topic>,
     pub database: Option<HostDatabase>,
     pub example: Option<String>,
-    #[serde(default)]
-    pub push: Vec<Push>,
+    // Until 0.3 also under the name that it had.
+    #[serde(default, alias = "push")]
+    pub live: Vec<LiveRoute>,
     #[serde(default)]
     pub service: Vec<Service>,
-    #[serde(default)]
-    pub gateway: Gateway,
+    #[serde(default, alias = "gateway")]
+    pub edge: Edge,
     #[serde(default)]
     pub key_value_max_age_ms: BTreeMap<Spanned<String>, Spanned<i64>>,
 }
@@ -187,7 +188,7 @@ pub struct Service {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Push {
+pub struct LiveRoute {
     pub route: Spanned<String>,
     pub key: Spanned<String>,
     pub snapshot: Spanned<String>,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::edge::ResolvedGateway;
+use super::edge::ResolvedEdge;
 use super::hosts::AllowedHosts;
 use super::{Error, Manifest};
 
@@ -153,8 +153,8 @@ pub struct Values {
     pub application: BTreeMap<String, Secret>,
     /// What each component gets, by its id.
     pub components: BTreeMap<String, ResolvedComponent>,
-    /// What the gateway gets.
-    pub gateway: ResolvedGateway,
+    /// What the edge gets.
+    pub edge: ResolvedEdge,
 }
 
 /// The parts of a component that depend on variables.
@@ -201,13 +201,13 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
         let variables = component.variables.iter().map(filled).collect();
         components.insert(component.id.clone(), ResolvedComponent { variables, allowed_hosts });
     }
-    let gateway = manifest.application.gateway.resolve(&application).map_err(|fault| {
+    let edge = manifest.application.edge.resolve(&application).map_err(|fault| {
         Error::Variables(vec![format!(
-            "{}: [application.tool.fnhost.gateway]: {fault}",
+            "{}: [application.tool.fnhost.edge]: {fault}",
             manifest.path.display()
         )])
     })?;
-    Ok(Values { application, components, gateway })
+    Ok(Values { application, components, edge })
 }
 
 fn unknown_flag(manifest: &Manifest, name: &str) -> String {

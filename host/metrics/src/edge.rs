@@ -1,4 +1,4 @@
-//! Requests that the gateway refused, by route and reason.
+//! Requests that the edge refused, by route and reason.
 
 use super::{family, names};
 use prometheus::{IntCounter, IntCounterVec};
@@ -50,7 +50,7 @@ impl Refusal {
     }
 }
 
-/// Handles of one of the gateway's routes.
+/// Handles of one of the edge's routes.
 #[derive(Debug)]
 pub struct RefusalMetrics {
     counts: [IntCounter; Refusal::ALL.len()],

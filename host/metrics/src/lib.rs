@@ -1,7 +1,7 @@
 //! What is counted and measured, and how `/metrics` shows it.
 //!
 //! [`names`] is the table of all metrics. Whoever runs often holds a handle made beforehand ([`CallMetrics`],
-//! [`DispatchMetrics`], [`RelayMetrics`], [`HttpMetrics`], [`PushMetrics`]): an update is an addition to an atomic number, once for each batch
+//! [`DispatchMetrics`], [`RelayMetrics`], [`HttpMetrics`], [`LiveMetrics`]): an update is an addition to an atomic number, once for each batch
 //! or request and never for each record. What stands in memory anyway (positions, pools, the process) is read at the scrape by
 //! the scrape of `fnhost-admin`; what only the database knows is read beforehand, by the prober of `fnhost-admin`.
 
@@ -22,7 +22,7 @@ pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
 pub use edge::{Refusal, RefusalMetrics};
 pub use http::{HttpMetrics, RouteMetrics};
 pub use key_value::{StoreMetrics, StoreUp};
-pub use live::{PushMetrics, StreamEnd, Transport};
+pub use live::{LiveMetrics, StreamEnd, Transport};
 pub use outbound::{OutboundMetrics, OutboundOutcome};
 pub use time::{Timer, with_cpu};
 

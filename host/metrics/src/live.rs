@@ -1,4 +1,4 @@
-//! Clients of push routes.
+//! Clients of live routes.
 
 use super::calls::Raised;
 use super::{family, names};
@@ -30,14 +30,14 @@ pub enum StreamEnd {
     Stopped,
 }
 
-/// Handles of all push routes together.
+/// Handles of all live routes together.
 #[derive(Clone, Debug)]
-pub struct PushMetrics {
+pub struct LiveMetrics {
     viewers: [IntGauge; 2],
     ended: [IntCounter; 4],
 }
 
-impl Default for PushMetrics {
+impl Default for LiveMetrics {
     fn default() -> Self {
         // In the order of the variants.
         let viewers = ["events", "websocket"].map(|transport| VIEWERS.with_label_values(&[transport]));
@@ -46,7 +46,7 @@ impl Default for PushMetrics {
     }
 }
 
-impl PushMetrics {
+impl LiveMetrics {
     /// A client watches, until the answer is dropped.
     #[must_use]
     pub fn watches(&self, transport: Transport) -> Raised {
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn handles_and_labels_belong_together() {
-        let metrics = PushMetrics::default();
+        let metrics = LiveMetrics::default();
         for (transport, label) in [(Transport::Events, "events"), (Transport::WebSocket, "websocket")] {
             let viewers = VIEWERS.with_label_values(&[label]);
             let watching: Vec<Raised> = (0..MANY).map(|_| metrics.watches(transport)).collect();

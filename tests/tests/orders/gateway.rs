@@ -23,9 +23,9 @@ const PAGE: &str = "https://elsewhere.example";
 
 /// The manifest with limits that a test reaches.
 fn strict(manifest: String) -> String {
-    const GATEWAY: &str = "[application.tool.fnhost.gateway]\n";
+    const GATEWAY: &str = "[application.tool.fnhost.edge]\n";
     let defaults = format!(
-        "[application.tool.fnhost.gateway.defaults]\nmax_body_bytes = 2000\n\
+        "[application.tool.fnhost.edge.defaults]\nmax_body_bytes = 2000\n\
          cors = {{ origins = [\"{PAGE}\"], headers = [\"authorization\"], expose = [\"x-request-id\"] }}\n{GATEWAY}"
     );
     let rate = "rate_limit = { requests = 1, per_s = 1, burst = 3 }";

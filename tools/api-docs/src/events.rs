@@ -1,6 +1,6 @@
 //! Schemas of what is said of events: their values, and what of them is pushed.
 
-use crate::manifest::Push;
+use crate::manifest::LiveRoute;
 use contract::event::Event;
 use fnhost_sdk::openapi::{Described, Schemas};
 use serde_json::{Map, Value, json};
@@ -61,8 +61,8 @@ fn settle(schema: &mut Value, schemas: &Schemas) {
     }
 }
 
-/// The schema of what a push route sends of a record, and of what that refers to.
-pub fn live(push: &Push) -> Schemas {
+/// The schema of what a live route sends of a record, and of what that refers to.
+pub fn live(push: &LiveRoute) -> Schemas {
     let events: Vec<_> = Event::described()
         .into_iter()
         .filter(|event| push.topics.iter().any(|topic| topic == event.topic))

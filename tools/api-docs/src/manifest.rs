@@ -35,8 +35,8 @@ pub struct Tool<T> {
 pub struct Host {
     /// Topics by name.
     pub topics: BTreeMap<String, Topic>,
-    /// Routes that push.
-    pub push: Vec<Push>,
+    /// Live routes.
+    pub live: Vec<LiveRoute>,
 }
 
 /// A topic.
@@ -46,9 +46,9 @@ pub struct Topic {
     pub partitions: u32,
 }
 
-/// `[[application.tool.fnhost.push]]`
+/// `[[application.tool.fnhost.live]]`
 #[derive(Debug, Deserialize)]
-pub struct Push {
+pub struct LiveRoute {
     /// Its path, with `:name` for parameters.
     pub route: String,
     /// Whose records are sent.

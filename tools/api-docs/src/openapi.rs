@@ -1,7 +1,7 @@
 //! The OpenAPI document: the parts of all functions, and the host's routes that push.
 
 use crate::events;
-use crate::manifest::{Manifest, Push};
+use crate::manifest::{LiveRoute, Manifest};
 use anyhow::Context as _;
 use fnhost_sdk::openapi::{Api, BEARER, Call, HttpMethod, SIGNATURE, failures, id, schema};
 use fnhost_sdk::problem::Problem;
@@ -30,7 +30,7 @@ pub fn document(manifest: &Manifest) -> anyhow::Result<Value> {
         payment::openapi::api(),
         notify::openapi::api(),
     ];
-    let push = manifest.application.tool.fnhost.push.iter().map(live);
+    let push = manifest.application.tool.fnhost.live.iter().map(live);
     let (mut paths, mut tags, mut schemas) = (Paths::new(), Vec::new(), fnhost_sdk::openapi::Schemas::new());
     for api in functions.into_iter().chain(push) {
         tags.push(TagBuilder::new().name(api.tag.0).description(Some(api.tag.1)).build());
@@ -76,7 +76,7 @@ const LIVE: &str = "First the event `snapshot` with the order's `Timeline`, then
 const NO_STORE: [(&str, &str); 1] = [("cache-control", "`no-store`")];
 
 /// A route that pushes.
-fn live(push: &Push) -> Api {
+fn live(push: &LiveRoute) -> Api {
     let path: Vec<String> = push
         .route
         .split('/')

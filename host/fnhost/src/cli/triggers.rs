@@ -116,10 +116,10 @@ impl Triggers {
         Ok(())
     }
 
-    /// Reads what push routes send, where there are any.
+    /// Reads what live routes send, where there are any.
     fn start_tail(&mut self, context: &Context<'_>) {
         let pushed =
-            context.setup.manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned());
+            context.setup.manifest.application.live.iter().flat_map(|push| push.topics.iter().cloned());
         let topics: BTreeSet<String> = pushed.collect();
         if topics.is_empty() {
             return;
@@ -130,8 +130,8 @@ impl Triggers {
         self.push = Some(hub);
     }
 
-    /// Where push routes have their records from.
-    pub fn push_source(&self) -> Option<Source> {
+    /// Where live routes have their records from.
+    pub fn live_source(&self) -> Option<Source> {
         Some(Source { hub: self.push.clone()?, cluster: self.cluster.clone() })
     }
 
@@ -294,7 +294,7 @@ pub fn topics(manifest: &Manifest) -> BTreeSet<String> {
     for trigger in &manifest.kafka {
         used.extend(trigger.topics.iter().chain(&trigger.emits).cloned());
     }
-    used.extend(manifest.application.push.iter().flat_map(|push| push.topics.iter().cloned()));
+    used.extend(manifest.application.live.iter().flat_map(|push| push.topics.iter().cloned()));
     for schedule in manifest.components.values().flat_map(|c| &c.schedules) {
         used.extend(schedule.emits.iter().cloned());
     }

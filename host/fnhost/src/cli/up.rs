@@ -166,7 +166,7 @@ async fn serve(
     let name = setup.deployment().to_string();
     tasks.spawn(health.clone().probe(setup.owner.clone(), name, cluster, stop.clone()));
     if let Some(listener) = http_listener {
-        let source = triggers.as_ref().and_then(Triggers::push_source);
+        let source = triggers.as_ref().and_then(Triggers::live_source);
         let server = fnhost_http::Server::new(
             &setup.manifest,
             &setup.values,

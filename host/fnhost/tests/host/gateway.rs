@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 /// Longer than anything here takes, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A system with these lines under `[application.tool.fnhost.gateway]`.
+/// A system with these lines under `[application.tool.fnhost.edge]`.
 async fn start(gateway: &str) -> App {
     let manifest = format!(
         "spin_manifest_version = 2\n[application]\nname = \"test\"\n[[trigger.http]]\nroute = \"/...\"\n\
          component = \"guest\"\n[component.guest]\nsource = \"guest.wasm\"\n\
-         [application.tool.fnhost.gateway]\n{gateway}"
+         [application.tool.fnhost.edge]\n{gateway}"
     );
     App::start(&manifest, |_| {}).await
 }
@@ -91,9 +91,9 @@ async fn every_answer_has_the_id_that_the_function_saw() {
 #[tokio::test]
 async fn what_is_too_large_is_refused_by_the_rules_of_its_route() {
     let app = start(
-        "[application.tool.fnhost.gateway.defaults]\nmax_headers = 12\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/length/...\"\nmax_body_bytes = 100\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/length/large\"\nmax_header_bytes = 400\n",
+        "[application.tool.fnhost.edge.defaults]\nmax_headers = 12\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/length/...\"\nmax_body_bytes = 100\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/length/large\"\nmax_header_bytes = 400\n",
     )
     .await;
     let post = |path: &str, bytes: usize| {
@@ -126,8 +126,8 @@ async fn what_is_too_large_is_refused_by_the_rules_of_its_route() {
 #[tokio::test]
 async fn what_is_too_slow_is_refused() {
     let app = start(
-        "header_timeout_ms = 300\n[application.tool.fnhost.gateway.defaults]\nbody_timeout_ms = 300\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/sleep/...\"\nrequest_timeout_ms = 300\n",
+        "header_timeout_ms = 300\n[application.tool.fnhost.edge.defaults]\nbody_timeout_ms = 300\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/sleep/...\"\nrequest_timeout_ms = 300\n",
     )
     .await;
     // A body that stops in the middle, and a function that waits for all of it.
@@ -156,7 +156,7 @@ async fn what_is_too_slow_is_refused() {
 async fn security_headers_are_added_where_the_function_has_none() {
     const CSP: &str = "content-security-policy";
     let app = start(
-        "[[application.tool.fnhost.gateway.route]]\nroute = \"/header/...\"\n\
+        "[[application.tool.fnhost.edge.route]]\nroute = \"/header/...\"\n\
          security_headers = { content-security-policy = \"default-src 'none'\", x-frame-options = \"\" }\n",
     )
     .await;
@@ -183,11 +183,11 @@ async fn security_headers_are_added_where_the_function_has_none() {
 #[tokio::test]
 async fn pages_of_declared_origins_may_call_and_no_others() {
     let app = start(
-        "[application.tool.fnhost.gateway.defaults.cors]\norigins = [\"https://shop.example\"]\n\
+        "[application.tool.fnhost.edge.defaults.cors]\norigins = [\"https://shop.example\"]\n\
          methods = [\"GET\", \"DELETE\"]\nheaders = [\"authorization\"]\nexpose = [\"x-request-id\"]\n\
          max_age_s = 60\ncredentials = true\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/status/...\"\ncors = { origins = [\"*\"] }\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/echo\"\ncors = { origins = [] }\n",
+         [[application.tool.fnhost.edge.route]]\nroute = \"/status/...\"\ncors = { origins = [\"*\"] }\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/echo\"\ncors = { origins = [] }\n",
     )
     .await;
     let preflight = |path: &'static str, origin: &'static str| {
@@ -237,9 +237,9 @@ async fn pages_of_declared_origins_may_call_and_no_others() {
 #[tokio::test]
 async fn one_request_too_many_is_refused_until_the_rate_has_given_it_back() {
     let app = start(
-        "[[application.tool.fnhost.gateway.route]]\nroute = \"/ok/...\"\n\
+        "[[application.tool.fnhost.edge.route]]\nroute = \"/ok/...\"\n\
          rate_limit = { requests = 1, per_s = 1, burst = 3 }\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/echo\"\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/echo\"\n\
          rate_limit = { requests = 1, per_s = 3600 }\n",
     )
     .await;
@@ -278,7 +278,7 @@ async fn one_request_too_many_is_refused_until_the_rate_has_given_it_back() {
 
 #[tokio::test]
 async fn behind_a_declared_proxy_each_client_is_counted_by_itself() {
-    let limited = "[application.tool.fnhost.gateway.defaults]\nrate_limit = { requests = 1, per_s = 3600 }\n";
+    let limited = "[application.tool.fnhost.edge.defaults]\nrate_limit = { requests = 1, per_s = 3600 }\n";
     let trusted = start(&format!("trusted_proxies = \"1\"\n{limited}")).await;
     for (forwarded, status) in [
         ("192.0.2.1", 200),
@@ -322,9 +322,9 @@ async fn a_token_is_asked_for_where_the_route_says_so_and_its_subject_is_the_cal
     let keys = json!({ "keys": [new_public, old_public] }).to_string();
     let app = start(&format!(
         "token = {{ public_keys = '{keys}', issuer = \"us\", audience = \"ours\" }}\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/ok/...\"\ntoken = \"required\"\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/echo\"\ntoken = \"optional\"\n\
-         [[application.tool.fnhost.gateway.route]]\nroute = \"/length\"\ntoken = \"required\"\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/ok/...\"\ntoken = \"required\"\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/echo\"\ntoken = \"optional\"\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/length\"\ntoken = \"required\"\n\
          rate_limit = {{ requests = 1, per_s = 3600 }}\n"
     ))
     .await;

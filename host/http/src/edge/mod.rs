@@ -1,6 +1,6 @@
-//! What a request passes before a function or a push route sees it, and what an answer passes on its way back.
+//! What a request passes before a function or a live route sees it, and what an answer passes on its way back.
 //!
-//! The rules are the manifest's (`[application.tool.fnhost.gateway]`), those of the most specific route that the path matches. They
+//! The rules are the manifest's (`[application.tool.fnhost.edge]`), those of the most specific route that the path matches. They
 //! come on top of what a function checks itself: under Spin there is nothing but the function.
 
 mod bounded;
@@ -39,7 +39,7 @@ const HEAD_BYTES_FACTOR: usize = 2;
 const READ_HEADERS_MIN: usize = 100;
 
 /// The door.
-pub(super) struct Gateway {
+pub(super) struct Edge {
     defaults: Rules,
     routes: Vec<(Pattern, Rules)>,
     tokens: Option<Tokens>,
@@ -79,10 +79,10 @@ pub(super) struct Pass<'g> {
     left: Option<Left>,
 }
 
-impl Gateway {
-    /// The gateway of a manifest.
+impl Edge {
+    /// The edge of a manifest.
     pub fn new(manifest: &Manifest, values: &Values) -> Self {
-        let declared = &manifest.application.gateway;
+        let declared = &manifest.application.edge;
         let public = manifest.http.iter().filter(|trigger| trigger.route != Route::Private);
         let deadlines = public.filter_map(|t| Some(manifest.components.get(&t.component)?.limits.deadline));
         let request_timeout = deadlines.max().unwrap_or_default() + QUEUE_TIME;
@@ -95,7 +95,7 @@ impl Gateway {
             policy: policy.clone(),
         };
         let routes = declared.routes.iter().enumerate();
-        let check = declared.token.as_ref().zip(values.gateway.keys.clone());
+        let check = declared.token.as_ref().zip(values.edge.keys.clone());
         let policies = || declared.routes.iter().map(|(_, policy)| policy).chain([&declared.defaults]);
         Self {
             defaults: rules(declared.routes.len(), "", &declared.defaults),
@@ -104,7 +104,7 @@ impl Gateway {
                 .collect(),
             tokens: check.map(|(check, keys)| Tokens::new(keys, &check.issuer, &check.audience)),
             proxies: Proxies {
-                count: values.gateway.trusted_proxies,
+                count: values.edge.trusted_proxies,
                 networks: declared.proxy_networks.clone(),
             },
             reading: Reading {

@@ -3,7 +3,7 @@
 use super::Pushed;
 use std::fmt;
 
-/// The next offset of the key's partition, for each topic of a push route. As text `12-0-7`, in the order of the route's topics.
+/// The next offset of the key's partition, for each topic of a live route. As text `12-0-7`, in the order of the route's topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(Vec<(usize, i64)>);
 

@@ -22,10 +22,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use std::fmt::Write as _;
 
-pub(in super::super) type PushBody = UnsyncBoxBody<Bytes, BodyError>;
+pub(in super::super) type LiveBody = UnsyncBoxBody<Bytes, BodyError>;
 
 /// The answer that streams the updates.
-pub(super) fn stream(updates: Updates) -> Response<PushBody> {
+pub(super) fn stream(updates: Updates) -> Response<LiveBody> {
     let begun = format!("retry: {}\n\n", RETRY.as_millis());
     let texts = futures::stream::unfold((Some(begun), updates), |(begun, mut updates)| async move {
         let text = match begun {

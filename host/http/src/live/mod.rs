@@ -7,11 +7,11 @@ mod updates;
 use super::{Peers, Server, ServerBody, problem::problem};
 use crate::hub::Hub;
 use bytes::Bytes;
-pub(super) use events::PushBody;
+pub(super) use events::LiveBody;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_manifest::Manifest;
 use fnhost_manifest::route::{Captures, Pattern};
-use fnhost_metrics::{PushMetrics, RouteMetrics, Transport};
+use fnhost_metrics::{LiveMetrics, RouteMetrics, Transport};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Empty, Limited};
 pub(super) use socket::Socket;
@@ -58,11 +58,11 @@ pub struct Source {
 }
 
 /// The routes that push.
-pub(super) struct PushRoutes {
+pub(super) struct LiveRoutes {
     routes: Vec<Target>,
     source: Option<Source>,
     stop: CancellationToken,
-    metrics: PushMetrics,
+    metrics: LiveMetrics,
 }
 
 struct Target {
@@ -110,10 +110,10 @@ impl Handover {
     }
 }
 
-impl PushRoutes {
-    /// The manifest's push routes; without a source they answer that updates are not available.
+impl LiveRoutes {
+    /// The manifest's live routes; without a source they answer that updates are not available.
     pub fn new(manifest: &Manifest, source: Option<Source>, stop: CancellationToken) -> Self {
-        let target = |push: &fnhost_manifest::Push| Target {
+        let target = |push: &fnhost_manifest::LiveRoute| Target {
             route: push.route.clone(),
             key: push.key.clone(),
             snapshot: push.snapshot.clone(),
@@ -125,11 +125,11 @@ impl PushRoutes {
                 .flat_map(|source| push.topics.iter().filter_map(|topic| source.hub.topic(topic)))
                 .collect(),
         };
-        let routes = manifest.application.push.iter().map(target).collect();
-        Self { routes, source, stop, metrics: PushMetrics::default() }
+        let routes = manifest.application.live.iter().map(target).collect();
+        Self { routes, source, stop, metrics: LiveMetrics::default() }
     }
 
-    /// Where a request on this path is counted; none where it is on no push route.
+    /// Where a request on this path is counted; none where it is on no live route.
     pub fn route_metrics(&self, path: &str) -> Option<&RouteMetrics> {
         self.routes.iter().find(|target| target.route.covers(path)).map(|target| &target.metrics)
     }
@@ -140,7 +140,7 @@ impl PushRoutes {
 }
 
 impl Server {
-    /// Answers a request on a push route; none where the path is on none. What a WebSocket goes on with is left in `handover`.
+    /// Answers a request on a live route; none where the path is on none. What a WebSocket goes on with is left in `handover`.
     pub(super) async fn push<'s, B>(
         &'s self,
         request: &mut Request<B>,
@@ -248,7 +248,7 @@ impl Server {
             request.headers_mut().remove(name);
         }
         request.headers_mut().remove(LAST_EVENT_ID);
-        // Counted as the push route's, not as a request of its own.
+        // Counted as the live route's, not as a request of its own.
         let mut route = &target.metrics;
         let response = self.call(request, peers, &mut route).await;
         if response.status() != StatusCode::OK {

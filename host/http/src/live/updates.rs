@@ -1,8 +1,8 @@
-//! What one client of a push route is sent, in whichever way it is connected.
+//! What one client of a live route is sent, in whichever way it is connected.
 
 use super::LIFETIME_MAX;
 use crate::hub::{Hub, Pushed, Subscription};
-use fnhost_metrics::{PushMetrics, Raised, StreamEnd, Transport};
+use fnhost_metrics::{LiveMetrics, Raised, StreamEnd, Transport};
 use fnhost_types::record::Record;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(super) struct Updates {
 
 /// The stream as it is counted.
 struct Counted {
-    metrics: PushMetrics,
+    metrics: LiveMetrics,
     end: StreamEnd,
     _watching: Raised,
 }
@@ -68,7 +68,7 @@ impl Updates {
         fields: Option<Arc<[String]>>,
         snapshot: &[u8],
         stop: CancellationToken,
-        (metrics, transport): (&PushMetrics, Transport),
+        (metrics, transport): (&LiveMetrics, Transport),
     ) -> Self {
         let snapshot = (!subscription.resumed).then(|| Event {
             kind: "snapshot".to_owned(),

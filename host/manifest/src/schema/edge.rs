@@ -1,4 +1,4 @@
-//! `[application.tool.fnhost.gateway]` as it is written.
+//! `[application.tool.fnhost.edge]` as it is written.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use toml::Spanned;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
-pub struct Gateway {
+pub struct Edge {
     pub trusted_proxies: Option<Spanned<String>>,
     pub proxy_networks: Option<Vec<Spanned<String>>>,
     pub header_timeout_ms: Option<Spanned<i64>>,
@@ -26,7 +26,7 @@ pub struct Token {
     pub audience: String,
 }
 
-/// `[…gateway.defaults]` without a route, `[[…gateway.route]]` with one.
+/// `[…edge.defaults]` without a route, `[[…edge.route]]` with one.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {

@@ -93,3 +93,15 @@ fn what_does_not_follow_has_to_be_written() {
         assert!(error.contains(message), "{error}");
     }
 }
+
+#[test]
+fn tables_are_also_read_under_the_names_that_they_had() {
+    let live = "[[application.tool.fnhost.live]]";
+    let edge = "[application.tool.fnhost.edge]";
+    assert!(super::GOOD.contains(live) && super::GOOD.contains(edge));
+    let old = super::GOOD
+        .replace("application.tool.fnhost.live", "application.tool.fnhost.push")
+        .replace("application.tool.fnhost.edge", "application.tool.fnhost.gateway");
+    let (old, new) = (parse(&old).expect("the old names"), parse(super::GOOD).expect("the new names"));
+    assert_eq!(format!("{:?}", old.application), format!("{:?}", new.application));
+}

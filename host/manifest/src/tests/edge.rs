@@ -1,32 +1,32 @@
-//! The gateway's tables: what is read, what a route takes over from the defaults, and how they are refused.
+//! The edge's tables: what is read, what a route takes over from the defaults, and how they are refused.
 
 use std::time::Duration;
 
 use super::super::VariableSources;
-use super::super::edge::{Gateway, RateLimit, TokenRule};
+use super::super::edge::{Edge, RateLimit, TokenRule};
 use super::refused::{Case, refused};
 use super::{GOOD, parse};
 
-fn good() -> Gateway {
-    parse(GOOD).expect("it is good").application.gateway
+fn good() -> Edge {
+    parse(GOOD).expect("it is good").application.edge
 }
 
 #[test]
 fn a_route_says_what_the_defaults_do_not() {
-    let gateway = good();
-    assert_eq!(gateway.header_timeout, Duration::from_secs(5));
-    let networks: Vec<String> = gateway.proxy_networks.iter().map(ToString::to_string).collect();
+    let edge = good();
+    assert_eq!(edge.header_timeout, Duration::from_secs(5));
+    let networks: Vec<String> = edge.proxy_networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32"]);
-    let [(pattern, orders)] = &gateway.routes[..] else { panic!("one route") };
+    let [(pattern, orders)] = &edge.routes[..] else { panic!("one route") };
     assert_eq!(pattern.raw(), "/orders/:id/...");
     assert_eq!((orders.max_header_bytes, orders.max_headers), (3000, 30));
-    assert_eq!((gateway.defaults.max_header_bytes, gateway.defaults.max_headers), (32 << 10, 64));
-    assert_eq!((orders.token, gateway.defaults.token), (TokenRule::Required, TokenRule::Ignored));
+    assert_eq!((edge.defaults.max_header_bytes, edge.defaults.max_headers), (32 << 10, 64));
+    assert_eq!((orders.token, edge.defaults.token), (TokenRule::Required, TokenRule::Ignored));
     let rate = RateLimit { requests: 5, per: Duration::from_secs(2), burst: 9 };
-    assert_eq!((orders.rate_limit, gateway.defaults.rate_limit), (Some(rate), None));
+    assert_eq!((orders.rate_limit, edge.defaults.rate_limit), (Some(rate), None));
     assert_eq!(orders.request_timeout, Some(Duration::from_secs(7)));
-    assert_eq!(gateway.defaults.request_timeout, None);
-    for policy in [orders, &gateway.defaults] {
+    assert_eq!(edge.defaults.request_timeout, None);
+    for policy in [orders, &edge.defaults] {
         assert_eq!((policy.max_body_bytes, policy.body_timeout), (2000, Duration::from_secs(1)));
         let cors = policy.cors.as_ref().expect("declared");
         assert_eq!((cors.methods.len(), cors.max_age, cors.credentials), (3, Duration::from_secs(600), true));
@@ -39,11 +39,11 @@ fn a_route_says_what_the_defaults_do_not() {
 fn without_a_table_the_defaults_are_sane() {
     let none = "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nid = \"front\"\nroute = \"/\"\n\
                 component = { source = \"a.wasm\" }\n";
-    let gateway = parse(none).expect("it is good").application.gateway;
-    assert!(gateway.routes.is_empty() && gateway.token.is_none() && gateway.defaults.cors.is_none());
-    assert_eq!(gateway.defaults.max_body_bytes, 1 << 20);
-    assert_eq!(gateway.header_timeout, Duration::from_secs(30));
-    assert_eq!(gateway.defaults.security_headers.len(), 3);
+    let edge = parse(none).expect("it is good").application.edge;
+    assert!(edge.routes.is_empty() && edge.token.is_none() && edge.defaults.cors.is_none());
+    assert_eq!(edge.defaults.max_body_bytes, 1 << 20);
+    assert_eq!(edge.header_timeout, Duration::from_secs(30));
+    assert_eq!(edge.defaults.security_headers.len(), 3);
 }
 
 #[rustfmt::skip]
@@ -58,7 +58,7 @@ const CASES: &[Case] = &[
     ("per_s = 2", "per_s = 3601", "per_s", "out of range: 1 to 3600"),
     ("token = \"required\"", "token = \"always\"", "always", "is none of \"required\", \"optional\", \"ignored\""),
     ("token = { public_keys = \"{{ gateway_keys }}\", issuer = \"us\", audience = \"ours\" }\n", "",
-     "token = \"required\"", "add [application.tool.fnhost.gateway.token]"),
+     "token = \"required\"", "add [application.tool.fnhost.edge.token]"),
     ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", "10.0.0.0/33", "is not a network"),
     ("{{ proxies }}", "{{ proxis }}", "proxis", "did you mean \"proxies\"?"),
     ("\"https://shop.example\"", "\"https://shop.example/\"", "shop.example/", "is not an origin"),
@@ -67,11 +67,11 @@ const CASES: &[Case] = &[
     ("x-frame-options = \"\"", "\"x frame\" = \"\"", "x frame", "is not a header name"),
     ("max-age=60", "a\\nb", "strict", "is not a header value"),
     ("route = \"/orders/:id/...\"", "route = \"orders\"", "route = \"orders\"", "must begin with"),
-    ("[application.tool.fnhost.gateway.defaults]", "[application.tool.fnhost.gateway.defaults]\nroute = \"/\" # all", "# all",
+    ("[application.tool.fnhost.edge.defaults]", "[application.tool.fnhost.edge.defaults]\nroute = \"/\" # all", "# all",
      "the defaults are for every route"),
-    ("[[application.tool.fnhost.gateway.route]]", "[[application.tool.fnhost.gateway.route]]\nroute = \"/orders/:a/*\"\n[[application.tool.fnhost.gateway.route]] # again",
-     "route = \"/orders/:id/...\"", "the gateway has rules for \"/orders/:a/*\" already"),
-    ("route = \"/orders/:id/...\"\n", "", "[[application.tool.fnhost.gateway.route]]", "this has no route"),
+    ("[[application.tool.fnhost.edge.route]]", "[[application.tool.fnhost.edge.route]]\nroute = \"/orders/:a/*\"\n[[application.tool.fnhost.edge.route]] # again",
+     "route = \"/orders/:id/...\"", "the edge has rules for \"/orders/:a/*\" already"),
+    ("route = \"/orders/:id/...\"\n", "", "[[application.tool.fnhost.edge.route]]", "this has no route"),
 ];
 
 #[test]
@@ -85,7 +85,7 @@ fn values_that_cannot_be_are_said_without_them() {
     let resolve = |given: &[&str]| {
         let flags = given.iter().copied().chain(["token_public_keys=k", "order_database_url=u"]);
         let sources = VariableSources::new(flags, []).expect("they are named");
-        manifest.resolve(&sources).map(|values| values.gateway).map_err(|error| error.to_string())
+        manifest.resolve(&sources).map(|values| values.edge).map_err(|error| error.to_string())
     };
     let good = resolve(&["proxies= 1 "]).expect("it is good");
     assert_eq!((good.trusted_proxies, good.keys.is_some()), (1, true));
@@ -97,7 +97,7 @@ fn values_that_cannot_be_are_said_without_them() {
     ] {
         let said = resolve(&[given]).expect_err(part);
         assert!(
-            said.contains(part) && said.contains("app/spin.toml: [application.tool.fnhost.gateway]"),
+            said.contains(part) && said.contains("app/spin.toml: [application.tool.fnhost.edge]"),
             "{said}"
         );
         assert!(!said.contains("hush"), "{said}");

@@ -39,19 +39,19 @@ port = 4010
 url_variable = "pay_url"
 secret_variable = "pay_secret"
 
-[application.tool.fnhost.gateway]
+[application.tool.fnhost.edge]
 trusted_proxies = "{{ proxies }}"
 proxy_networks = ["10.0.0.0/8", "192.0.2.7"]
 header_timeout_ms = 5000
 token = { public_keys = "{{ gateway_keys }}", issuer = "us", audience = "ours" }
 
-[application.tool.fnhost.gateway.defaults]
+[application.tool.fnhost.edge.defaults]
 max_body_bytes = 2000
 body_timeout_ms = 1000
 cors = { origins = ["https://shop.example"], credentials = true }
 security_headers = { x-frame-options = "", strict-transport-security = "max-age=60" }
 
-[[application.tool.fnhost.gateway.route]]
+[[application.tool.fnhost.edge.route]]
 route = "/orders/:id/..."
 max_header_bytes = 3000
 max_headers = 30

@@ -90,11 +90,11 @@ const SERVICE: &[Case] = &[
     ("name = \"pay\"", "name = \"pay gate\"", "pay gate", "name = \"pay gate\" must be 1 to 64 letters"),
     ("name = \"pay\"", "name = \"..\"", "name = \"..\"", "must not begin with \".\""),
     ("name = \"pay\"", "name = \"kafka\"", "name = \"kafka\"", "is that of a private server"),
-    ("[application.tool.fnhost.gateway]",
-     "[[application.tool.fnhost.service]]\nname = \"pay\" # again\ncommand = \"x\"\nready = \"r\"\nport = 1\nurl_variable = \"proxies\"\n[application.tool.fnhost.gateway]",
+    ("[application.tool.fnhost.edge]",
+     "[[application.tool.fnhost.service]]\nname = \"pay\" # again\ncommand = \"x\"\nready = \"r\"\nport = 1\nurl_variable = \"proxies\"\n[application.tool.fnhost.edge]",
      "# again", "two services have the name \"pay\""),
-    ("[application.tool.fnhost.gateway]",
-     "[[application.tool.fnhost.service]]\nname = \"other\"\ncommand = \"x\"\nready = \"r\"\nport = 1\nurl_variable = \"pay_url\" # again\n[application.tool.fnhost.gateway]",
+    ("[application.tool.fnhost.edge]",
+     "[[application.tool.fnhost.service]]\nname = \"other\"\ncommand = \"x\"\nready = \"r\"\nport = 1\nurl_variable = \"pay_url\" # again\n[application.tool.fnhost.edge]",
      "# again", "two services, or two keys of one, set the variable \"pay_url\""),
 ];
 

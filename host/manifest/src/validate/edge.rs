@@ -1,4 +1,4 @@
-//! Rules for `[application.tool.fnhost.gateway]`.
+//! Rules for `[application.tool.fnhost.edge]`.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::super::{Error, schema};
 use super::Builder;
 
 impl Builder<'_> {
-    pub(super) fn gateway(&self, written: schema::Gateway) -> Result<Gateway, Error> {
+    pub(super) fn edge(&self, written: schema::Edge) -> Result<Edge, Error> {
         let trusted_proxies = written.trusted_proxies.unwrap_or_else(|| Spanned::new(0..0, "0".to_owned()));
         let networks = written.proxy_networks.unwrap_or_else(|| {
             DEFAULT_PROXY_NETWORKS.map(|network| Spanned::new(0..0, network.to_owned())).into()
@@ -38,11 +38,11 @@ impl Builder<'_> {
             let at = path.span().start;
             let pattern = Pattern::parse(path.get_ref()).or_else(|fault| self.fail(at, fault))?;
             if let Some((same, _)) = routes.iter().find(|(other, _)| other.same_paths(&pattern)) {
-                return self.fail(at, format!("the gateway has rules for \"{}\" already", same.raw()));
+                return self.fail(at, format!("the edge has rules for \"{}\" already", same.raw()));
             }
             routes.push((pattern, self.policy(policy, &defaults, token.is_some())?));
         }
-        Ok(Gateway {
+        Ok(Edge {
             trusted_proxies: self.template(&trusted_proxies)?,
             proxy_networks: networks.iter().map(|network| self.network(network)).collect::<Result<_, _>>()?,
             header_timeout: self.timeout(
@@ -133,7 +133,7 @@ impl Builder<'_> {
         match rule.get_ref().as_str() {
             "ignored" => Ok(TokenRule::Ignored),
             "optional" | "required" if !has_keys => {
-                self.fail(at, "nothing to check tokens with; add [application.tool.fnhost.gateway.token]")
+                self.fail(at, "nothing to check tokens with; add [application.tool.fnhost.edge.token]")
             }
             "optional" => Ok(TokenRule::Optional),
             "required" => Ok(TokenRule::Required),

@@ -1,17 +1,17 @@
-//! Rules for `[[application.tool.fnhost.push]]`.
+//! Rules for `[[application.tool.fnhost.live]]`.
 
 use toml::Spanned;
 
 use super::super::route::Pattern;
-use super::super::{Error, Push, schema};
+use super::super::{Error, LiveRoute, schema};
 use super::Builder;
 
 impl Builder<'_> {
-    pub(super) fn push_routes(&self, written: Vec<schema::Push>) -> Result<Vec<Push>, Error> {
-        let mut routes: Vec<Push> = Vec::with_capacity(written.len());
+    pub(super) fn live_routes(&self, written: Vec<schema::LiveRoute>) -> Result<Vec<LiveRoute>, Error> {
+        let mut routes: Vec<LiveRoute> = Vec::with_capacity(written.len());
         for push in written {
             let at = push.route.span().start;
-            let push = self.push_route(push)?;
+            let push = self.live_route(push)?;
             if let Some(same) = routes.iter().find(|other| other.route.same_paths(&push.route)) {
                 let message = format!(
                     "route \"{}\" is a live route already, as \"{}\"",
@@ -25,7 +25,7 @@ impl Builder<'_> {
         Ok(routes)
     }
 
-    fn push_route(&self, written: schema::Push) -> Result<Push, Error> {
+    fn live_route(&self, written: schema::LiveRoute) -> Result<LiveRoute, Error> {
         let route = self.pattern(&written.route)?;
         let snapshot = self.pattern(&written.snapshot)?;
         if !route.params().any(|name| name == written.key.get_ref()) {
@@ -44,7 +44,14 @@ impl Builder<'_> {
         }
         let origins =
             written.origins.into_iter().map(|origin| self.origin(origin)).collect::<Result<_, _>>()?;
-        Ok(Push { route, key: written.key.into_inner(), snapshot, topics, fields: written.fields, origins })
+        Ok(LiveRoute {
+            route,
+            key: written.key.into_inner(),
+            snapshot,
+            topics,
+            fields: written.fields,
+            origins,
+        })
     }
 
     /// An origin as browsers send it.

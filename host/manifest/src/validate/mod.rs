@@ -140,9 +140,9 @@ impl Builder<'_> {
             description: written.description,
             topics,
             database_host_variable,
-            push: self.push_routes(tool.push)?,
+            live: self.live_routes(tool.live)?,
             services: self.services(tool.service)?,
-            gateway: self.gateway(tool.gateway)?,
+            edge: self.edge(tool.edge)?,
             key_value_max_age: self.key_value_max_age(tool.key_value_max_age_ms)?,
             example: tool.example,
         })

@@ -9,7 +9,7 @@ use std::path::Path;
 /// What a fragment needs from the rest of its manifest, by its first line.
 const COMPLETIONS: [(&str, &str); 3] = [
     (
-        "[[application.tool.fnhost.push]]",
+        "[[application.tool.fnhost.live]]",
         "[[trigger.http]]\nroute = \"/orders/...\"\ncomponent = \"order\"\n[component.order]\nsource = \"order.wasm\"\n",
     ),
     (

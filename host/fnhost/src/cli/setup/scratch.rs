@@ -55,7 +55,7 @@ impl Scratch {
             values: Values {
                 application: BTreeMap::new(),
                 components: BTreeMap::new(),
-                gateway: Default::default(),
+                edge: Default::default(),
             },
             roles: BTreeMap::new(),
             database: None,

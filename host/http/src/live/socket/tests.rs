@@ -3,7 +3,7 @@
 use super::*;
 use crate::hub::{Hub, WAITING_MAX};
 use fnhost_kafka::tail::Tailed as _;
-use fnhost_metrics::{PushMetrics, Transport};
+use fnhost_metrics::{LiveMetrics, Transport};
 use fnhost_types::record::{Record, TopicPartition};
 use std::sync::Arc;
 use tokio::io::DuplexStream;
@@ -26,7 +26,7 @@ async fn served(pipe_bytes: usize, write_timeout: Duration) -> Served {
     hub.begin(&[(TopicPartition::new("a", 0), 0)]);
     let subscription = hub.subscribe(b"one", &[0], &|_| 0, None).expect("a place");
     let stop = CancellationToken::new();
-    let counted = (&PushMetrics::default(), Transport::WebSocket);
+    let counted = (&LiveMetrics::default(), Transport::WebSocket);
     let snapshot = br#"{"status":"NEW"}"#;
     let updates = Updates::new(subscription, hub.clone(), None, snapshot, stop.clone(), counted);
     let (ours, theirs) = tokio::io::duplex(pipe_bytes);
