@@ -21,6 +21,7 @@ use fnhost_manifest::{KafkaTrigger, Manifest, Secret, VariableSources};
 use fnhost_test_postgres::TestPostgres;
 use serde_json::Value;
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -179,8 +180,12 @@ fn spec(
 ) -> ComponentSpec {
     let url = format!("postgres://{place}:unused@127.0.0.1:{}/{place}", postgres.port());
     let mut sources = VariableSources::default();
+    let databases = manifest.components.values().filter_map(|component| component.database.as_ref());
+    let urls: BTreeSet<&str> = databases.map(|database| database.url_variable.as_str()).collect();
     for (variable, written) in &manifest.variables {
         let value = match variable.as_str() {
+            // Also in place of a default, as the host does.
+            name if urls.contains(name) => url.clone(),
             "database_host" => format!("127.0.0.1:{}", postgres.port()),
             "token_public_keys" => http::PUBLIC_KEYS.to_owned(),
             // Where nothing listens; a test of the one function that asks starts one.
