@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a fragment needs from the rest of its manifest, by its first line.
-const COMPLETIONS: [(&str, &str); 3] = [
+const COMPLETIONS: [(&str, &str); 2] = [
     (
         "[[application.tool.fnhost.live]]",
         "[[trigger.http]]\nroute = \"/orders/...\"\ncomponent = \"order\"\n[component.order]\nsource = \"order.wasm\"\n",
@@ -16,10 +16,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
         "[[component.order.tool.fnhost.schedule]]",
         "[component.order.tool.fnhost.database]\nschema = \"orders\"\nurl_variable = \"order_database_url\"\n",
     ),
-    ("[component.payment.tool.fnhost.outbound]", "[component.payment]\nsource = \"payment.wasm\"\n"),
 ];
 
-/// The manifest that `fragment` is part of: its name, and the components and variables that it speaks of.
+/// A manifest that has the block as a part: with a name, a trigger, and the components and variables that the block names.
 fn complete(block: &Block) -> String {
     let fragment = &block.text;
     if fragment.contains("spin_manifest_version") {
@@ -39,6 +38,10 @@ fn complete(block: &Block) -> String {
         .collect();
     for id in components {
         manifest.push_str(&format!("[component.{id}]\nsource = \"{id}.wasm\"\n"));
+    }
+    if !both.contains("[[trigger.") && !both.contains(".kafka]]") {
+        manifest.push_str("[[trigger.http]]\nroute = \"/page\"\ncomponent = \"page\"\n");
+        manifest.push_str("[component.page]\nsource = \"page.wasm\"\n");
     }
     if !both.contains("[variables]\n") {
         let quoted = both.split("_variable = \"").skip(1).filter_map(|rest| rest.split('"').next());
