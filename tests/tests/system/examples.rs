@@ -16,7 +16,12 @@ fn manifest(name: &str) -> String {
     let folder = root.join("examples").join(name);
     let text = std::fs::read_to_string(folder.join("spin.toml")).expect("the example's manifest");
     let text = text.replace("\"../../target", &format!("\"{}/target", root.display()));
-    text.replace("\"migrations\"", &format!("\"{}/migrations\"", folder.display()))
+    // By convention they lie beside the manifest, and this one is written elsewhere.
+    let migrations = format!("migrations = \"{}/migrations\"", folder.display());
+    let text = text.replace("database = {}", &format!("database = {{ {migrations} }}"));
+    let text = text.replace("tool.fnhost.database]\n", &format!("tool.fnhost.database]\n{migrations}\n"));
+    assert!(text.contains(&migrations), "{name}: {text}");
+    text
 }
 
 #[tokio::test]
