@@ -45,7 +45,18 @@ pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<Infal
 const RUNS: &[&[&str]] = &[
     &["--test", "host", "tidy::"],
     &["--lib", "--bins"],
-    &["--test", "component", "--test", "refunds", "--test", "throttle", "--test", "documents"],
+    &[
+        "--test",
+        "component",
+        "--test",
+        "refunds",
+        "--test",
+        "throttle",
+        "--test",
+        "documents",
+        "--test",
+        "dependencies",
+    ],
     // These wait for longer than they compute, so that more of them than processors run at a time.
     &["--test", "host", "--test", "orders", "--test", "system", "--", "--test-threads=4"],
     // These want the whole machine.
