@@ -163,7 +163,7 @@ async fn migrations_that_do_not_fit_are_named() {
     assert!(migrated.status.success(), "{migrated:?}");
     application.expect("migrations", &database, "ok", "have run");
     application.write("migrations/0001_a.sql", b"CREATE TABLE a (n int8)");
-    application.expect("migrations", &database, "failed", &format!("{schema}: 1 changed after it had run"));
+    application.expect("migrations", &database, "failed", &format!("{schema}: 1 was changed after it ran"));
     application.remove("migrations/0001_a.sql");
     application.expect("migrations", &database, "failed", "restore the file");
     application.remove("migrations");

@@ -69,8 +69,8 @@ fn a_terminal_has_one_line_that_is_gone_at_the_end() {
     let mut command = Command::new("script");
     let program = env!("CARGO_BIN_EXE_fnhost");
     command.args(["-qec", &format!("'{program}' rollback f --admin {address}"), "/dev/null"]);
-    let (said, output) = run(command, &answer, true, "every host is back: 1 s");
+    let (said, output) = run(command, &answer, true, "every host has rolled back: 1 s");
     assert!(output.status.success(), "{said}");
     let last = said.rsplit("\x1b[K").next().expect("an end");
-    assert_eq!(last.trim(), "f: version 2 is rolled back, 00 runs", "{said:?}");
+    assert_eq!(last.trim(), "f: version 2 was rolled back, 00 runs", "{said:?}");
 }

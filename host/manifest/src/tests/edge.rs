@@ -56,7 +56,7 @@ const CASES: &[Case] = &[
     ("body_timeout_ms = 1000", "body_timeout_ms = 3600001", "body_timeout_ms", "out of range: 1 to 3600000"),
     ("requests = 5", "requests = 0", "requests", "requests = 0 is out of range: 1 to 1000000"),
     ("per_s = 2", "per_s = 3601", "per_s", "out of range: 1 to 3600"),
-    ("token = \"required\"", "token = \"always\"", "always", "is none of \"required\", \"optional\", \"ignored\""),
+    ("token = \"required\"", "token = \"always\"", "always", "must be one of \"required\", \"optional\", \"ignored\""),
     ("token = { public_keys = \"{{ gateway_keys }}\", issuer = \"us\", audience = \"ours\" }\n", "",
      "token = \"required\"", "add [application.tool.fnhost.edge.token]"),
     ("\"10.0.0.0/8\"", "\"10.0.0.0/33\"", "10.0.0.0/33", "is not a network"),

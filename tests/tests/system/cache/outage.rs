@@ -134,6 +134,9 @@ async fn a_runtime_config_that_does_not_fit_stops_the_start() -> Outcome {
     std::fs::remove_dir_all(&folder)?;
     assert_eq!(status.code(), Some(1));
     let log = fnhost.log();
-    assert!(log.contains("type = \"aws_dynamo\" is not run by fnhost; use \"redis\" or \"spin\""), "{log}");
+    assert!(
+        log.contains("fnhost does not support type = \"aws_dynamo\"; use \"redis\" or \"spin\""),
+        "{log}"
+    );
     Ok(())
 }

@@ -103,7 +103,7 @@ async fn a_record_that_kills_its_session_is_found_out() {
     world.until_position(0, 3).await;
     let dead = world.dead(0).await;
     assert_eq!((dead.len(), dead[0].0), (1, 1), "{dead:?}");
-    assert!(dead[0].2.contains("ended 5 times while this record was handled"), "{dead:?}");
+    assert!(dead[0].2.contains("died 5 times while handling this record"), "{dead:?}");
     assert_eq!(world.effects(0).await, [0, 2]);
     host.stop().await;
 }
