@@ -18,6 +18,7 @@ mod picture;
 mod plain;
 mod report;
 mod saga;
+mod scratch;
 mod soak;
 mod system;
 mod telemetry;

@@ -4,6 +4,7 @@
 //! it, so that no run sees what another has left.
 
 use crate::cpu::{self, Pids};
+pub use crate::scratch::Scratch;
 use anyhow::Context as _;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use ed25519_dalek::SigningKey;
@@ -24,32 +25,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(120);
 const STOP_TIMEOUT: Duration = Duration::from_secs(40);
 /// How often readiness is asked for: a part of what is measured, so short.
 const READY_INTERVAL: Duration = Duration::from_millis(10);
-
-/// A folder that is removed with all it contains.
-pub struct Scratch(PathBuf);
-
-impl Scratch {
-    /// Makes an empty folder below `parent`.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn new(parent: &Path) -> anyhow::Result<Self> {
-        let path = parent.join(format!("fnhost-bench-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// Path of the folder.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// The keys that sign and check access tokens, as the variables of the manifest.
 pub struct Keys {
