@@ -155,7 +155,7 @@ fn the_engine_runs_without_what_a_daemon_needs() {
 #[test]
 fn only_the_kafka_module_names_rdkafka() {
     refuse(
-        &places("rdkafka", "host", &["host/kafka/", "host/fnhost/tests/"]),
+        &places("rdkafka::", "host", &["host/kafka/", "host/fnhost/tests/"]),
         "rdkafka outside of host/kafka",
     );
     let crates =
