@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_template_is_written() {
-        let content = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates/kafka-rust/content");
+        let content = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/kafka-rust/content");
         let mut found = Vec::new();
         let mut folders = vec![content.clone()];
         while let Some(folder) = folders.pop() {

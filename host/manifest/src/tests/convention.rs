@@ -21,6 +21,14 @@ database = {}
 kafka = [{ topics = ["orders"] }]
 "#;
 
+/// What a table of a live route holds.
+const LIVE: &str = r#"
+route = "/orders/:id/events"
+key = "id"
+snapshot = "/orders/:id"
+topics = ["order-events"]
+"#;
+
 fn parse(text: &str) -> Result<Manifest, String> {
     Manifest::parse(Path::new("spin.toml"), text).map_err(|error| error.to_string())
 }
@@ -96,12 +104,13 @@ fn what_does_not_follow_has_to_be_written() {
 
 #[test]
 fn tables_are_also_read_under_the_names_that_they_had() {
-    let live = "[[application.tool.fnhost.live]]";
-    let edge = "[application.tool.fnhost.edge]";
-    assert!(super::GOOD.contains(live) && super::GOOD.contains(edge));
-    let old = super::GOOD
+    let tables = ["[[application.tool.fnhost.live]]", "[application.tool.fnhost.edge]"];
+    let new = format!("{}\n[[application.tool.fnhost.live]]\n{LIVE}", super::GOOD);
+    assert!(tables.iter().all(|table| new.contains(table)));
+    let old = new
         .replace("application.tool.fnhost.live", "application.tool.fnhost.push")
         .replace("application.tool.fnhost.edge", "application.tool.fnhost.gateway");
-    let (old, new) = (parse(&old).expect("the old names"), parse(super::GOOD).expect("the new names"));
+    let (old, new) = (parse(&old).expect("the old names"), parse(&new).expect("the new names"));
+    assert_eq!((new.application.live.len(), new.application.edge.routes.len()), (1, 1));
     assert_eq!(format!("{:?}", old.application), format!("{:?}", new.application));
 }

@@ -90,7 +90,7 @@ fn values_that_cannot_be_are_said_without_them() {
     let good = resolve(&["proxies= 1 "]).expect("it is good");
     assert_eq!((good.trusted_proxies, good.keys.is_some()), (1, true));
     for (given, part) in [
-        ("gateway_keys=hush", "token.public_keys: no JSON Web Key Set"),
+        ("gateway_keys=hush", "token.public_keys: not a JSON Web Key Set"),
         ("gateway_keys={\"keys\":[]}", "no key with kty"),
         ("proxies=hush", "trusted_proxies must be a number from 0 to 16"),
         ("proxies=17", "trusted_proxies must be"),

@@ -81,7 +81,7 @@ const SERVICE: &[Case] = &[
     ("port = 4010", "port = 4010\nport = 4011 # again", "# again", "duplicate key"),
     ("command = \"target/tools/pay\"", "command = [\"pay\"]", "command", "has to be a string"),
     ("ready = \"listens on\"", "ready = \"\"", "ready =", "ready is empty and would match every line"),
-    ("\"{address}\"", "\"{adress}\"", "{adress}", "there are {address}, {folder}, {secret_file}, {http}"),
+    ("\"{address}\"", "\"{adress}\"", "{adress}", "has unknown braces; the known ones are {address}, {folder}, {secret_file}, {http}"),
     ("\"{address}\"", "7", "arguments", "has to be a string"),
     ("secret_variable = \"pay_secret\"\n", "", "{secret_file}", "{secret_file} needs a secret_variable"),
     ("url_variable = \"pay_url\"", "url_variable = \"pay_uri\"", "pay_uri", "unknown variable \"pay_uri\"; did you mean \"pay_url\"?"),

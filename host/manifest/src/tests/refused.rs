@@ -44,7 +44,7 @@ const SPIN_ONLY: &[Case] = &[
 const CONTRADICTIONS: &[Case] = &[
     ("component = \"order\"\nexecutor", "component = \"ordr\"\nexecutor", "ordr", "did you mean \"order\"?"),
     ("component = \"order\"\ngroup", "component = \"zebra\"\ngroup", "zebra", "add [component.zebra]"),
-    ("route = \"/\"", "route = \"/orders/*\"", "/orders/*", "that of component \"order\" already"),
+    ("route = \"/\"", "route = \"/orders/*\"", "/orders/*", "the route \"/orders/*\" is already used by component \"order\""),
     ("route = \"/\"", "route = \"orders\"", "route = \"orders\"", "must begin with"),
     ("{ private = true }", "{ private = false }", "private", "private = false is not a route"),
     ("id = \"front\"", "id = \"orders\" # again", "again", "two HTTP triggers have the id \"orders\""),
