@@ -193,7 +193,7 @@ async fn a_killed_fnhost_leaves_nothing_that_blocks_the_next_start() {
     servers.stop().await;
 
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "fnhost_embedded::a_killed_fnhost_leaves_nothing_that_blocks_the_next_start"])
+        .args(["--exact", "embedded::a_killed_fnhost_leaves_nothing_that_blocks_the_next_start"])
         .env(VICTIM, &folder.0)
         .stdout(Stdio::null())
         .spawn()
