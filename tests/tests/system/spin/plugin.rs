@@ -14,10 +14,15 @@ use tests::wait::{Look, until};
 fn manifest(_: String) -> String {
     let folder = folder();
     let text = std::fs::read_to_string(folder.join("spin.toml")).expect("the example's manifest");
-    let text = text.replace("\"migrations\"", &format!("\"{}/migrations\"", folder.display()));
-    text.replace(
-        "[[component.word-count.tool.fnhost.kafka]]",
-        "[[trigger.kafka]]\ncomponent = \"word-count\"",
+    let migrations = format!("database = {{ migrations = \"{}/migrations\" }}", folder.display());
+    let kafka = "kafka = [{ topics = [\"sentences\"] }]";
+    assert!(
+        text.contains("database = {}") && text.contains(kafka),
+        "the example's manifest is written as it was"
+    );
+    let text = text.replace("database = {}", &migrations).replace(kafka, "");
+    format!(
+        "{text}\n[[trigger.kafka]]\nid = \"word-count\"\ncomponent = \"word-count\"\ntopics = [\"sentences\"]\n"
     )
 }
 
