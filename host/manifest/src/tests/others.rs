@@ -86,7 +86,7 @@ const SERVICE: &[Case] = &[
     ("secret_variable = \"pay_secret\"\n", "", "{secret_file}", "{secret_file} needs a secret_variable"),
     ("url_variable = \"pay_url\"", "url_variable = \"pay_uri\"", "pay_uri", "unknown variable \"pay_uri\"; did you mean \"pay_url\"?"),
     ("url_variable = \"pay_url\"", "url_variable = \"{{ pay_url }}\"", "{{ pay_url }}", "url_variable is the variable's name, without braces"),
-    ("secret_variable = \"pay_secret\"", "secret_variable = \"pay_url\"", "secret_variable", "fill the variable \"pay_url\""),
+    ("secret_variable = \"pay_secret\"", "secret_variable = \"pay_url\"", "secret_variable", "set the variable \"pay_url\""),
     ("name = \"pay\"", "name = \"pay gate\"", "pay gate", "name = \"pay gate\" must be 1 to 64 letters"),
     ("name = \"pay\"", "name = \"..\"", "name = \"..\"", "must not begin with \".\""),
     ("name = \"pay\"", "name = \"kafka\"", "name = \"kafka\"", "is that of a private server"),

@@ -63,7 +63,7 @@ const CONTRADICTIONS: &[Case] = &[
     ("default = \"127.0.0.1:5432\"", "required = false", "database_host = {", "needs a default or required"),
     ("required = true, secret = true", "required = true, default = \"\"", "default = \"\"", "keep one"),
     ("token_public_keys =", "Token =", "Token", "not a valid variable name"),
-    ("[component.order]\n", "[component.Order_1]\nsource = \"x\"\n[component.order]\n", "Order_1", "no id"),
+    ("[component.order]\n", "[component.Order_1]\nsource = \"x\"\n[component.order]\n", "Order_1", "not a valid component id"),
 ];
 
 #[rustfmt::skip]
