@@ -12,7 +12,16 @@ use super::Error;
 pub(super) struct DataDir {
     path: PathBuf,
     /// Held by an open file, so the kernel frees it however the process ends: a lock file left over means nothing.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    /// Unlocks by name: a process that another thread has forked, and that has not come to its program yet, has a copy of the open file,
+    /// and would hold the lock beyond the closing of ours.
+    fn drop(&mut self) {
+        // Where that fails, closing unlocks as well.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -43,7 +52,7 @@ impl DataDir {
         }
         lock.set_len(0).map_err(Error::at("write", &lock_path))?;
         writeln!(lock, "{}", std::process::id()).map_err(Error::at("write", &lock_path))?;
-        let directory = Self { path, _lock: lock };
+        let directory = Self { path, lock };
         for folder in [directory.run(), directory.logs()] {
             create_folder(&folder, 0o755)?;
         }
@@ -121,6 +130,7 @@ pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
     let not_running = || Error::NotRunning { directory: data_dir.to_owned() };
     let lock = File::open(data_dir.join("lock")).map_err(|_| not_running())?;
     if !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+        let _ = lock.unlock();
         return Err(not_running());
     }
     let line = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
@@ -178,8 +188,11 @@ mod tests {
             panic!("the second open must be refused")
         };
         assert_eq!(holder, format!("pid {}", std::process::id()));
+        // What a process has that was forked and runs no program of its own yet.
+        let copy = first.lock.try_clone().unwrap();
         drop(first);
         DataDir::open(&path).unwrap();
+        drop(copy);
         fs::remove_dir_all(&path).unwrap();
     }
 

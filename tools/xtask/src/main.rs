@@ -89,24 +89,28 @@ fn perform(task: Task) -> anyhow::Result<()> {
             let (_, handed) = handed.with_context(|| {
                 format!("there is no command {}: `./dev help` shows them", name.to_string_lossy())
             })?;
-            match handed(arguments)? {}
+            handed(arguments)
         }
     }
 }
 
-/// A command that hands its arguments on, and ends as the other program.
-type Handed = fn(&[OsString]) -> anyhow::Result<Infallible>;
+/// A command that hands its arguments on. Most end as the other program.
+type Handed = fn(&[OsString]) -> anyhow::Result<()>;
 
 /// These commands by name.
 const HANDED: [(&str, Handed); 7] = [
-    ("up", |arguments| up::up(&Checkout::read()?, arguments)),
-    ("demo", demo),
+    ("up", |arguments| up::up(&Checkout::read()?, arguments).map(never)),
+    ("demo", |arguments| demo(arguments).map(never)),
     ("test", |arguments| suite::test(&Checkout::read()?, arguments)),
-    ("test-web", |arguments| suite::test_web(&Checkout::read()?, arguments)),
-    ("bench", bench),
-    ("compose", compose::compose),
-    ("fmt", |arguments| exec(Command::new("cargo").args(["fmt", "--all"]).args(arguments))),
+    ("test-web", |arguments| suite::test_web(&Checkout::read()?, arguments).map(never)),
+    ("bench", |arguments| bench(arguments).map(never)),
+    ("compose", |arguments| compose::compose(arguments).map(never)),
+    ("fmt", |arguments| exec(Command::new("cargo").args(["fmt", "--all"]).args(arguments)).map(never)),
 ];
+
+fn never(never: Infallible) {
+    match never {}
+}
 
 fn demo(arguments: &[OsString]) -> anyhow::Result<Infallible> {
     exec(builds::program(&Checkout::read()?, "demo")?.args(arguments))
