@@ -1,95 +1,106 @@
-"""Exhaustive check of the dispatch protocol: two hosts, N source records, two target partitions.
+"""Exhaustive check of the dispatch protocol (docs/protocol.md), in four small models, one for each question:
 
-At every step a host may crash, lose the partition yet go on sending (a zombie), be taken over, or get no answer to its
-COMMIT. Checked in every reachable state: each source record takes effect at most once, each emitted message is
-accepted at most once, in order, without a gap and as committed; and the end (all took effect, all accepted) stays
-reachable. A dispatch may come out in two ways (its result can depend on time): what is sent must be what was committed.
-Break one rule to see the fault it prevents: python3 docs/model/protocol_model.py RULE, one or more of
-  no-judge      the store does not check epoch and position          no-numbers   consumers refuse nothing
-  early-clear   the outbox is cleared before the acknowledgement     one-read     take-over reads the outbox in the statement
-  offset-only   a COMMIT without an answer is judged by position                  that raises the epoch (older snapshot)
+  dispatch  two hosts, crashes, COMMITs without an answer: is each effect made once, each message accepted once?
+  topic     a topic that is made anew or loses records, a stop, `fnhost position`: is a record skipped or repeated?
+  restore   a database that forgets its last commits: is a message refused that was committed after the restore?
+  lease     a relay's leaders, crashed, frozen or late: are events lost, repeated or stuck?
+
+Each model tries every step in every state that it can reach. A fault is a step that breaks what the protocol promises. A dead
+end is a state from which the end (all records handled, all messages accepted) cannot be reached any more.
+
+  python3 docs/model/protocol_model.py             checks all models with all rules
+  python3 docs/model/protocol_model.py RULE...     breaks rules and prints the shortest way to a fault
+  python3 docs/model/protocol_model.py --rules     lists the rules
+  python3 docs/model/protocol_model.py --check     checks all models, and that each broken rule leads to its fault
+
+Exit status: 0 as it should be; 1 a fault, a dead end, or a broken rule that does no harm; 2 an unknown rule.
 """
 import sys
 from collections import deque
 
-broken = set(sys.argv[1:])
-N, HOSTS, TARGETS, MAX_EPOCH, MAX_LOG = 3, 2, 2, 3, 5
-# database: (epoch, position, emitted, outbox, effects); a message is (number, way it came out); topics: one log per target
-# host: None, ("old", snapshot) (one-read only), ("load", epoch), ("in doubt", epoch, start, end, message, unsent, sent)
-#       or ("owner", epoch, position, unsent, sent); consumer: per target (position, highest, accepted)
-START = ((0, 0, 0, (), ((),) * N), (None,) * HOSTS, ((),) * TARGETS, ((0, -1, ()),) * TARGETS)
-def put(t, i, v): return t[:i] + (v,) + t[i + 1:]
+# Nothing is written into the checkout.
+sys.dont_write_bytecode = True
 
-def steps(s):
-    db, hosts, logs, cons = s
-    epoch, pos, emitted, outbox, effects = db
-    for i, h in enumerate(hosts):
-        def to(host, db=db, logs=logs): return (db, put(hosts, i, host), logs, cons)
-        mine = h is not None and h[0] in ("load", "owner", "in doubt") and h[1] == epoch
-        if "one-read" in broken and not mine and (h is None or h[0] == "owner") and epoch < MAX_EPOCH: yield "snapshot", to(("old", outbox))
-        if h is not None and h[0] == "old" and epoch < MAX_EPOCH:
-            yield "raise epoch", to(("owner", epoch + 1, pos, h[1], ()), (epoch + 1, pos, emitted, outbox, effects))
-        if "one-read" not in broken and not mine and epoch < MAX_EPOCH:
-            yield "raise epoch", to(("load", epoch + 1), (epoch + 1, pos, emitted, outbox, effects))
-        if h is None: continue
-        yield "crash", to(None)
-        if h[0] == "load": yield "load", to(("owner", h[1], pos, outbox, ()))
-        if h[0] == "owner":
-            _, e, p, unsent, sent = h
-            if p < N and ("no-judge" in broken or (e == epoch and p == pos)):
-                left = tuple(m for m in outbox if m not in sent)
-                for way in (0, 1):
-                    m = (emitted, way)
-                    stored = (epoch, max(pos, p + 1), emitted + 1, left + (m,), put(effects, p, effects[p] + (way,)))
-                    yield "commit", to(("owner", e, p + 1, unsent + (m,), ()), stored)
-                    yield "commit, no answer", to(("in doubt", e, p, p + 1, m, unsent, ()), stored)
-            if p < N and (e, p) == (epoch, pos): yield "no commit, no answer", to(("in doubt", e, p, p + 1, (emitted, 0), unsent, sent))
-            if "early-clear" in broken and unsent and e == epoch:
-                yield "early clear", to(h, (epoch, pos, emitted, tuple(m for m in outbox if m not in unsent), effects))
-        if h[0] == "in doubt":
-            _, e, start, end, m, unsent, sent = h
-            if "offset-only" in broken: yield "resolve", to(("owner", e, end, unsent + (m,), ()) if pos >= end else ("owner", e, start, unsent, sent))
-            elif e == epoch and pos == end: yield "resolve: committed", to(("owner", e, end, unsent + (m,), ()))
-            elif e == epoch and pos == start: yield "resolve: not committed", to(("owner", e, start, unsent, sent))
-            else: yield "resolve: drop", to(("owner", e, end, unsent, sent))
-        if h[0] in ("owner", "in doubt"):                       # a producer keeps its order; a zombie goes on sending
-            k = 3 if h[0] == "owner" else 5
-            unsent, sent = h[k], h[k + 1]
-            if unsent and len(logs[unsent[0][0] % TARGETS]) < MAX_LOG:
-                m = unsent[0]; t = m[0] % TARGETS
-                yield "send", to(h[:k] + (unsent[1:], sent + (m,)), logs=put(logs, t, logs[t] + (m,)))
-    for t, (p, mark, acc) in enumerate(cons):
-        if p < len(logs[t]):
-            m = logs[t][p]
-            if m[0] > mark or "no-numbers" in broken: yield "accept", (db, hosts, logs, put(cons, t, (p + 1, max(m[0], mark), acc + (m,))))
-            else: yield "refuse", (db, hosts, logs, put(cons, t, (p + 1, mark, acc)))
+from dispatch import Dispatch
+from lease import Lease
+from restore import Restore
+from topic import Topic
 
-def fault(s):
-    effects, cons = s[0][4], s[3]
-    if any(len(e) > 1 for e in effects): return "an effect was doubled"
-    for t, (_, _, acc) in enumerate(cons):
-        if [m[0] for m in acc] != list(range(t, 99, TARGETS))[: len(acc)]: return f"target {t} accepted {acc}"
-        if "no-judge" not in broken and any(effects[n] != (way,) for n, way in acc): return f"target {t} accepted {acc}, committed was {effects}"
+MODELS = [Dispatch(), Topic(), Restore(), Lease()]
 
-def done(s): return all(s[0][4]) and all(len(c[2]) == len(range(t, N, TARGETS)) for t, c in enumerate(s[3]))
 
-seen, queue, back = {START: None}, deque([START]), {}
-while queue:
-    s = queue.popleft()
-    for name, n in steps(s):
-        back.setdefault(n, []).append(s)
-        if n in seen: continue
-        seen[n] = (name, s)
-        if why := fault(n):
-            path = []
-            while seen[n]: path.append(seen[n][0]); n = seen[n][1]
-            sys.exit(f"FAULT: {why}: {' > '.join(reversed(path))}")
-        queue.append(n)
-ok = set(s for s in seen if done(s)); queue = deque(ok)
-while queue:
-    for p in back.get(queue.popleft(), []):
-        if p not in ok: ok.add(p); queue.append(p)
-# a state whose bounds (take-overs, log room) are used up says nothing about reaching the end
-stuck = [s for s in seen if s not in ok and s[0][0] < MAX_EPOCH and all(len(l) < MAX_LOG for l in s[2])]
-print(f"{len(seen)} states, no fault; {len(stuck)} states from which the end cannot be reached")
-sys.exit(bool(stuck))
+def explore(model, broken=frozenset()):
+    """Answers the number of states, and the first fault or dead end with the shortest way to it (None where there is none)."""
+    came_from = {start: None for start in model.STARTS}
+    before, queue = {}, deque(model.STARTS)
+
+    def way(state):
+        names = []
+        while came_from[state]:
+            name, state = came_from[state]
+            names.append(name)
+        return names[::-1]
+
+    while queue:
+        state = queue.popleft()
+        for name, after, *fault in model.steps(state, broken):
+            if fault and fault[0]:
+                return len(came_from), (fault[0], way(state) + [name])
+            before.setdefault(after, []).append(state)
+            if after not in came_from:
+                came_from[after] = (name, state)
+                queue.append(after)
+    ends = {state for state in came_from if model.done(state)}
+    queue = deque(ends)
+    while queue:
+        for state in before.get(queue.popleft(), ()):
+            if state not in ends:
+                ends.add(state)
+                queue.append(state)
+    # A state whose bounds are used up says nothing about reaching the end.
+    stuck = (state for state in came_from if state not in ends and not model.used_up(state))
+    dead_end = next(stuck, None)
+    return len(came_from), dead_end and ("the end cannot be reached", way(dead_end))
+
+
+def report(model, broken=frozenset()):
+    """Explores and prints; answers the fault, or None."""
+    states, found = explore(model, broken)
+    name = type(model).__name__.lower()
+    if not found:
+        print(f"{name}: {states} states, no fault, no dead end", flush=True)
+        return None
+    print(f"{name}: FAULT: {found[0]}: {' > '.join(found[1])}", flush=True)
+    return found[0]
+
+
+def check():
+    """Answers whether all models are sound and each broken rule leads to its fault."""
+    sound = [report(model) is None for model in MODELS]
+    for model in MODELS:
+        for rule, (_, fault) in model.RULES.items():
+            print(f"{rule}: ", end="")
+            sound.append(report(model, {rule}) == fault)
+            if not sound[-1]:
+                print(f"{rule}: expected the fault: {fault}")
+    return all(sound)
+
+
+def main(arguments):
+    rules = {rule: what for model in MODELS for rule, (what, _) in model.RULES.items()}
+    if arguments == ["--check"]:
+        return 0 if check() else 1
+    if arguments == ["--rules"]:
+        for rule, what in rules.items():
+            print(f"{rule:20} {what}")
+        return 0
+    if unknown := [argument for argument in arguments if argument not in rules]:
+        print(f"no such rule: {' '.join(unknown)}\n\n{__doc__}", file=sys.stderr)
+        return 2
+    broken = set(arguments)
+    chosen = [model for model in MODELS if not broken or broken & set(model.RULES)]
+    return 1 if any([report(model, broken) for model in chosen]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
