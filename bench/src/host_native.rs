@@ -3,9 +3,9 @@
 
 use crate::native::{Around, Function, NativeHandler};
 use crate::system::Servers;
-use fnhost_db::OwnerPool;
 use fnhost_db::schema::{self, role_password};
 use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_db::{OwnerPool, stream_keys};
 use fnhost_dispatch::Fixed;
 use fnhost_dispatch::status::Registry;
 use fnhost_dispatch::subscription::{Running, Subscription};
@@ -14,6 +14,7 @@ use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::{KafkaTrigger, Manifest};
 use fnhost_types::record::dead_letter_topic;
+use fnhost_types::stream_keys::StreamKeys;
 use sqlx::postgres::PgConnectOptions;
 use std::path::Path;
 use std::str::FromStr as _;
@@ -41,9 +42,11 @@ struct Host {
 pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let manifest = Manifest::load(manifest)?;
     let owner = OwnerPool::connect(PgConnectOptions::from_str(&servers.database)?).await?;
-    let access = Access::plain(&servers.kafka);
+    let keys = StreamKeys::default();
+    keys.replace(stream_keys::load(&owner).await?);
+    let access = Access::plain(&servers.kafka).with_keys(keys);
     let cluster = Cluster::connect(&access).await?;
-    let producer = Arc::new(Producer::new(&access)?);
+    let producer = Arc::new(Producer::new(&access, cluster.clone())?);
     let host = Host {
         manifest,
         servers,

@@ -112,7 +112,7 @@ impl Dispatches {
         let trigger = schema::register_trigger(&owner, "bench", "noop", "kafka", "noop", login).await?;
         let tp = TopicPartition::new("noop", 0);
         schema::store_start(&owner, trigger, &tp, 0).await?;
-        let taken = ownership::raise_epoch(&owner, trigger, &tp, Uuid::new_v4()).await?;
+        let taken = ownership::raise_epoch(&owner, trigger, &tp, Uuid::new_v4(), None).await?;
         let ownership = ownership::load(&owner, trigger, &tp, &taken).await?.ownership;
         let options = options.username(login).password(&role_password(&stage.servers.role_secret, login));
         let limits = SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: LIMITS.deadline };

@@ -5,7 +5,8 @@ use contract::event::{Batch, Record};
 use contract::event::{Event, Item, Money, ORDER_EVENTS, OrderCreated};
 use fnhost_kafka::murmur2;
 use fnhost_sdk::kafka::{Emit, Header as EventHeader};
-use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER};
+use fnhost_types::record::{MAC_HEADER, SEQ_HEADER, STREAM_HEADER};
+use fnhost_types::stream_keys::{Claim, StreamKey, StreamKeys};
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
@@ -26,7 +27,7 @@ const CHUNK: usize = 2_000;
 /// Longest wait for Kafka to take what is preloaded.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The stream that the relay of the order component sends on.
-const RELAY_STREAM: &str = "orders/order:events";
+const RELAY_STREAM: &str = "orders/preloaded/order:events";
 /// Entries of a confirmed order's timeline: created, reserved, authorized, confirmed, committed, captured.
 const TIMELINE_ENTRIES: i64 = 6;
 
@@ -73,7 +74,11 @@ pub async fn preload(owner: &PgPool, kafka: &str, count: usize) -> anyhow::Resul
     for chunk in orders.chunks(CHUNK) {
         insert(owner, chunk).await?;
     }
-    send(kafka, &orders)?;
+    let keys: Vec<(i32, Vec<u8>)> =
+        sqlx::query_as("SELECT id, secret FROM fnhost.stream_key").fetch_all(owner).await?;
+    let signing = StreamKeys::default();
+    signing.replace(keys.into_iter().map(|(id, secret)| StreamKey { id, secret, settled: true }).collect());
+    send(kafka, &signing, &orders)?;
     // What the autovacuum of a system that has been running has done long since.
     for table in ["orders.orders", "orders.timeline", "inventory.product"] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("VACUUM (ANALYZE) {table}"))).execute(owner).await?;
@@ -119,7 +124,7 @@ async fn insert(owner: &PgPool, orders: &[OrderCreated]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn send(kafka: &str, orders: &[OrderCreated]) -> anyhow::Result<()> {
+fn send(kafka: &str, keys: &StreamKeys, orders: &[OrderCreated]) -> anyhow::Result<()> {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("enable.idempotence", "true")
@@ -139,6 +144,9 @@ fn send(kafka: &str, orders: &[OrderCreated]) -> anyhow::Result<()> {
             .insert(Header { key: STREAM_HEADER, value: Some(RELAY_STREAM) })
             .insert(Header { key: SEQ_HEADER, value: Some(&seq.to_string()) });
         let partition = murmur2::partition(&key, partitions);
+        let claim = Claim { stream: RELAY_STREAM, seq, topic: &topic, partition };
+        let mac = keys.sign(claim).context("the database has no key for streams")?;
+        let headers = headers.insert(Header { key: MAC_HEADER, value: Some(&mac) });
         let record = BaseRecord::to(&topic).key(&key).payload(&value).headers(headers).partition(partition);
         producer.send(record).map_err(|(error, _)| error)?;
     }

@@ -2,6 +2,7 @@
 
 mod deployment;
 pub mod health;
+mod outbox;
 mod scrape;
 
 use crate::health::Health;
@@ -42,6 +43,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(deployment::router())
+        .merge(outbox::router())
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
         .route("/dead-letters", get(dead_letters))

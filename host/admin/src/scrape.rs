@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Content type of a scrape's answer.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// The states that a partition can be in.
-const STATES: [&str; 4] = ["taking-over", "owned", "backing-off", "stopped"];
+const STATES: [&str; 5] = ["taking-over", "owned", "backing-off", "blocked", "stopped"];
 
 /// What a scrape reads.
 #[derive(Clone)]

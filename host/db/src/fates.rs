@@ -2,7 +2,7 @@
 
 use super::ownership::load_watermarks;
 use super::{Error, OwnerPool, ident};
-use fnhost_types::record::TopicPartition;
+use fnhost_types::record::{StreamSource, TopicPartition};
 use sqlx::Row as _;
 use sqlx::postgres::{PgConnection, PgRow};
 use std::collections::{BTreeMap, HashMap};
@@ -163,8 +163,7 @@ pub struct OutboxRow {
 /// The database did not answer.
 pub async fn outbox_rows(pool: &OwnerPool, deployment: &str) -> Result<Vec<OutboxRow>, Error> {
     let rows = sqlx::query(
-        "SELECT t.deployment || '/' || t.id || CASE WHEN o.topic = '' THEN '' ELSE '/' || o.topic || '/' || o.partition END,
-                o.first_seq, o.messages, (extract(epoch FROM clock_timestamp() - o.created_at) * 1000)::bigint
+        "SELECT t.id, o.topic, o.partition, o.incarnation, o.first_seq, o.messages, (extract(epoch FROM clock_timestamp() - o.created_at) * 1000)::bigint
            FROM fnhost.outbox o JOIN fnhost.trigger t USING (trigger)
           WHERE t.deployment = $1 ORDER BY o.created_at LIMIT $2",
     )
@@ -174,11 +173,14 @@ pub async fn outbox_rows(pool: &OwnerPool, deployment: &str) -> Result<Vec<Outbo
     .await?;
     rows.iter()
         .map(|row| {
+            let tp = TopicPartition::new(row.try_get::<String, _>(1)?, row.try_get(2)?);
+            let source =
+                StreamSource::new(deployment, row.try_get(0)?, (!tp.topic.is_empty()).then_some(&tp));
             Ok(OutboxRow {
-                stream: row.try_get(0)?,
-                first_seq: row.try_get(1)?,
-                messages: row.try_get(2)?,
-                age_ms: row.try_get(3)?,
+                stream: source.name(row.try_get(3)?),
+                first_seq: row.try_get(4)?,
+                messages: row.try_get(5)?,
+                age_ms: row.try_get(6)?,
             })
         })
         .collect()

@@ -3,7 +3,7 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
+//! where, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
 mod call;
@@ -14,12 +14,14 @@ pub mod fitness;
 pub mod hosts;
 pub mod ownership;
 pub mod parked;
+pub mod refused;
 pub mod relay;
 pub mod schedule;
 pub mod schema;
 pub mod scratch;
 pub mod session;
 pub mod store;
+pub mod stream_keys;
 pub mod tally;
 pub mod views;
 

@@ -4,6 +4,7 @@
 
 use super::parked::{self, Parked};
 use super::{Error, OwnerPool};
+use fnhost_types::outbox::Unsent;
 use fnhost_types::record::TopicPartition;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
@@ -37,6 +38,10 @@ pub struct Ownership {
     pub position: i64,
     /// Messages numbered so far.
     pub emitted: i64,
+    /// The database's incarnation that they are numbered in; no part of what is checked.
+    pub incarnation: String,
+    /// The id of the topic that the position belongs to, where the brokers have ids; no part of what is checked.
+    pub topic_id: Option<Uuid>,
 }
 
 /// What an owner continues from.
@@ -45,8 +50,8 @@ pub struct Loaded {
     pub ownership: Ownership,
     /// Highest number accepted from each stream.
     pub watermarks: HashMap<String, i64>,
-    /// Outbox rows that Kafka may not have: first number and encoded messages, in order.
-    pub unsent: Vec<(i64, Vec<u8>)>,
+    /// Outbox rows that Kafka may not have, in order.
+    pub unsent: Vec<Unsent>,
     /// Parked records in offset order.
     pub parked: Vec<Parked>,
     /// The previous owner, another process, did not release the partition.
@@ -67,7 +72,7 @@ pub enum Judgement {
 }
 
 /// Raises the epoch of a partition and makes `owner` its owner. Sessions that hold the row are given
-/// [`TAKE_OVER_LOCK_TIMEOUT`], then terminated: they are a fenced owner's.
+/// [`TAKE_OVER_LOCK_TIMEOUT`], then terminated: they are a fenced owner's. `topic_id` is noted where none was known.
 ///
 /// The caller has proved its membership before, and calls [`load`] only after this returned: a read in the same
 /// statement would miss what the old owner was just committing.
@@ -79,9 +84,10 @@ pub async fn raise_epoch(
     trigger: i64,
     tp: &TopicPartition,
     owner: Uuid,
+    topic_id: Option<Uuid>,
 ) -> Result<TakenOver, Error> {
     for _ in 0..TAKE_OVER_TRIES_MAX {
-        match try_raise_epoch(pool, trigger, tp, owner).await {
+        match try_raise_epoch(pool, trigger, tp, owner, topic_id).await {
             Err(Error::Sql(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
                 terminate_blockers(pool, trigger, tp).await?;
             }
@@ -103,6 +109,7 @@ async fn try_raise_epoch(
     trigger: i64,
     tp: &TopicPartition,
     owner: Uuid,
+    topic_id: Option<Uuid>,
 ) -> Result<TakenOver, Error> {
     let mut tx = pool.begin().await?;
     sqlx::query("SELECT set_config('lock_timeout', $1, true)")
@@ -114,7 +121,8 @@ async fn try_raise_epoch(
              SELECT COALESCE(p.owner <> $4, false) AS unclean FROM fnhost.partition p
               WHERE trigger = $1 AND topic = $2 AND partition = $3 FOR UPDATE)
          UPDATE fnhost.partition p
-            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid(), chosen = false
+            SET epoch = p.epoch + 1, owner = $4, token = gen_random_uuid(),
+                topic_id = COALESCE(p.topic_id, $5), incarnation = fnhost.present_incarnation()
            FROM before
           WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3
          RETURNING p.token, p.epoch, before.unclean",
@@ -123,6 +131,7 @@ async fn try_raise_epoch(
     .bind(&tp.topic)
     .bind(tp.partition)
     .bind(owner)
+    .bind(topic_id)
     .fetch_one(&mut *tx)
     .await?;
     tx.commit().await?;
@@ -179,7 +188,7 @@ pub async fn load(
     taken: &TakenOver,
 ) -> Result<Loaded, Error> {
     let row = sqlx::query(
-        "SELECT epoch, version, stores, position, emitted, announced, announcements
+        "SELECT epoch, version, stores, position, emitted, announced, announcements, COALESCE(incarnation, ''), topic_id
            FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
@@ -199,6 +208,8 @@ pub async fn load(
         stores: row.try_get(2)?,
         position: row.try_get(3)?,
         emitted: row.try_get(4)?,
+        incarnation: row.try_get(7)?,
+        topic_id: row.try_get(8)?,
     };
     let announced: Option<i64> = row.try_get(5)?;
     let announcements: i32 = row.try_get(6)?;
@@ -236,16 +247,18 @@ pub(super) async fn load_unsent(
     pool: &OwnerPool,
     trigger: i64,
     tp: &TopicPartition,
-) -> Result<Vec<(i64, Vec<u8>)>, Error> {
-    let rows = sqlx::query_as(
-        "SELECT first_seq, messages FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY first_seq",
+) -> Result<Vec<Unsent>, Error> {
+    let rows: Vec<(i64, Vec<u8>, Option<String>)> = sqlx::query_as(
+        "SELECT first_seq, messages, incarnation FROM fnhost.outbox
+          WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY first_seq",
     )
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
     .fetch_all(pool.pool())
     .await?;
-    Ok(rows)
+    let unsent = |(first_seq, messages, incarnation)| Unsent { first_seq, messages, incarnation };
+    Ok(rows.into_iter().map(unsent).collect())
 }
 
 /// Looks at the row from a new connection after a COMMIT of `before` got no answer.
@@ -276,14 +289,21 @@ pub async fn judge_commit(pool: &OwnerPool, before: &Ownership) -> Result<Judgem
 }
 
 /// Writes down that the record at `offset` is about to be handed to the function, so that one that kills the host is found.
-/// Answers how often this record was announced in a row.
+/// Answers how often this record was announced in a row; `again` where the former announcement of it does not count, because what
+/// ended badly was nobody's fault.
 ///
 /// # Errors
 /// The database did not answer, or the partition has another owner.
-pub async fn announce(pool: &OwnerPool, ownership: &Ownership, offset: i64) -> Result<i32, Error> {
+pub async fn announce(
+    pool: &OwnerPool,
+    ownership: &Ownership,
+    offset: i64,
+    again: bool,
+) -> Result<i32, Error> {
     sqlx::query_scalar(
         "UPDATE fnhost.partition
-            SET announcements = CASE WHEN announced = $5 THEN announcements + 1 ELSE 1 END, announced = $5
+            SET announcements = CASE WHEN announced = $5 THEN announcements + CASE WHEN $6 THEN 0 ELSE 1 END ELSE 1 END,
+                announced = $5
           WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 RETURNING announcements",
     )
     .bind(ownership.trigger)
@@ -291,6 +311,7 @@ pub async fn announce(pool: &OwnerPool, ownership: &Ownership, offset: i64) -> R
     .bind(ownership.tp.partition)
     .bind(ownership.epoch)
     .bind(offset)
+    .bind(again)
     .fetch_optional(pool.pool())
     .await?
     .ok_or_else(|| Error::Fenced { partition: ownership.tp.to_string() })
@@ -348,6 +369,42 @@ pub async fn release(pool: &OwnerPool, ownership: &Ownership) -> Result<(), Erro
     .bind(ownership.epoch)
     .execute(pool.pool())
     .await?;
+    Ok(())
+}
+
+/// Stops a partition whose row has this position and version: nobody serves it until `fnhost position` has decided. A present owner is
+/// fenced. Does nothing where the row is another one by now, which an operator may have decided meanwhile.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn stop(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    (position, version): (i64, i64),
+    reason: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE fnhost.partition SET stopped = $5, stopped_at = clock_timestamp(), version = version + 1
+          WHERE trigger = $1 AND topic = $2 AND partition = $3 AND position = $4 AND version = $6 AND stopped IS NULL",
+    )
+    .bind(trigger)
+    .bind(&tp.topic)
+    .bind(tp.partition)
+    .bind(position)
+    .bind(reason)
+    .bind(version)
+    .execute(pool.pool())
+    .await?;
+    Ok(())
+}
+
+/// Begins a new incarnation: the database has lost commits that Kafka remembers.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn begin_incarnation(pool: &OwnerPool) -> Result<(), Error> {
+    sqlx::query("SELECT fnhost.present_incarnation(true)").execute(pool.pool()).await?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::ownership::Ownership;
 use super::{Error, OwnerPool, ident};
+use fnhost_types::outbox::Unsent;
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use std::time::Duration;
@@ -26,6 +27,14 @@ pub struct Event {
     pub version: Option<String>,
 }
 
+impl Event {
+    /// Bytes of key, value and headers.
+    pub fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len) + headers
+    }
+}
+
 /// Takes the lease of a relay, if nobody holds it, and raises its epoch. The row is made where it is missing.
 ///
 /// # Errors
@@ -37,7 +46,8 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
         .await?;
     let taken = sqlx::query(
         "UPDATE fnhost.partition
-            SET epoch = epoch + 1, owner = $2, token = gen_random_uuid(), lease_until = clock_timestamp() + $3 * interval '1 millisecond'
+            SET epoch = epoch + 1, owner = $2, token = gen_random_uuid(), incarnation = fnhost.present_incarnation(),
+                lease_until = clock_timestamp() + $3 * interval '1 millisecond'
           WHERE trigger = $1 AND topic = '' AND partition = 0
             AND (owner IS NULL OR owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp())",
     )
@@ -54,13 +64,9 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
 ///
 /// # Errors
 /// The database did not answer, or another leader took over meanwhile.
-pub async fn load(
-    pool: &OwnerPool,
-    trigger: i64,
-    owner: Uuid,
-) -> Result<(Ownership, Vec<(i64, Vec<u8>)>), Error> {
+pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Ownership, Vec<Unsent>), Error> {
     let row = sqlx::query(
-        "SELECT token, epoch, version, stores, position, emitted FROM fnhost.partition
+        "SELECT token, epoch, version, stores, position, emitted, COALESCE(incarnation, '') FROM fnhost.partition
           WHERE trigger = $1 AND topic = '' AND partition = 0 AND owner = $2",
     )
     .bind(trigger)
@@ -77,6 +83,8 @@ pub async fn load(
         stores: row.try_get(3)?,
         position: row.try_get(4)?,
         emitted: row.try_get(5)?,
+        incarnation: row.try_get(6)?,
+        topic_id: None,
     };
     let unsent = super::ownership::load_unsent(pool, trigger, &ownership.tp).await?;
     Ok((ownership, unsent))
@@ -103,7 +111,8 @@ pub async fn renew_lease(
     if renewed.rows_affected() == 1 { Ok(()) } else { Err(Error::Fenced { partition: "the relay".into() }) }
 }
 
-/// Takes the oldest visible events out of a function's table, at most `max`, in insert order.
+/// Takes the oldest visible events out of a function's table, in insert order: at most `max`, and none behind those that have `max_bytes`
+/// together. One is taken in any case.
 ///
 /// # Errors
 /// The database did not answer.
@@ -112,13 +121,19 @@ pub async fn take_events(
     schema: &str,
     table: &str,
     max: i64,
+    max_bytes: i64,
 ) -> Result<Vec<Event>, Error> {
     let (schema, table) = (ident(schema), ident(table));
     let sql = format!(
-        "DELETE FROM {schema}.{table} WHERE id = ANY (ARRAY(SELECT id FROM {schema}.{table} ORDER BY id LIMIT $1))
+        "DELETE FROM {schema}.{table} WHERE id = ANY (ARRAY(
+             SELECT id FROM (
+                 SELECT id, sum(COALESCE(octet_length(key), 0) + COALESCE(octet_length(value), 0) + octet_length(headers::text))
+                            OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+                   FROM (SELECT * FROM {schema}.{table} ORDER BY id LIMIT $1) oldest) sized
+              WHERE before IS NULL OR before < $2))
          RETURNING id, topic, key, value, headers, version"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(max).fetch_all(connection).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(max).bind(max_bytes).fetch_all(connection).await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
         let headers: sqlx::types::Json<serde_json::Map<String, serde_json::Value>> = row.try_get(4)?;

@@ -8,11 +8,15 @@ use sha2::Sha256;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use std::path::Path;
+use uuid::Uuid;
 
 /// The host's schema.
 pub const HOST_SCHEMA: &str = "fnhost";
 /// Key of the advisory lock that lets one host at a time migrate.
 const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
+
+/// Bytes of an event's key, value and headers: a larger one is refused when it is inserted. What its topic takes is less, as a rule.
+const EVENT_BYTES_MAX: i32 = 16 * 1024 * 1024;
 
 /// The host's own migrations, oldest first.
 const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -20,6 +24,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "deployment", include_str!("../../../migrations/fnhost/0002_deployment.sql")),
     (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
     (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
+    (5, "edges", include_str!("../../../migrations/fnhost/0005_edges.sql")),
 ];
 
 /// A function's place in the database.
@@ -198,6 +203,9 @@ async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: 
                  created_at timestamptz NOT NULL DEFAULT clock_timestamp());
              ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
              ALTER TABLE {table} ADD COLUMN IF NOT EXISTS version text DEFAULT current_setting('{VERSION_SETTING}', true);
+             ALTER TABLE {table} DROP CONSTRAINT IF EXISTS event_size;
+             ALTER TABLE {table} ADD CONSTRAINT event_size CHECK (
+                 COALESCE(octet_length(key), 0) + COALESCE(octet_length(value), 0) + octet_length(headers::text) <= {EVENT_BYTES_MAX}) NOT VALID;
              REVOKE ALL ON {table} FROM {role};
              GRANT INSERT (topic, key, value, headers) ON {table} TO {role};
              CREATE OR REPLACE TRIGGER wake_relay AFTER INSERT ON {table}
@@ -283,13 +291,60 @@ pub async fn positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicParti
         .collect())
 }
 
+/// The positions of a trigger that nobody chose, where it is not stopped: the group cannot be ahead of them.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn unchosen_positions(pool: &OwnerPool, trigger: i64) -> Result<Vec<(TopicPartition, i64)>, Error> {
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+        "SELECT topic, partition, position FROM fnhost.partition WHERE trigger = $1 AND NOT chosen AND stopped IS NULL",
+    )
+    .bind(trigger)
+    .fetch_all(pool.pool())
+    .await?;
+    let position = |(topic, partition, position)| (TopicPartition { topic, partition }, position);
+    Ok(rows.into_iter().map(position).collect())
+}
+
 /// The position a partition goes on from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredPosition {
     /// Next offset to process.
     pub position: i64,
+    /// Raised by changes from outside.
+    pub version: i64,
     /// An operator chose it, so it may be below the group's offset.
     pub chosen: bool,
+    /// Why nobody may go on from it until `fnhost position` has decided.
+    pub stopped: Option<String>,
+    /// The id of the topic that it belongs to, where one has been seen.
+    pub topic_id: Option<Uuid>,
+}
+
+/// Stores the start positions of partitions, all or none of them; those that have one keep it.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn store_starts(
+    pool: &OwnerPool,
+    trigger: i64,
+    starts: &[(TopicPartition, i64)],
+) -> Result<(), Error> {
+    let topics: Vec<&str> = starts.iter().map(|(tp, _)| tp.topic.as_str()).collect();
+    let partitions: Vec<i32> = starts.iter().map(|(tp, _)| tp.partition).collect();
+    let positions: Vec<i64> = starts.iter().map(|(_, position)| *position).collect();
+    sqlx::query(
+        "INSERT INTO fnhost.partition (trigger, topic, partition, position)
+         SELECT $1, s.topic, s.partition, s.position FROM unnest($2::text[], $3::int[], $4::bigint[]) AS s(topic, partition, position)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(trigger)
+    .bind(topics)
+    .bind(partitions)
+    .bind(positions)
+    .execute(pool.pool())
+    .await?;
+    Ok(())
 }
 
 /// Stores the start position of a partition, unless it has one, and answers the one it has.
@@ -308,15 +363,7 @@ pub async fn store_start(
     if let Some(stored) = stored_position(pool, trigger, tp).await? {
         return Ok(stored);
     }
-    sqlx::query(
-        "INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .bind(position)
-    .execute(pool.pool())
-    .await?;
+    store_starts(pool, trigger, &[(tp.clone(), position)]).await?;
     Ok(stored_position(pool, trigger, tp).await?.ok_or(sqlx::Error::RowNotFound)?)
 }
 
@@ -325,13 +372,20 @@ async fn stored_position(
     trigger: i64,
     tp: &TopicPartition,
 ) -> Result<Option<StoredPosition>, Error> {
-    let stored: Option<(i64, bool)> = sqlx::query_as(
-        "SELECT position, chosen FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+    let stored: Option<(i64, i64, bool, Option<String>, Option<Uuid>)> = sqlx::query_as(
+        "SELECT position, version, chosen, stopped, topic_id FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
     .fetch_optional(pool.pool())
     .await?;
-    Ok(stored.map(|(position, chosen)| StoredPosition { position, chosen }))
+    let stored = stored.map(|(position, version, chosen, stopped, topic_id)| StoredPosition {
+        position,
+        version,
+        chosen,
+        stopped,
+        topic_id,
+    });
+    Ok(stored)
 }

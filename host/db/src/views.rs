@@ -5,6 +5,7 @@ use fnhost_types::outbox;
 use fnhost_types::record::TopicPartition;
 use serde::Serialize;
 use sqlx::Row as _;
+use uuid::Uuid;
 
 /// A record that waits or died, for people. Keys, values and headers are text; bytes that are not UTF-8 are replaced.
 #[derive(Debug, Serialize)]
@@ -145,7 +146,8 @@ pub async fn outbox(pool: &OwnerPool, deployment: &str) -> Result<Vec<OutboxView
 }
 
 /// Moves a trigger's position of a partition and raises its version, so that a present owner notices before its next store.
-/// Where it moves back, the watermarks go too: the records from there on are meant to be handled again, and a message that Kafka
+/// It goes on where it had stopped, in the topic of that id. Parked records from the position on are forgotten,
+/// because they come again. Where it moves back, the watermarks go too: the records from there on are meant to be handled again, and a message that Kafka
 /// holds twice is still taken once where both copies lie behind the new position. Answers the former position; none where the
 /// trigger has no such partition.
 ///
@@ -157,6 +159,7 @@ pub async fn set_position(
     trigger: &str,
     tp: &TopicPartition,
     position: i64,
+    topic_id: Option<Uuid>,
 ) -> Result<Option<i64>, Error> {
     Ok(sqlx::query_scalar(
         "WITH former AS (
@@ -165,8 +168,13 @@ pub async fn set_position(
               WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p),
          forgotten AS (
              DELETE FROM fnhost.watermark w USING former f
-              WHERE w.trigger = f.trigger AND w.topic = f.topic AND w.partition = f.partition AND $5 < f.position)
-         UPDATE fnhost.partition p SET position = $5, version = p.version + 1, chosen = true
+              WHERE w.trigger = f.trigger AND w.topic = f.topic AND w.partition = f.partition AND $5 < f.position),
+         unparked AS (
+             DELETE FROM fnhost.parked k USING former f
+              WHERE k.trigger = f.trigger AND k.topic = f.topic AND k.partition = f.partition AND k.\"offset\" >= $5)
+         UPDATE fnhost.partition p
+            SET position = $5, version = p.version + 1, chosen = true, stopped = NULL, stopped_at = NULL, topic_id = $6,
+                announced = NULL, announcements = 0
            FROM former f WHERE p.trigger = f.trigger AND p.topic = f.topic AND p.partition = f.partition
          RETURNING f.position",
     )
@@ -175,6 +183,7 @@ pub async fn set_position(
     .bind(&tp.topic)
     .bind(tp.partition)
     .bind(position)
+    .bind(topic_id)
     .fetch_optional(pool.pool())
     .await?)
 }

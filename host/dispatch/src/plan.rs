@@ -44,6 +44,13 @@ pub enum Verdict {
         /// What the attempt said.
         reason: String,
     },
+    /// Waits without an attempt charged, because it is not known whether it is to blame.
+    SetAside {
+        /// How often that was done before.
+        times: u32,
+        /// What the attempt said.
+        reason: String,
+    },
     /// Waits behind an earlier record of its key.
     Behind,
     /// Dead letter.
@@ -61,6 +68,7 @@ impl Verdict {
         match self {
             Self::Done => ("done", None),
             Self::Retry { reason, .. } => ("retry", Some(reason)),
+            Self::SetAside { reason, .. } => ("set-aside", Some(reason)),
             Self::Behind => ("behind", None),
             Self::Dead { reason, .. } => ("dead", Some(reason)),
         }
@@ -245,6 +253,7 @@ mod tests {
             .map(|v| match v {
                 Verdict::Done => "done",
                 Verdict::Retry { .. } => "retry",
+                Verdict::SetAside { .. } => "set-aside",
                 Verdict::Behind => "behind",
                 Verdict::Dead { .. } => "dead",
             })

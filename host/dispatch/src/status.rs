@@ -24,6 +24,11 @@ pub enum State {
         /// Description of the failure.
         reason: String,
     },
+    /// Waits, and tries again, because Kafka refuses its oldest message; every other partition goes on.
+    Blocked {
+        /// What Kafka said, and the command that resolves it.
+        reason: String,
+    },
     /// Stopped until somebody decides, because to go on would lose or double records.
     Stopped {
         /// Why, and the command that resolves it.
@@ -38,6 +43,7 @@ impl State {
             Self::TakingOver => "taking-over",
             Self::Owned => "owned",
             Self::BackingOff { .. } => "backing-off",
+            Self::Blocked { .. } => "blocked",
             Self::Stopped { .. } => "stopped",
         }
     }
@@ -98,6 +104,12 @@ impl PartitionStatus {
                 reason,
                 "partition stopped"
             ),
+            State::Blocked { reason } => tracing::error!(
+                topic = self.tp.topic,
+                partition = self.tp.partition,
+                reason,
+                "partition blocked"
+            ),
             State::BackingOff { reason } => {
                 tracing::warn!(
                     topic = self.tp.topic,
@@ -124,6 +136,11 @@ impl PartitionStatus {
     pub fn set_parked(&self, parking: &Parking) {
         self.parked.store(parking.len() as u64, Ordering::Relaxed);
         self.backlog.parked(parking.oldest_ms());
+    }
+
+    /// The row's version as this host last heard of it.
+    pub fn version(&self) -> i64 {
+        *self.version.borrow()
     }
 
     /// Waits until the row's version is above `known`: somebody changed the partition from outside.
@@ -229,7 +246,7 @@ impl TriggerStatus {
         let waiting = partitions.iter().filter_map(|partition| match partition.state() {
             State::Owned => None,
             State::TakingOver => Some(format!("trigger {id}: taking over {}", partition.tp)),
-            State::BackingOff { reason } | State::Stopped { reason } => {
+            State::BackingOff { reason } | State::Blocked { reason } | State::Stopped { reason } => {
                 Some(format!("trigger {id}: {}: {reason}", partition.tp))
             }
         });

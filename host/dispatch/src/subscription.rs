@@ -13,8 +13,9 @@ use fnhost_manifest::Start;
 use fnhost_manifest::TriggerConfig;
 use fnhost_types::causes::chain;
 use fnhost_types::clock::now_ms;
-use fnhost_types::record::TopicPartition;
+use fnhost_types::record::{StreamSource, TopicPartition};
 use futures::future::BoxFuture;
+use sqlx::Connection as _;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a member without partitions asks whether the others have them all.
 const NONE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Longest wait for the answer whether the database serves the function's role.
+const SERVES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a trigger needs to run.
 pub struct Subscription {
@@ -68,9 +72,15 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Name of the stream that a partition's dispatches emit on.
-    pub fn stream(&self, tp: &TopicPartition) -> String {
-        format!("{}/{}/{}/{}", self.deployment, self.id, tp.topic, tp.partition)
+    /// What numbers the messages that a partition's dispatches emit.
+    pub fn source(&self, tp: &TopicPartition) -> StreamSource {
+        StreamSource::new(&self.deployment, &self.id, Some(tp))
+    }
+
+    /// Whether the database lets the function's role in at the moment and answers it.
+    pub async fn database_serves(&self) -> bool {
+        let answered = async { self.role.acquire_new().await.ok()?.connection().ping().await.ok() };
+        tokio::time::timeout(SERVES_TIMEOUT, answered).await.ok().flatten().is_some()
     }
 
     /// Largest message that the function may emit to `topic`, bytes; none where it may not.
@@ -87,13 +97,41 @@ impl Subscription {
     async fn fix_positions(&self) -> anyhow::Result<()> {
         let known: HashMap<_, _> =
             fnhost_db::schema::positions(&self.owner, self.trigger).await?.into_iter().collect();
+        let mut starts = Vec::new();
         for topic in &self.topics {
             let start = self.start_of(topic, &known);
             for partition in 0..self.cluster.partitions(topic).await? {
                 let tp = TopicPartition::new(topic, partition);
                 if !known.contains_key(&tp) {
-                    self.fix_position(&tp, start).await?;
+                    let position = self.cluster.resolve_start(&tp, start).await?;
+                    starts.push((tp, position));
                 }
+            }
+        }
+        // In one step: a topic some of whose partitions are known takes the others for ones that were added.
+        Ok(fnhost_db::schema::store_starts(&self.owner, self.trigger, &starts).await?)
+    }
+
+    /// Begins a new incarnation of the database where the group remembers positions that it has lost. Before anything is numbered: the
+    /// numbers since then are on messages that Kafka has.
+    ///
+    /// # Errors
+    /// The database or the cluster did not answer.
+    pub async fn notice_lost_commits(&self, access: &Access) -> anyhow::Result<()> {
+        let stored = fnhost_db::schema::unchosen_positions(&self.owner, self.trigger).await?;
+        let partitions: Vec<TopicPartition> = stored.iter().map(|(tp, _)| tp.clone()).collect();
+        let group = fnhost_kafka::consumer::group_positions(access, &self.group, &partitions).await?;
+        for (tp, position) in stored {
+            if let Some(group) = group.get(&tp).filter(|group| **group > position) {
+                tracing::error!(
+                    trigger = self.id,
+                    topic = tp.topic,
+                    partition = tp.partition,
+                    position,
+                    group,
+                    "the database lost commits, as after a restore; messages are numbered on new streams from here on"
+                );
+                return Ok(fnhost_db::ownership::begin_incarnation(&self.owner).await?);
             }
         }
         Ok(())
@@ -148,7 +186,10 @@ impl Running {
                 topics: subscription.topics.clone(),
             };
             let mut rest = JoinSet::new();
-            rest.spawn(watch_rest(subscription.clone()));
+            let watched = subscription.clone();
+            rest.spawn(async move {
+                fnhost_metrics::supervise("membership", &watched.id, || watch_rest(watched.clone())).await;
+            });
             let fenced = CancellationToken::new();
             let workers = Workers {
                 subscription: subscription.clone(),
@@ -236,6 +277,21 @@ impl Workers {
     }
 }
 
+async fn supervised(
+    subscription: Arc<Subscription>,
+    assigned: Arc<Assigned>,
+    status: Arc<PartitionStatus>,
+    stop: CancellationToken,
+) {
+    let name = format!("{} {}", subscription.id, assigned.tp);
+    let mut again = false;
+    fnhost_metrics::supervise("worker", &name, || {
+        let again = std::mem::replace(&mut again, true);
+        worker::run(subscription.clone(), assigned.clone(), status.clone(), stop.clone(), again)
+    })
+    .await;
+}
+
 impl Assignments for Workers {
     fn positions(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<i64>> {
         self.runtime.block_on(self.subscription.positions_of(partitions))
@@ -248,9 +304,9 @@ impl Assignments for Workers {
         }
         let status = self.subscription.status.add(&tp);
         let stop = CancellationToken::new();
-        let task = self.runtime.spawn(worker::run(
+        let task = self.runtime.spawn(supervised(
             self.subscription.clone(),
-            partition,
+            Arc::new(partition),
             status.clone(),
             stop.clone(),
         ));

@@ -5,6 +5,7 @@
 
 use super::Error;
 use fnhost_manifest::Secret;
+use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ pub struct Properties(Vec<Property>);
 pub struct Access {
     brokers: String,
     properties: Properties,
+    keys: StreamKeys,
 }
 
 impl Properties {
@@ -180,12 +182,23 @@ fn is_built_in(mechanism: &str) -> bool {
 impl Access {
     /// A cluster at these bootstrap addresses, `host:port[,host:port]`.
     pub fn new(brokers: &str, properties: Properties) -> Self {
-        Self { brokers: brokers.to_owned(), properties }
+        Self { brokers: brokers.to_owned(), properties, keys: StreamKeys::default() }
     }
 
     /// A cluster that asks for neither TLS nor a login.
     pub fn plain(brokers: &str) -> Self {
         Self::new(brokers, Properties::default())
+    }
+
+    /// The same cluster for the hosts of a deployment: what they send is numbered under its keys, and no other number counts.
+    #[must_use]
+    pub fn with_keys(self, keys: StreamKeys) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The keys under which messages are numbered.
+    pub(super) fn keys(&self) -> &StreamKeys {
+        &self.keys
     }
 
     /// Bootstrap addresses.

@@ -1,17 +1,18 @@
 //! A partition that is handed to this host.
 
 use super::Error;
-use super::consumer::{Context, Inner};
-use super::record::owned;
+use super::consumer::Inner;
+use super::queue::{Polled, Queue};
 use fnhost_types::record::{Record, TopicPartition};
-use rdkafka::consumer::base_consumer::PartitionQueue;
+use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Longest wait for a seek or for the group's stored offset.
+/// Longest wait for the group's stored offset.
 const GROUP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A partition that the group gave to this host, with its queue of fetched records.
@@ -20,37 +21,70 @@ pub struct Assigned {
     pub tp: TopicPartition,
     /// The stored position when it was assigned: fetching begins there.
     pub position: i64,
-    pub(super) consumer: Arc<Inner>,
-    pub(super) queue: PartitionQueue<Context>,
-    pub(super) arrived: Arc<Notify>,
+    consumer: Arc<Inner>,
+    keys: StreamKeys,
+    fetched: Arc<Mutex<Fetched>>,
+    arrived: Arc<Notify>,
+}
+
+struct Fetched {
+    queue: Queue,
+    /// A fetch that failed behind records which were taken before it.
+    failed: Option<KafkaError>,
+}
+
+/// What was taken at once.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Records in order.
+    pub records: Vec<Record>,
+    /// Everything below this offset has been taken by now: records of it that are missing are not for consumers, such as
+    /// markers of transactions and records of aborted ones.
+    pub reached: Option<i64>,
 }
 
 impl Assigned {
+    /// A partition to be fetched from `position`; its queue is split off, so that it can be assigned.
+    pub(super) fn new(
+        consumer: &Arc<Inner>,
+        tp: TopicPartition,
+        position: i64,
+        keys: StreamKeys,
+    ) -> Result<Self, Error> {
+        let arrived = Arc::new(Notify::new());
+        let queue = Queue::split(consumer, &tp, arrived.clone())
+            .ok_or_else(|| Error::Client(format!("{tp} has no queue")))?;
+        let fetched = Arc::new(Mutex::new(Fetched { queue, failed: None }));
+        Ok(Self { tp, position, consumer: consumer.clone(), keys, fetched, arrived })
+    }
+
     /// Takes what has arrived, in order: at most `max_records`, and no more once `max_bytes` are reached. Does not wait.
     ///
     /// # Errors
-    /// Fetching this partition failed for good, for example because its position is not in the log any more.
-    pub fn take(&self, max_records: usize, max_bytes: usize) -> Result<Vec<Record>, Error> {
-        let mut records = Vec::new();
+    /// Fetching this partition failed for good, for example because its position is not in the log any more. What arrived before is
+    /// given first.
+    pub fn take(&self, max_records: usize, max_bytes: usize) -> Result<Taken, Error> {
+        let mut fetched = lock(&self.fetched);
+        let mut taken = Taken::default();
         let mut bytes = 0;
-        while records.len() < max_records && bytes < max_bytes {
-            match self.queue.poll(Duration::ZERO) {
+        while fetched.failed.is_none() && taken.records.len() < max_records && bytes < max_bytes {
+            match fetched.queue.poll(&self.keys) {
                 None => break,
-                Some(Ok(message)) => {
-                    let record = owned(&message);
+                Some(Polled::Record(record)) => {
                     bytes += record.size();
-                    records.push(record);
+                    taken.records.push(record);
                 }
-                Some(Err(error)) => {
-                    if records.is_empty() {
-                        return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
-                    }
-                    tracing::warn!(%error, topic = self.tp.topic, partition = self.tp.partition, "a fetch failed; records that arrived before are handled first");
-                    break;
-                }
+                Some(Polled::End(offset)) => taken.reached = Some(offset),
+                Some(Polled::Failed(error)) => fetched.failed = Some(error),
             }
         }
-        Ok(records)
+        if taken.records.is_empty()
+            && taken.reached.is_none()
+            && let Some(error) = fetched.failed.take()
+        {
+            return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
+        }
+        Ok(taken)
     }
 
     /// Waits until something has arrived since the last call of [`Assigned::take`] that found nothing.
@@ -60,15 +94,21 @@ impl Assigned {
 
     /// Fetches from `position` on; what was fetched before is dropped.
     ///
+    /// The partition is assigned anew. A seek would not do: librdkafka refuses it for a partition that it has stopped fetching, as it
+    /// does where the position was not in the log, and that is when a position is moved.
+    ///
     /// # Errors
-    /// The partition is not assigned any more, or the seek got no answer.
+    /// The partition is not assigned any more, or the group is in motion.
     pub async fn refetch(&self, position: i64) -> Result<(), Error> {
-        let (consumer, tp) = (self.consumer.clone(), self.tp.clone());
+        let (consumer, tp, fetched) = (self.consumer.clone(), self.tp.clone(), self.fetched.clone());
         blocking(move || {
-            consumer.seek(&tp.topic, tp.partition, Offset::Offset(position), GROUP_ANSWER_TIMEOUT)
+            consumer.context().reassign(&consumer, &tp, position, || {
+                let mut fetched = lock(&fetched);
+                fetched.queue.keep_apart();
+                fetched.failed = None;
+            })
         })
         .await?
-        .map_err(Error::new(format!("cannot fetch {} from offset {position}", self.tp)))
     }
 
     /// Proves that this host is a member of the group in its current generation, by committing `position`.
@@ -104,6 +144,10 @@ impl Assigned {
             _ => None,
         }))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Error> {

@@ -1,12 +1,14 @@
 //! Topics, their partitions, limits and offsets.
 
 use super::access::Access;
-use super::{Error, murmur2, reports};
+use super::{Error, murmur2, reports, topic_ids};
 use fnhost_manifest::Start;
 use fnhost_types::causes::chain;
 use fnhost_types::record::TopicPartition;
 use futures::future::BoxFuture;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResourceResult, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -15,7 +17,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Longest wait for an answer of the cluster to a metadata or offset question.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,8 +27,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
 /// Events of librdkafka that are handled at a time.
 const EVENTS_MAX: usize = 1_000;
-/// How often the numbers of the topics' partitions are read anew.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the topics' ids are read anew: how long a topic that was made anew can be taken for the former one.
+const IDS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the numbers of the topics' partitions, and their limits, are read anew, in rounds of [`IDS_INTERVAL`].
+const REFRESH_ROUNDS: u32 = 60;
 /// Pause between two tries of a question that a cluster in motion cannot answer yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Largest record of a topic whose configuration cannot be read, bytes: Kafka's default `max.message.bytes`.
@@ -44,6 +50,9 @@ pub struct Cluster {
     scout: BaseConsumer<Scout>,
     admin: AdminClient<DefaultClientContext>,
     topics: RwLock<HashMap<String, Topic>>,
+    ids: watch::Sender<Arc<HashMap<String, Uuid>>>,
+    /// Asks for the limits to be read at once.
+    doubted: Notify,
 }
 
 /// First and next offset of a partition's log.
@@ -71,7 +80,13 @@ impl Cluster {
             .create_with_context(Scout::default())
             .map_err(Error::new("cannot make a Kafka client"))?;
         let admin = config.create().map_err(Error::new("cannot make a Kafka admin client"))?;
-        let cluster = Arc::new(Self { scout, admin, topics: RwLock::new(HashMap::new()) });
+        let cluster = Arc::new(Self {
+            scout,
+            admin,
+            topics: RwLock::new(HashMap::new()),
+            ids: watch::Sender::default(),
+            doubted: Notify::new(),
+        });
         let answer = cluster.clone().ask(|c| {
             let answer = c.scout.fetch_metadata(None, ANSWER_TIMEOUT).map(drop);
             c.take_events();
@@ -140,55 +155,121 @@ impl Cluster {
             tokio::time::sleep(RETRY_PAUSE).await;
             partitions = self.topic_partitions().await?;
         }
-        let resources: Vec<_> = used.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
-        let configs = if resources.is_empty() {
-            Vec::new()
-        } else {
-            self.admin
-                .describe_configs(&resources, &AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT)))
-                .await
-                .map_err(Error::new("cannot read the topics' configuration"))?
-        };
+        let limits = self.limits(used).await?;
         let mut learned = HashMap::new();
-        for (i, topic) in used.iter().enumerate() {
+        for topic in used {
             let partitions = *partitions.get(topic).ok_or_else(|| Error::NoTopic { topic: topic.clone() })?;
-            let max_message_bytes = configs
-                .get(i)
-                .and_then(|c| c.as_ref().ok())
-                .and_then(|c| c.get("max.message.bytes"))
-                .and_then(|e| e.value.as_ref()?.parse().ok())
-                .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
+            let max_message_bytes = limits.get(topic).copied().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES);
             learned.insert(topic.clone(), Topic { partitions, max_message_bytes });
         }
         write(&self.topics).extend(learned);
         Ok(())
     }
 
-    /// Reads the numbers of partitions anew, so that messages use partitions that were added.
+    /// The largest record of each of these topics, bytes, where its configuration can be read.
+    async fn limits(&self, topics: &[String]) -> Result<HashMap<String, usize>, Error> {
+        if topics.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let resources: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+        let configs = self
+            .admin
+            .describe_configs(&resources, &options)
+            .await
+            .map_err(Error::new("cannot read the topics' configuration"))?;
+        let limit = |config: &ConfigResourceResult| {
+            config.as_ref().ok()?.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+        };
+        let found = topics.iter().zip(&configs).filter_map(|(topic, c)| Some((topic.clone(), limit(c)?)));
+        Ok(found.collect())
+    }
+
+    /// Reads the numbers of partitions and the limits anew, so that messages use partitions that were added, and none is
+    /// committed that Kafka would refuse.
     ///
     /// # Errors
     /// The cluster did not answer.
     async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
         self.clone().ask(Self::take_events).await?;
-        let now = self.topic_partitions().await?;
+        let known = self.known();
+        let (partitions, limits) = (self.topic_partitions().await?, self.limits(&known).await?);
         for (name, topic) in write(&self.topics).iter_mut() {
-            if let Some(partitions) = now.get(name) {
-                topic.partitions = *partitions;
-            }
+            topic.partitions = partitions.get(name).copied().unwrap_or(topic.partitions);
+            topic.max_message_bytes = limits.get(name).copied().unwrap_or(topic.max_message_bytes);
         }
         Ok(())
     }
 
-    /// Reads the numbers of partitions anew every [`REFRESH_INTERVAL`] until `stop`.
+    /// Reads the topics' ids every [`IDS_INTERVAL`] until `stop`, and partitions and limits less often.
     pub fn keep_fresh(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
-            while tokio::time::timeout(REFRESH_INTERVAL, stop.cancelled()).await.is_err() {
-                if let Err(error) = self.refresh().await {
-                    tracing::warn!(error = chain(&error), "cannot refresh the topics' partition counts");
+            let mut round = 0;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(IDS_INTERVAL) => round += 1,
+                    () = self.doubted.notified() => round = REFRESH_ROUNDS,
+                    () = stop.cancelled() => return,
+                }
+                if round >= REFRESH_ROUNDS {
+                    round = 0;
+                    if let Err(error) = self.refresh().await {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "cannot read the topics' partitions and limits"
+                        );
+                    }
+                }
+                match self.read_topic_ids(self.known()).await {
+                    Ok(ids) => drop(self.ids.send_if_modified(|known| {
+                        let changed = **known != ids;
+                        *known = Arc::new(ids);
+                        changed
+                    })),
+                    Err(error) => tracing::debug!(error = chain(&error), "cannot read the topics' ids"),
                 }
             }
         })
+    }
+
+    /// Asks for partitions and limits to be read at once: Kafka refused a message that they allow.
+    pub fn doubt_limits(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Topics that are known, with their ids as last read; changes where one of them is made anew.
+    pub fn topic_ids(&self) -> watch::Receiver<Arc<HashMap<String, Uuid>>> {
+        self.ids.subscribe()
+    }
+
+    /// The present id of a topic; none where it does not exist, or the brokers have no ids (before Kafka 2.8).
+    ///
+    /// # Errors
+    /// The cluster did not answer.
+    pub async fn topic_id(self: &Arc<Self>, topic: &str) -> Result<Option<Uuid>, Error> {
+        Ok(self.read_topic_ids(vec![topic.to_owned()]).await?.remove(topic))
+    }
+
+    #[allow(unsafe_code, reason = "the client is handed to librdkafka as it is")]
+    async fn read_topic_ids(self: &Arc<Self>, topics: Vec<String>) -> Result<HashMap<String, Uuid>, Error> {
+        if topics.is_empty() {
+            return Ok(HashMap::new());
+        }
+        // SAFETY: the client lives as long as `c`.
+        let asked =
+            self.clone().ask(move |c| unsafe { topic_ids::read(c.admin.inner().native_ptr(), &topics) });
+        asked.await?.map_err(Error::new("cannot read the topics' ids"))
+    }
+
+    /// Bytes of the smallest of the known topics' largest records: what a batch of messages may have wherever it goes.
+    pub fn smallest_limit(&self) -> usize {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        topics.values().map(|topic| topic.max_message_bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
+    }
+
+    fn known(&self) -> Vec<String> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
@@ -294,8 +375,7 @@ impl Cluster {
     /// # Errors
     /// None answered within `timeout`.
     pub async fn probe(self: &Arc<Self>, timeout: Duration) -> Result<(), Error> {
-        let topic =
-            self.topics.read().unwrap_or_else(std::sync::PoisonError::into_inner).keys().next().cloned();
+        let topic = self.known().pop();
         let asked = self.clone().ask(move |c| c.scout.fetch_metadata(topic.as_deref(), timeout).map(drop));
         asked.await?.map_err(Error::new("no Kafka broker answers"))
     }

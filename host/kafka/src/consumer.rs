@@ -6,19 +6,22 @@
 
 use super::access::Access;
 use super::assigned::Assigned;
+use super::cluster::ANSWER_TIMEOUT;
 use super::{Error, reports};
 use fnhost_metrics::KafkaClient;
 use fnhost_types::record::TopicPartition;
+use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// How long the broker waits for a silent member before it hands its partitions to others, milliseconds.
 pub const SESSION_TIMEOUT_MS: u32 = 6_000;
@@ -78,8 +81,11 @@ pub(super) type Inner = BaseConsumer<Context>;
 
 pub(super) struct Context {
     assignments: Arc<dyn Assignments>,
+    keys: StreamKeys,
     consumer: OnceLock<Weak<Inner>>,
     broken: AtomicBool,
+    /// What the group has given to this member. Held while the assignment changes.
+    ours: Mutex<HashSet<TopicPartition>>,
 }
 
 impl ClientContext for Context {
@@ -101,6 +107,8 @@ impl ConsumerContext for Context {
             self.assign(consumer, &partitions)
         } else {
             self.assignments.revoked(&partitions, consumer.assignment_lost());
+            let mut ours = self.ours();
+            ours.retain(|tp| !partitions.contains(tp));
             consumer.incremental_unassign(list).map_err(anyhow::Error::from)
         };
         if let Err(error) = result {
@@ -131,18 +139,43 @@ impl Context {
         for (tp, position) in partitions.iter().zip(positions) {
             list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(position))?;
             // Split off before the assignment: what is fetched can never reach the group's own queue.
-            let mut queue = me
-                .split_partition_queue(&tp.topic, tp.partition)
-                .ok_or_else(|| anyhow::anyhow!("no queue for {tp}"))?;
-            let arrived = Arc::new(Notify::new());
-            let notify = arrived.clone();
-            queue.set_nonempty_callback(move || notify.notify_one());
-            assigned.push(Assigned { tp: tp.clone(), position, consumer: me.clone(), queue, arrived });
+            assigned.push(Assigned::new(&me, tp.clone(), position, self.keys.clone())?);
         }
-        consumer.incremental_assign(&list)?;
+        {
+            let mut ours = self.ours();
+            consumer.incremental_assign(&list)?;
+            ours.extend(partitions.iter().cloned());
+        }
         assigned.into_iter().for_each(|a| self.assignments.assigned(a));
         self.assignments.joined();
         Ok(())
+    }
+
+    /// Takes a partition out of the assignment, does what is to be done `between`, and puts it back at `position`.
+    pub(super) fn reassign(
+        &self,
+        consumer: &Inner,
+        tp: &TopicPartition,
+        position: i64,
+        between: impl FnOnce(),
+    ) -> Result<(), Error> {
+        let failed = || Error::new(format!("cannot fetch {tp} from offset {position}"));
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&tp.topic, tp.partition, Offset::Offset(position)).map_err(failed())?;
+        let ours = self.ours();
+        if !ours.contains(tp) {
+            return Err(Error::Client(format!("{tp} is not assigned to this host any more")));
+        }
+        if let Err(error) = consumer.incremental_unassign(&list) {
+            // Where an earlier try came to this point and no further, it is out of the assignment already.
+            tracing::debug!(%error, %tp, "cannot take a partition out of the assignment");
+        }
+        between();
+        consumer.incremental_assign(&list).map_err(failed())
+    }
+
+    fn ours(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
+        self.ours.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +198,12 @@ impl GroupConsumer {
                     match consumer.take().map_or_else(|| connect(&membership, assignments.clone()), Ok) {
                         Ok(consumer) => {
                             let began = Instant::now();
-                            if poll_until_broken(consumer, &*assignments, &stopping) == End::Fenced {
+                            let mut end = End::Over;
+                            let (group, polling) = (&membership.group, &consumer);
+                            fnhost_metrics::survives("group", group, || {
+                                end = poll_until_broken(polling, &*assignments, &stopping);
+                            });
+                            if end == End::Fenced {
                                 if fenced.is_some_and(|at: Instant| at.elapsed() < FENCED_AGAIN) {
                                     // Going on, both would fence each other for ever.
                                     assignments.fenced();
@@ -205,7 +243,13 @@ impl GroupConsumer {
 }
 
 fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result<Arc<Inner>, Error> {
-    let context = Context { assignments, consumer: OnceLock::new(), broken: AtomicBool::new(false) };
+    let context = Context {
+        assignments,
+        keys: membership.access.keys().clone(),
+        consumer: OnceLock::new(),
+        broken: AtomicBool::new(false),
+        ours: Mutex::default(),
+    };
     let mut config = membership.access.base_config();
     config
         .set("group.id", &membership.group)
@@ -216,6 +260,8 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")
+        // Says where a log ends that has no record before its end: markers of transactions, and what was aborted.
+        .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
@@ -240,6 +286,37 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
     Ok(consumer)
 }
 
+/// The offsets that a group has committed of these partitions, without joining it.
+///
+/// # Errors
+/// The group's coordinator did not answer.
+pub async fn group_positions(
+    access: &Access,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> Result<HashMap<TopicPartition, i64>, Error> {
+    if partitions.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut config = access.base_config();
+    let failed = Error::new(format!("cannot read the offsets of group {group}"));
+    let consumer: BaseConsumer = access
+        .over(config.set("group.id", group).set("enable.auto.commit", "false"))
+        .create()
+        .map_err(Error::new(format!("cannot make a consumer of group {group}")))?;
+    let mut list = TopicPartitionList::new();
+    partitions.iter().for_each(|tp| drop(list.add_partition(&tp.topic, tp.partition)));
+    let committed = tokio::task::spawn_blocking(move || consumer.committed_offsets(list, ANSWER_TIMEOUT))
+        .await
+        .map_err(|error| Error::Client(format!("a request to the group ended early: {error}")))?
+        .map_err(failed)?;
+    let offset = |e: &TopicPartitionListElem<'_>| match e.offset() {
+        Offset::Offset(offset) => Some((TopicPartition::new(e.topic(), e.partition()), offset)),
+        _ => None,
+    };
+    Ok(committed.elements().iter().filter_map(offset).collect())
+}
+
 /// Why a consumer is not polled any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -249,7 +326,7 @@ enum End {
     Fenced,
 }
 
-fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) -> End {
+fn poll_until_broken(consumer: &Arc<Inner>, assignments: &dyn Assignments, stop: &AtomicBool) -> End {
     let mut committed = Instant::now();
     let mut lost = false;
     let mut end = End::Over;
@@ -283,7 +360,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         }
         if committed.elapsed() >= GROUP_COMMIT_INTERVAL {
             committed = Instant::now();
-            commit_group(&consumer, &assignments.positions_to_commit());
+            commit_group(consumer, &assignments.positions_to_commit());
         }
     }
     let ours: Vec<TopicPartition> = consumer
@@ -291,7 +368,7 @@ fn poll_until_broken(consumer: Arc<Inner>, assignments: &dyn Assignments, stop: 
         .map(|l| l.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect())
         .unwrap_or_default();
     assignments.revoked(&ours, lost);
-    commit_group(&consumer, &assignments.positions_to_commit());
+    commit_group(consumer, &assignments.positions_to_commit());
     end
 }
 

@@ -9,10 +9,12 @@ pub mod cluster;
 pub mod consumer;
 pub mod murmur2;
 pub mod producer;
+mod queue;
 mod record;
 mod reports;
 pub mod scan;
 pub mod tail;
+mod topic_ids;
 
 /// What can go wrong with the cluster.
 #[derive(Debug, thiserror::Error)]

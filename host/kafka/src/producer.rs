@@ -3,18 +3,23 @@
 //! All streams of a host share one idempotent producer. Order is part of the proof that nothing is doubled: a consumer keeps
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
+//!
+//! A stream whose message Kafka refused gets a producer of its own from then on, until all that it had to send is acknowledged. Where Kafka
+//! goes on refusing, that one ends again, and no other stream notices.
 
 use super::Error;
 use super::access::Access;
+use super::cluster::Cluster;
 use fnhost_metrics::{KafkaClient, Timer};
-use fnhost_types::outbox::{self, Numbered, Unreadable};
-use fnhost_types::record::{SEQ_HEADER, STREAM_HEADER, VERSION_HEADER};
+use fnhost_types::outbox::{self, Numbered, Unreadable, Unsent};
+use fnhost_types::record::{MAC_HEADER, SEQ_HEADER, STREAM_HEADER, StreamSource, VERSION_HEADER};
+use fnhost_types::stream_keys::{Claim, StreamKeys};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,23 +31,64 @@ pub const UNACKNOWLEDGED_MAX: usize = 20_000;
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause before a message is offered again to a producer whose queue is full.
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+/// Largest message that the producer takes, bytes: the most that librdkafka allows. What a topic takes is for its limit to say, which
+/// may be raised while we run.
+const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+/// Most bytes of a request's messages for one partition: librdkafka's default.
+const BATCH_BYTES_MAX: usize = 1_000_000;
+/// Bytes of them that Kafka counts beside the messages, at most.
+const BATCH_FRAMING_BYTES: usize = 512;
 
 /// The host's producer: the current one, replaced when it failed.
 pub struct Producer {
     access: Access,
-    current: Mutex<Arc<Generation>>,
+    cluster: Arc<Cluster>,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    shared: Arc<Generation>,
+    /// Streams whose message Kafka refused, and of which not all has been acknowledged since.
+    refused: HashSet<StreamSource>,
 }
 
 /// One librdkafka producer, until its first failed delivery.
 struct Generation {
     client: ThreadedProducer<Deliveries>,
-    failure: watch::Receiver<Option<String>>,
+    failure: watch::Receiver<Option<Failure>>,
 }
 
-/// Why a producer was given up.
+#[derive(Clone, Debug)]
+struct Failure {
+    reason: String,
+    /// The message that Kafka refused, and its stream; none where the producer failed as such.
+    refused: Option<(StreamSource, Refusal)>,
+}
+
+/// A message that Kafka refused.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the Kafka producer failed: {0}")]
-pub struct Failed(pub String);
+#[error("Kafka refuses message {seq} of the stream for {topic}/{partition}: {reason}")]
+pub struct Refusal {
+    /// Its number on the stream.
+    pub seq: i64,
+    /// Target topic.
+    pub topic: String,
+    /// Target partition.
+    pub partition: i32,
+    /// What librdkafka or the broker said.
+    pub reason: String,
+}
+
+/// Why a stream cannot go on with its producer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failed {
+    /// The producer was given up, perhaps because of another stream: open the stream anew and send what is in its outbox.
+    #[error("the Kafka producer failed: {0}")]
+    Closed(String),
+    /// Kafka refuses a message of this stream, and nothing behind it may be sent.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
 
 /// Why outbox rows were not sent again.
 #[derive(Debug, thiserror::Error)]
@@ -60,30 +106,54 @@ impl Producer {
     ///
     /// # Errors
     /// librdkafka refused the configuration.
-    pub fn new(access: &Access) -> Result<Self, Error> {
-        let first = Generation::new(access)?;
-        Ok(Self { access: access.clone(), current: Mutex::new(Arc::new(first)) })
+    pub fn new(access: &Access, cluster: Arc<Cluster>) -> Result<Self, Error> {
+        let shared = Arc::new(Generation::new(access, Some(&cluster))?);
+        let current = Mutex::new(Current { shared, refused: HashSet::new() });
+        Ok(Self { access: access.clone(), cluster, current })
     }
 
-    /// A sender for `stream` on a producer that has not failed.
+    /// A sender of the stream of `source`, numbered in an incarnation of the database, on a producer that has not failed.
     ///
     /// # Errors
     /// A new producer was needed and librdkafka refused to make it.
-    pub fn open(&self, stream: &str) -> Result<StreamSender, Error> {
+    pub fn open(&self, source: &StreamSource, incarnation: &str) -> Result<StreamSender, Error> {
         let mut current = lock(&self.current);
-        if current.failure.borrow().is_some() {
-            *current = Arc::new(Generation::new(&self.access)?);
+        let failure = current.shared.failure.borrow().clone();
+        if let Some(failure) = failure {
+            if let Some((source, _)) = failure.refused {
+                current.refused.insert(source);
+                // Perhaps the topic's limit is another one by now.
+                self.cluster.doubt_limits();
+            }
+            current.shared = Arc::new(Generation::new(&self.access, Some(&self.cluster))?);
         }
+        let apart = current.refused.contains(source);
+        let generation =
+            if apart { Arc::new(Generation::new(&self.access, None)?) } else { current.shared.clone() };
         Ok(StreamSender {
-            stream: stream.to_string(),
-            generation: current.clone(),
-            acks: Arc::new(Acks { batches: Mutex::new(VecDeque::new()), changed: Notify::new() }),
+            source: source.clone(),
+            name: source.name(Some(incarnation)),
+            keys: self.access.keys().clone(),
+            generation,
+            apart,
+            acks: Arc::new(Acks {
+                source: source.clone(),
+                batches: Mutex::new(VecDeque::new()),
+                changed: Notify::new(),
+            }),
         })
+    }
+
+    /// Kafka has acknowledged everything of a stream that had a producer of its own: its next sender shares the host's again.
+    pub fn trust(&self, source: &StreamSource) {
+        lock(&self.current).refused.remove(source);
+        // What was too large is not any more.
+        self.cluster.doubt_limits();
     }
 
     /// Waits for the acknowledgement of what was sent, at most [`FLUSH_TIMEOUT`].
     pub fn flush(&self) {
-        let current = lock(&self.current).clone();
+        let current = lock(&self.current).shared.clone();
         if let Err(error) = current.client.flush(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "Kafka did not acknowledge all messages in time; their outbox rows are sent again at the next start");
         }
@@ -91,7 +161,9 @@ impl Producer {
 }
 
 impl Generation {
-    fn new(access: &Access) -> Result<Self, Error> {
+    /// The producer of all streams, whose batches fit every topic of `cluster`; without one that of a stream alone, which sends
+    /// messages one by one, so that only what is refused by itself is refused.
+    fn new(access: &Access, cluster: Option<&Cluster>) -> Result<Self, Error> {
         let (failed, failure) = watch::channel(None);
         let mut config = access.base_config();
         config
@@ -99,9 +171,17 @@ impl Generation {
             .set("enable.gapless.guarantee", "true")
             .set("acks", "all")
             .set("message.timeout.ms", "0")
+            .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
             .set("linger.ms", "0")
             .set("compression.type", "none")
             .set("queue.buffering.max.messages", "500000");
+        match cluster {
+            Some(cluster) => {
+                let limit = cluster.smallest_limit().saturating_sub(BATCH_FRAMING_BYTES).max(1);
+                config.set("batch.size", limit.min(BATCH_BYTES_MAX).to_string())
+            }
+            None => config.set("batch.num.messages", "1"),
+        };
         let client = access
             .over(&mut config)
             .create_with_context(Deliveries { failed })
@@ -111,11 +191,11 @@ impl Generation {
 }
 
 struct Deliveries {
-    failed: watch::Sender<Option<String>>,
+    failed: watch::Sender<Option<Failure>>,
 }
 
 impl Deliveries {
-    fn fail(&self, reason: String) {
+    fn fail(&self, reason: String, refused: Option<(StreamSource, Refusal)>) {
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
@@ -123,7 +203,7 @@ impl Deliveries {
                     reason,
                     "Kafka refused a message; closing the producer and taking its streams over again"
                 );
-                *failed = Some(reason);
+                *failed = Some(Failure { reason, refused });
             }
             first
         });
@@ -141,7 +221,7 @@ impl ClientContext for Deliveries {
     fn error(&self, error: KafkaError, reason: &str) {
         fnhost_metrics::kafka_error(KafkaClient::Producer);
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.fail(reason.to_string());
+            self.fail(reason.to_string(), None);
         } else {
             tracing::warn!(%error, reason, "Kafka producer");
         }
@@ -163,10 +243,34 @@ impl ProducerContext for Deliveries {
             }
             Err((error, message)) => {
                 use rdkafka::Message;
-                self.fail(format!("topic {}: {error}", message.topic()));
+                let reason = error.to_string();
+                let said = format!("topic {}: {reason}", message.topic());
+                let source = batch.acks.upgrade().map(|acks| acks.source.clone());
+                let refused = source.zip(seq_of(message)).filter(|_| is_refusal(error));
+                self.fail(
+                    said,
+                    refused.map(|(source, seq)| {
+                        let (topic, partition) = (message.topic().to_owned(), message.partition());
+                        (source, Refusal { seq, topic, partition, reason })
+                    }),
+                );
             }
         }
     }
+}
+
+/// Whether an error says something of the message, rather than of the producer: what was queued behind a refused one fails with that one.
+fn is_refusal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{Fatal, GaplessGuarantee, PurgeInflight, PurgeQueue};
+    !matches!(error.rdkafka_error_code(), None | Some(Fatal | GaplessGuarantee | PurgeInflight | PurgeQueue))
+}
+
+/// The number of a message that did not arrive.
+fn seq_of(message: &impl rdkafka::Message) -> Option<i64> {
+    use rdkafka::message::Headers as _;
+    // The host sets these headers itself, so their names are text.
+    let header = message.headers()?.iter().filter(|header| header.key == SEQ_HEADER).last()?;
+    std::str::from_utf8(header.value?).ok()?.parse().ok()
 }
 
 /// The acknowledgements a batch still waits for.
@@ -178,14 +282,20 @@ pub struct BatchAck {
 }
 
 struct Acks {
+    source: StreamSource,
     batches: Mutex<VecDeque<Arc<BatchAck>>>,
     changed: Notify,
 }
 
 /// Sends one stream. Dropped and opened anew after a failure or a take-over.
 pub struct StreamSender {
-    stream: String,
+    source: StreamSource,
+    /// Of the stream in the present incarnation.
+    name: String,
+    keys: StreamKeys,
     generation: Arc<Generation>,
+    /// Nobody else uses the producer.
+    apart: bool,
     acks: Arc<Acks>,
 }
 
@@ -196,6 +306,10 @@ impl StreamSender {
     /// # Errors
     /// The producer failed: the stream must be taken over and sent from its outbox.
     pub async fn send(&self, batch: &Numbered<'_>) -> Result<(), Failed> {
+        self.send_as(&self.name, batch).await
+    }
+
+    async fn send_as(&self, stream: &str, batch: &Numbered<'_>) -> Result<(), Failed> {
         if batch.messages.is_empty() {
             return Ok(());
         }
@@ -210,14 +324,20 @@ impl StreamSender {
         });
         lock(&self.acks.batches).push_back(ack.clone());
         for (i, message) in batch.messages.iter().enumerate() {
-            let seq = (batch.first_seq + i as i64).to_string();
-            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 3);
+            let number = batch.first_seq + i as i64;
+            let seq = number.to_string();
+            let claim = Claim { stream, seq: number, topic: message.topic, partition: message.partition };
+            let mac = self.keys.sign(claim);
+            let mut headers = OwnedHeaders::new_with_capacity(message.headers.len() + 4);
             for header in &message.headers {
                 headers = headers.insert(Header { key: header.name, value: Some(header.value) });
             }
             headers = headers
-                .insert(Header { key: STREAM_HEADER, value: Some(self.stream.as_str()) })
+                .insert(Header { key: STREAM_HEADER, value: Some(stream) })
                 .insert(Header { key: SEQ_HEADER, value: Some(seq.as_str()) });
+            if let Some(mac) = &mac {
+                headers = headers.insert(Header { key: MAC_HEADER, value: Some(mac.as_str()) });
+            }
             if !batch.version.is_empty() {
                 headers = headers.insert(Header { key: VERSION_HEADER, value: Some(batch.version) });
             }
@@ -226,27 +346,32 @@ impl StreamSender {
                 .headers(headers);
             record.key = message.key;
             record.payload = message.value;
-            self.enqueue(record).await?;
+            self.enqueue(record, number).await?;
         }
         Ok(())
     }
 
-    /// Sends what an earlier owner committed and perhaps did not send: rows of the outbox, each its first number and its encoded
-    /// messages, in order.
+    /// Sends what an earlier owner committed and perhaps did not send, in order: each row under the incarnation in which it was
+    /// committed, because Kafka may have it under that name already.
     ///
     /// # Errors
     /// As [`StreamSender::send`], or a row cannot be read.
-    pub async fn resend(&self, rows: &[(i64, Vec<u8>)]) -> Result<(), NotResent> {
-        for (first_seq, bytes) in rows {
-            self.send(&outbox::decode(*first_seq, bytes)?).await?;
+    pub async fn resend(&self, rows: &[Unsent]) -> Result<(), NotResent> {
+        for row in rows {
+            let stream = self.source.name(row.incarnation.as_deref());
+            self.send_as(&stream, &outbox::decode(row.first_seq, &row.messages)?).await?;
         }
         Ok(())
     }
 
-    async fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>) -> Result<(), Failed> {
+    async fn enqueue(
+        &self,
+        mut record: BaseRecord<'_, [u8], [u8], Arc<BatchAck>>,
+        seq: i64,
+    ) -> Result<(), Failed> {
         loop {
-            if let Some(reason) = self.generation.failure.borrow().clone() {
-                return Err(Failed(reason));
+            if let Some(failed) = self.has_failed() {
+                return Err(failed);
             }
             match self.generation.client.send(record) {
                 Ok(()) => return Ok(()),
@@ -254,13 +379,34 @@ impl StreamSender {
                     record = back;
                     tokio::time::sleep(QUEUE_FULL_PAUSE).await;
                 }
+                // Nothing of it is in the producer, which can go on for the others.
+                Err((error, record)) if is_refusal(&error) => {
+                    let (topic, partition) = (record.topic.to_owned(), record.partition.unwrap_or(-1));
+                    return Err(Refusal { seq, topic, partition, reason: error.to_string() }.into());
+                }
                 Err((error, record)) => {
                     let reason = format!("topic {}: {error}", record.topic);
-                    self.generation.client.context().fail(reason.clone());
-                    return Err(Failed(reason));
+                    self.generation.client.context().fail(reason.clone(), None);
+                    return Err(Failed::Closed(reason));
                 }
             }
         }
+    }
+
+    fn has_failed(&self) -> Option<Failed> {
+        self.generation.failure.borrow().clone().map(|failure| self.failed_by(failure))
+    }
+
+    fn failed_by(&self, Failure { reason, refused }: Failure) -> Failed {
+        match refused {
+            Some((_, refusal)) if self.apart => Failed::Refused(refusal),
+            _ => Failed::Closed(reason),
+        }
+    }
+
+    /// Whether the stream has a producer of its own, because Kafka refused a message of it.
+    pub fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// The highest number up to which Kafka has acknowledged everything sent here; forgets those batches.
@@ -304,8 +450,10 @@ impl StreamSender {
     pub async fn failed(&self) -> Failed {
         let mut failure = self.generation.failure.clone();
         match failure.wait_for(Option::is_some).await {
-            Ok(reason) => Failed(reason.clone().unwrap_or_default()),
-            Err(_) => Failed("closed".into()),
+            Ok(failure) => {
+                failure.clone().map_or_else(|| Failed::Closed("closed".into()), |f| self.failed_by(f))
+            }
+            Err(_) => Failed::Closed("closed".into()),
         }
     }
 }

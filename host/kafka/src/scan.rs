@@ -2,8 +2,9 @@
 
 use super::Error;
 use super::access::Access;
-use super::record::owned;
+use super::record::borrowed;
 use fnhost_types::record::{Record, TopicPartition};
+use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -45,7 +46,8 @@ pub async fn scan(
         .map_err(Error::new(format!("cannot assign the partition {tp}")))?;
     consumer.assign(&list).map_err(Error::new(format!("cannot read {tp}")))?;
     let name = tp.to_string();
-    tokio::task::spawn_blocking(move || read(&consumer, range.end, timeout, &wanted))
+    let keys = access.keys().clone();
+    tokio::task::spawn_blocking(move || read(&consumer, &keys, range.end, timeout, &wanted))
         .await
         .map_err(|error| Error::Client(format!("reading {name} ended early: {error}")))?
         .map_err(Error::new(format!("cannot read {tp}")))
@@ -53,6 +55,7 @@ pub async fn scan(
 
 fn read(
     consumer: &BaseConsumer,
+    keys: &StreamKeys,
     end: i64,
     timeout: Duration,
     wanted: &dyn Fn(&Record) -> bool,
@@ -63,7 +66,7 @@ fn read(
         match consumer.poll(POLL_TIMEOUT) {
             Some(Ok(message)) if message.offset() >= end => return Ok(scanned),
             Some(Ok(message)) => {
-                let record = owned(&message);
+                let record = borrowed(&message, keys);
                 let last = record.offset + 1 >= end;
                 if wanted(&record) {
                     scanned.records.push(record);

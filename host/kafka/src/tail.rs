@@ -3,9 +3,10 @@
 use super::Error;
 use super::access::Access;
 use super::cluster::Cluster;
-use super::record::owned;
+use super::record::borrowed;
 use fnhost_types::causes::chain;
 use fnhost_types::record::{Record, TopicPartition};
+use fnhost_types::stream_keys::StreamKeys;
 use futures::future::BoxFuture;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -91,14 +92,15 @@ async fn follow(
         .iter()
         .map(|topic| (topic.clone(), from.iter().filter(|(tp, _)| tp.topic == *topic).count() as i32))
         .collect();
-    let (tailed, cluster, stop) = (tailed.clone(), cluster.clone(), stop.clone());
+    let (tailed, cluster, stop, keys) =
+        (tailed.clone(), cluster.clone(), stop.clone(), access.keys().clone());
     tokio::task::spawn_blocking(move || {
         let grown = || {
             let grew =
                 |(topic, count): &(String, i32)| cluster.topic(topic).is_some_and(|t| t.partitions > *count);
             counts.iter().any(grew)
         };
-        read(&consumer, &*tailed, &stop, &grown)
+        read(&consumer, &keys, &*tailed, &stop, &grown)
     })
     .await
     .map_err(|error| Error::Client(format!("the tail for live updates ended: {error}")))?
@@ -107,6 +109,7 @@ async fn follow(
 /// Reads until `stop`, or until a topic has more partitions.
 fn read(
     consumer: &BaseConsumer,
+    keys: &StreamKeys,
     tailed: &dyn Tailed,
     stop: &CancellationToken,
     grown: &dyn Fn() -> bool,
@@ -115,7 +118,8 @@ fn read(
     while !stop.is_cancelled() {
         match consumer.poll(POLL_TIMEOUT) {
             Some(Ok(message)) => {
-                tailed.push(&TopicPartition::new(message.topic(), message.partition()), owned(&message));
+                let tp = TopicPartition::new(message.topic(), message.partition());
+                tailed.push(&tp, borrowed(&message, keys));
             }
             Some(Err(error)) => return Err(Error::new("cannot read the topics for live updates")(error)),
             None => {}

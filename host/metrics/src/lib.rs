@@ -15,6 +15,7 @@ mod live;
 pub mod names;
 mod outbound;
 pub mod process;
+mod tasks;
 mod time;
 
 pub use calls::{CallMetrics, ComponentMetrics, Ending, Raised};
@@ -24,6 +25,7 @@ pub use http::{HttpMetrics, RouteMetrics};
 pub use key_value::{StoreMetrics, StoreUp};
 pub use live::{LiveMetrics, StreamEnd, Transport};
 pub use outbound::{OutboundMetrics, OutboundOutcome};
+pub use tasks::{ailing_tasks, ails, recovers, supervise, survives};
 pub use time::{Timer, with_cpu};
 
 use prometheus::{IntCounter, IntCounterVec};
@@ -49,6 +51,7 @@ rare!(SWAPS = SWAPS);
 rare!(DATABASE_ERRORS = DATABASE_ERRORS);
 rare!(KAFKA_ERRORS = KAFKA_ERRORS);
 rare!(EMBEDDED_RESTARTS = EMBEDDED_RESTARTS);
+rare!(FORGED_NUMBERS = FORGED_NUMBERS);
 rare!(SPANS_EXPORTED = SPANS_EXPORTED);
 rare!(SPANS_DROPPED = SPANS_DROPPED);
 
@@ -105,13 +108,19 @@ pub fn kafka_error(client: KafkaClient) {
     KAFKA_ERRORS.with_label_values(&[label]).inc();
 }
 
+/// Counts a record that claims a number which this deployment has not given.
+pub fn forged_number(topic: &str) {
+    FORGED_NUMBERS.with_label_values(&[topic]).inc();
+}
+
 /// Counts a failed statement or connection.
 pub fn database_error(class: fnhost_types::failure::FailureClass) {
-    use fnhost_types::failure::FailureClass::{Conflict, Function, Infrastructure};
+    use fnhost_types::failure::FailureClass::{Conflict, Function, Infrastructure, Unclear};
     let label = match class {
         Function => "function",
         Conflict => "conflict",
         Infrastructure => "infrastructure",
+        Unclear => "unclear",
     };
     DATABASE_ERRORS.with_label_values(&[label]).inc();
 }

@@ -89,7 +89,7 @@ names! {
     PARKED = Gauge, "fnhost_partition_parked_records", "records", ["trigger", "topic", "partition"],
         "Records that wait for another attempt, or behind one of the same key.";
     STATE = Gauge, "fnhost_partition_state", "boolean", ["trigger", "topic", "partition", "state"],
-        "1 for the state that a partition of this host is in: taking-over, owned, backing-off, stopped.";
+        "1 for the state that a partition of this host is in: taking-over, owned, backing-off, blocked, stopped.";
 
     // Dispatches, by trigger.
     DISPATCH = Histogram(SECONDS), "fnhost_dispatch_duration_seconds", "seconds", ["trigger"],
@@ -201,11 +201,15 @@ names! {
     CONNECTIONS_WAITING = Gauge, "fnhost_database_connections_waiting", "calls", ["pool"],
         "Calls that wait for a connection of a component's pool; always 0 for host:owner, where it is not known.";
     DATABASE_ERRORS = Counter, "fnhost_database_errors_total", "errors", ["class"],
-        "Failed statements and connections, by class (function: its own fault, conflict: rerun, infrastructure: the database cannot serve).";
+        "Failed statements and connections, by class (function: its own fault, conflict: rerun, infrastructure: the database cannot serve, unclear: that or the record).";
 
     // The rest of the world.
     KAFKA_ERRORS = Counter, "fnhost_kafka_errors_total", "errors", ["client"],
         "Errors that librdkafka reported, by client (consumer, producer); transient ones included.";
+    FORGED_NUMBERS = Counter, "fnhost_forged_numbers_total", "records", ["topic"],
+        "Records that claim a number (fnhost-stream, fnhost-seq) without a MAC of this deployment. They are handled as a foreign producer's.";
+    TASK_PANICS = Counter, "fnhost_task_panics_total", "panics", ["task"],
+        "Panics of the host's long-running tasks, by kind (worker, group, relay, schedule, tail, ...). Each was started again.";
     EMBEDDED_RESTARTS = Counter, "fnhost_embedded_restarts_total", "restarts", ["server"],
         "Restarts of a private server (postgres, kafka) that had died.";
     SPANS_EXPORTED = Counter, "fnhost_trace_spans_exported_total", "spans", [],

@@ -7,6 +7,8 @@ pub enum FailureClass {
     Infrastructure,
     /// Two transactions met, or a prepared statement went stale: rerun at once.
     Conflict,
+    /// The database's as a whole or this record's alone, which its neighbours tell: no attempt is charged unless they succeed.
+    Unclear,
     /// The function's own: an attempt is charged.
     Function,
 }

@@ -1,6 +1,6 @@
 //! What several crates of fnhost speak of.
 //!
-//! [`record`] and [`wit`] are a Kafka record and the contract's own types, [`outbox`] how messages stand in the database,
+//! [`record`] and [`wit`] are a Kafka record and the contract's own types, [`stream_keys`] tell whose a record's number is, [`outbox`] how messages stand in the database,
 //! [`trace_context`] the header that carries a trace, [`failure`] whose fault an error is, [`clock`] the time; [`causes`],
 //! [`log`] and [`trust`] are errors for people, the form of log lines, and whose certificates connections trust.
 
@@ -10,6 +10,7 @@ pub mod failure;
 pub mod log;
 pub mod outbox;
 pub mod record;
+pub mod stream_keys;
 pub mod trace_context;
 pub mod trust;
 pub mod wit;

@@ -61,10 +61,28 @@ pub struct HeaderRef<'a> {
     pub value: &'a [u8],
 }
 
+impl HeaderRef<'_> {
+    /// The header with bytes of its own.
+    pub fn to_header(&self) -> Header {
+        Header { name: self.name.to_owned(), value: self.value.to_vec() }
+    }
+}
+
 impl<'a> From<&'a Header> for HeaderRef<'a> {
     fn from(header: &'a Header) -> Self {
         Self { name: &header.name, value: &header.value }
     }
+}
+
+/// A row of the outbox that Kafka may not have.
+#[derive(Clone, Debug)]
+pub struct Unsent {
+    /// Number of its first message.
+    pub first_seq: i64,
+    /// Its messages, encoded.
+    pub messages: Vec<u8>,
+    /// The database's incarnation when it was committed; none for rows of hosts that knew none.
+    pub incarnation: Option<String>,
 }
 
 /// An outbox row that this build cannot read.

@@ -140,6 +140,7 @@ impl Health {
             checks.push(check("broker", said(broker)));
             checks.push(check("partitions", inner.registry.not_ready()));
         }
+        checks.push(check("tasks", fnhost_metrics::ailing_tasks()));
         let schedules = inner.registry.schedules();
         if !schedules.is_empty() {
             let detail = schedules.iter().filter_map(|schedule| schedule.line(now_ms())).collect();

@@ -59,14 +59,22 @@ impl SqlFailure {
     }
 }
 
+/// SQLSTATEs, or how they begin, by which the session is gone through nobody's fault. 08: the connection. 57P0: the server shuts down or
+/// starts. 25P03: the transaction sat idle for longer than a call may last, so this host was stopped and not the function slow.
+const INFRASTRUCTURE: [&str; 3] = ["08", "57P0", "25P03"];
+/// Those that a server reports which cannot serve anybody at the moment, but a single record can also be the reason of, or a function
+/// raise itself. 53: resources, such as disk space. 58: the system, such as an I/O error. XX: internal errors and damaged
+/// data. 25006: read-only, as a replica is, or a role by its settings. F0: configuration files.
+const UNCLEAR: [&str; 5] = ["53", "58", "XX", "25006", "F0"];
+
 /// The class of what the server reported.
 fn class_of(error: &PgDatabaseError) -> FailureClass {
     let code = error.code();
-    // 57P0x: the server shuts down or starts. 25006: it became read-only, as a replica is. 25P03: the transaction
-    // sat idle for longer than a call may last, so this host was stopped and not the function slow.
-    let infrastructure = ["08", "53", "57P0", "25006", "25P03"].iter().any(|class| code.starts_with(class));
-    if infrastructure {
+    let is_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
+    if is_of(&INFRASTRUCTURE) {
         FailureClass::Infrastructure
+    } else if is_of(&UNCLEAR) {
+        FailureClass::Unclear
     } else if matches!(code, "40001" | "40P01") || is_stale_plan(error) {
         FailureClass::Conflict
     } else {

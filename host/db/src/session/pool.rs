@@ -123,7 +123,7 @@ impl RolePool {
 
     /// As [`RolePool::acquire`], but never a connection that was used before. For after one of those turned out
     /// to be dead.
-    pub(crate) async fn acquire_new(&self) -> Result<Session, SessionError> {
+    pub async fn acquire_new(&self) -> Result<Session, SessionError> {
         let permit = self.permit().await;
         self.connect(permit).await
     }

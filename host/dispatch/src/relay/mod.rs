@@ -19,8 +19,8 @@ use fnhost_metrics::{RelayMetrics, Timer};
 use fnhost_trace::TRACEPARENT;
 use fnhost_trace::batch::Sends;
 use fnhost_types::causes::chain;
-use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
-use fnhost_types::record::{HOST_HEADER_PREFIX, Record, VERSION_HEADER};
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing, Unsent};
+use fnhost_types::record::{HOST_HEADER_PREFIX, Record, StreamSource, VERSION_HEADER};
 use fnhost_types::wit::Header;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -35,8 +35,12 @@ use uuid::Uuid;
 
 /// Events of one outbox row at most.
 pub const EVENTS_MAX: i64 = 500;
+/// Bytes of keys, values and headers after which an outbox row takes no further event.
+pub const EVENTS_BYTES_MAX: i64 = 4 * 1024 * 1024;
 /// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// Bytes that Kafka adds to a header at most.
+const HEADER_FRAMING_BYTES: usize = 10;
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rounds with events in a row after which inserts need not notify: the relay looks by itself, every [`ROUND_INTERVAL`].
@@ -54,8 +58,8 @@ pub struct Relay {
     pub schema: String,
     /// Table of events in it.
     pub table: String,
-    /// Name of the stream.
-    pub stream: String,
+    /// What numbers its messages.
+    pub source: StreamSource,
     /// Topics that events may name.
     pub topics: HashSet<String>,
     /// Id of this process, which becomes the owner.
@@ -73,20 +77,35 @@ impl Relay {
     pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
-            leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+            let name = self.source.to_string();
+            leader::elect("relay", &name, &stop, || self.lead(&name, &stop).boxed()).await;
         })
     }
 
     /// Takes the lease and relays until `stop` (true); false where another host has the lease.
-    async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
-        let metrics = RelayMetrics::new(&self.stream);
+    async fn lead(&self, name: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let metrics = RelayMetrics::new(name);
         if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
             return Ok(false);
         }
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
-        let sender = self.producer.open(&self.stream)?;
-        sender.resend(&unsent).await?;
-        tracing::debug!(relay = self.stream, epoch = ownership.epoch, "relay leads");
+        let before = ownership.clone();
+        let ended = self.lead_as(name, ownership, &unsent, metrics, stop).await;
+        leader::note_refused(&self.owner, &before, &ended).await;
+        ended.map(|()| true)
+    }
+
+    async fn lead_as(
+        &self,
+        name: &str,
+        ownership: Ownership,
+        unsent: &[Unsent],
+        metrics: RelayMetrics,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let sender = leader::open(&self.owner, &self.producer, &self.source, &ownership, unsent).await?;
+        fnhost_metrics::recovers("relay", name);
+        tracing::debug!(relay = name, epoch = ownership.epoch, "relay leads");
         let _leads = metrics.leads();
         let mut listener = PgListener::connect_with(self.owner.pool()).await?;
         listener.listen(relay::WAKE_CHANNEL).await?;
@@ -97,6 +116,7 @@ impl Relay {
             ownership,
             acknowledged: None,
             renewed: Instant::now(),
+            more: false,
             notified: false,
             metrics: metrics.clone(),
         };
@@ -116,7 +136,7 @@ impl Relay {
                 leader.sleep(&mut listener, stop).await?;
                 continue;
             }
-            if taken < EVENTS_MAX as usize {
+            if !leader.more {
                 tokio::select! {
                     () = tokio::time::sleep_until((began + ROUND_INTERVAL).into()) => {}
                     () = stop.cancelled() => {}
@@ -124,15 +144,12 @@ impl Relay {
             }
         }
         leader.resign().await;
-        Ok(true)
+        Ok(())
     }
 
     /// Why an event can never be sent; none where it can.
     fn unfit(&self, event: &Event) -> Option<String> {
-        let size = event.key.as_ref().map_or(0, Vec::len)
-            + event.value.as_ref().map_or(0, Vec::len)
-            + event.headers.iter().map(|(n, v)| n.len() + v.len() + 10).sum::<usize>()
-            + FRAMING_MAX_BYTES;
+        let size = event.size() + event.headers.len() * HEADER_FRAMING_BYTES + FRAMING_MAX_BYTES;
         let listed = self.topics.contains(&event.topic);
         let limit = listed.then(|| self.cluster.topic(&event.topic)).flatten();
         match limit {
@@ -174,6 +191,8 @@ struct Leader<'a> {
     ownership: Ownership,
     acknowledged: Option<i64>,
     renewed: Instant,
+    /// The last round left events in the table.
+    more: bool,
     /// Whether inserts notify. A pending NOTIFY serialises commits, so not under load.
     notified: bool,
     metrics: RelayMetrics,
@@ -189,12 +208,15 @@ impl Leader<'_> {
         let began = Timer::start();
         let mut transaction = self.connection.begin().await?;
         let mut events =
-            relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX).await?;
+            relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX, EVENTS_BYTES_MAX)
+                .await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
             transaction.rollback().await?;
             return Ok(0);
         }
         let taken = events.len();
+        let bytes: usize = events.iter().map(Event::size).sum();
+        self.more = taken >= EVENTS_MAX as usize || bytes as i64 >= EVENTS_BYTES_MAX;
         // What can never be sent must not fill the table up, nor be lost: it becomes a dead letter of the relay.
         let mut unfit: Vec<(Record, String)> = Vec::new();
         let mut messages: Vec<Outgoing<'_>> = Vec::with_capacity(events.len());
@@ -230,12 +252,12 @@ impl Leader<'_> {
         if let Err(error) = transaction.commit().await {
             // Only an owner that knows it committed may send; anything else starts over from the outbox.
             let judgement = ownership::judge_commit(&relay.owner, &self.ownership).await?;
-            tracing::warn!(relay = relay.stream, ?judgement, error = chain(&error), "a COMMIT got no answer");
+            tracing::warn!(relay = %relay.source, ?judgement, error = chain(&error), "a COMMIT got no answer");
             anyhow::ensure!(judgement == Judgement::Committed, "the relay's COMMIT failed");
         }
         self.ownership = after;
         self.acknowledged = None;
-        commit_log::committed(&relay.stream, "", &messages);
+        commit_log::committed(&relay.source.to_string(), "", &messages);
         let (emitted, committed) = (messages.len(), SystemTime::now());
         let numbered = Numbered { first_seq, version: "", messages };
         self.sender.send(&numbered).await?;
@@ -309,9 +331,9 @@ pub async fn register(
     owner: &OwnerPool,
     deployment: &str,
     component: &str,
-) -> Result<(i64, String), fnhost_db::Error> {
+) -> Result<(i64, StreamSource), fnhost_db::Error> {
     let id = format!("{component}:events");
     let role = fnhost_db::schema::owner_role(owner).await?;
     let trigger = fnhost_db::schema::register_trigger(owner, deployment, &id, "relay", &id, &role).await?;
-    Ok((trigger, format!("{deployment}/{id}")))
+    Ok((trigger, StreamSource::new(deployment, &id, None)))
 }

@@ -5,10 +5,12 @@
 //! are cleared within moments, so only old ones are looked for; should there be an owner after all, it is fenced and takes
 //! over again, which is safe and loses nothing.
 
+use crate::leader;
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership;
 use fnhost_kafka::producer::Producer;
 use fnhost_types::causes::chain;
+use fnhost_types::record::StreamSource;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +40,7 @@ pub struct Orphans {
 
 impl Orphans {
     /// Looks and sends until `stop`.
-    pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    pub fn run(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
             loop {
@@ -72,19 +74,22 @@ impl Orphans {
 
     /// Takes one stream's partition over, sends its outbox, clears it, and gives it up.
     async fn adopt(&self, orphan: &fnhost_db::relay::Orphan) -> anyhow::Result<()> {
-        let taken = ownership::raise_epoch(&self.owner, orphan.trigger, &orphan.tp, self.host).await?;
+        let taken = ownership::raise_epoch(&self.owner, orphan.trigger, &orphan.tp, self.host, None).await?;
         let loaded = ownership::load(&self.owner, orphan.trigger, &orphan.tp, &taken).await?;
-        let stream = match orphan.tp.topic.as_str() {
-            "" => format!("{}/{}", self.deployment, orphan.id),
-            topic => format!("{}/{}/{topic}/{}", self.deployment, orphan.id, orphan.tp.partition),
+        let consumed = (!orphan.tp.topic.is_empty()).then_some(&orphan.tp);
+        let source = StreamSource::new(&self.deployment, &orphan.id, consumed);
+        let sent = async {
+            let (owner, unsent) = (&loaded.ownership, &loaded.unsent);
+            leader::open(&self.owner, &self.producer, &source, owner, unsent).await?.drained().await?;
+            Ok::<_, anyhow::Error>(())
         };
-        let sender = self.producer.open(&stream)?;
-        sender.resend(&loaded.unsent).await?;
-        tokio::time::timeout(SEND_TIMEOUT, sender.drained()).await??;
+        let sent = tokio::time::timeout(SEND_TIMEOUT, sent).await?;
+        leader::note_refused(&self.owner, &loaded.ownership, &sent).await;
+        sent?;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
         ownership::release(&self.owner, &loaded.ownership).await?;
         tracing::info!(
-            stream,
+            stream = %source,
             rows = loaded.unsent.len(),
             "sent the remaining messages of a stream without an owner"
         );

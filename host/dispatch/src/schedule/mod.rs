@@ -23,8 +23,8 @@ use fnhost_manifest::SCHEDULE_TOPIC;
 use fnhost_manifest::TriggerConfig;
 use fnhost_trace::batch::{About, Batch as Hops};
 use fnhost_types::causes::chain;
-use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
-use fnhost_types::record::Record;
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing, Unsent};
+use fnhost_types::record::{Record, StreamSource};
 use fnhost_types::wit::{Batch, Emit, Message};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -51,8 +51,8 @@ pub struct Schedule {
     pub id: String,
     /// Row of `fnhost.trigger`.
     pub trigger: i64,
-    /// Name of the stream that it emits on.
-    pub stream: String,
+    /// What numbers its messages.
+    pub source: StreamSource,
     /// Time between two ticks; ticks are multiples of it since 1970.
     pub every: Duration,
     /// Topics that it may emit to.
@@ -97,10 +97,10 @@ pub async fn register(
     component: &str,
     id: &str,
     role: &str,
-) -> Result<(i64, String), fnhost_db::Error> {
+) -> Result<(i64, StreamSource), fnhost_db::Error> {
     let id = format!("{component}:schedule:{id}");
     let trigger = fnhost_db::schema::register_trigger(owner, deployment, &id, "schedule", &id, role).await?;
-    Ok((trigger, format!("{deployment}/{id}")))
+    Ok((trigger, StreamSource::new(deployment, &id, None)))
 }
 
 impl Schedule {
@@ -108,19 +108,33 @@ impl Schedule {
     pub fn run(self, stop: CancellationToken) -> BoxFuture<'static, ()> {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
-            leader::elect(&self.stream, &stop, || self.lead(&stop).boxed()).await;
+            let name = self.source.to_string();
+            leader::elect("schedule", &name, &stop, || self.lead(&name, &stop).boxed()).await;
         })
     }
 
     /// Takes the lease and runs the ticks until `stop` (true); false where another host has the lease.
-    async fn lead(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
+    async fn lead(&self, name: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
         if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
             return Ok(false);
         }
         let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
-        let sender = self.producer.open(&self.stream)?;
-        sender.resend(&unsent).await?;
-        tracing::debug!(schedule = self.stream, epoch = ownership.epoch, "schedule leads");
+        let before = ownership.clone();
+        let ended = self.lead_as(name, ownership, &unsent, stop).await;
+        leader::note_refused(&self.owner, &before, &ended).await;
+        ended.map(|()| true)
+    }
+
+    async fn lead_as(
+        &self,
+        name: &str,
+        ownership: Ownership,
+        unsent: &[Unsent],
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let sender = leader::open(&self.owner, &self.producer, &self.source, &ownership, unsent).await?;
+        fnhost_metrics::recovers("schedule", name);
+        tracing::debug!(schedule = name, epoch = ownership.epoch, "schedule leads");
         let _leads = self.status.leads(ownership.position);
         let lease = ownership.clone();
         let mut leader = Leader { schedule: self, sender, ownership, acknowledged: None, failures: 0 };
@@ -131,7 +145,7 @@ impl Schedule {
         };
         ended?;
         leader.resign().await;
-        Ok(true)
+        Ok(())
     }
 
     /// Renews the lease; ends only where that fails.
@@ -281,9 +295,9 @@ impl Leader<'_> {
         });
         printed.committed();
         for Bury { reason, .. } in &changes.bury {
-            tracing::error!(schedule = schedule.stream, tick_ms, reason, "the function rejected a tick");
+            tracing::error!(schedule = %schedule.source, tick_ms, reason, "the function rejected a tick");
         }
-        commit_log::committed(&schedule.stream, version, &messages);
+        commit_log::committed(&schedule.source.to_string(), version, &messages);
         let numbered = Numbered { first_seq, version, messages };
         self.sender.send(&numbered).await?;
         sends.sent(committed, first_seq, &numbered.messages);
@@ -312,8 +326,8 @@ impl Leader<'_> {
         anyhow::ensure!(failure.class != FailureClass::Infrastructure, "{}", failure.reason);
         self.failures += 1;
         let pause = plan::retry_delay(self.failures, config().max_back_off);
-        let (schedule, reason) = (&self.schedule.stream, &failure.reason);
-        tracing::error!(schedule, tick_ms, reason, attempts = self.failures, ?pause, "a tick failed");
+        let (schedule, reason) = (&self.schedule.source, &failure.reason);
+        tracing::error!(%schedule, tick_ms, reason, attempts = self.failures, ?pause, "a tick failed");
         Ok(pause)
     }
 
@@ -321,11 +335,12 @@ impl Leader<'_> {
     async fn sleep(&mut self, wait: Duration, stop: &CancellationToken) -> anyhow::Result<()> {
         let until = tokio::time::Instant::now() + wait;
         loop {
+            let unacknowledged = self.sender.unacknowledged() > 0;
+            // Only now: what is acknowledged by then is noted, and for what is not progress is waited for.
             self.note_acknowledged();
-            if self.acknowledged.is_some() && self.sender.unacknowledged() == 0 {
+            if self.acknowledged.is_some() && !unacknowledged {
                 self.clear().await?;
             }
-            let unacknowledged = self.sender.unacknowledged() > 0;
             tokio::select! {
                 () = tokio::time::sleep_until(until) => return Ok(()),
                 () = stop.cancelled() => return Ok(()),

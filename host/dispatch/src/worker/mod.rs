@@ -5,6 +5,7 @@
 
 mod dead_letter;
 mod logging;
+mod neighbours;
 mod settle;
 mod take_over;
 mod work;
@@ -14,18 +15,22 @@ use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
+use fnhost_db::OwnerPool;
 use fnhost_db::ownership::{self, Ownership, PARKED_MAX};
+use fnhost_db::refused::{self, Refused};
 use fnhost_db::store::Changes;
-use fnhost_kafka::assigned::Assigned;
-use fnhost_kafka::producer::{NotResent, StreamSender};
+use fnhost_kafka::assigned::{Assigned, Taken};
+use fnhost_kafka::producer::{Failed, NotResent, Refusal, StreamSender};
 use fnhost_types::causes::chain;
 use fnhost_types::record::Record;
+use neighbours::Neighbours;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use take_over::take_over;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use work::{Source, Work};
 
 /// Longest rest after a batch. A worker rests for as long as its batch took, so that on a busy host batches grow and share
@@ -38,6 +43,10 @@ const RELEASE_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a stopped partition looks whether somebody resolved it.
 const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// What somebody can do about a message that Kafka refuses.
+pub(crate) const REFUSED_CURE: &str =
+    "it is tried again all the time; see `fnhost outbox list`, and `fnhost outbox to-dead` gives it up";
+
 /// Why a worker left its loop.
 enum Exit {
     /// It was told to stop.
@@ -46,6 +55,8 @@ enum Exit {
     TakeOver(String),
     /// Nobody's fault: pause, then take over again.
     BackOff(String),
+    /// Kafka refuses a message, and nothing behind it may be sent.
+    Refused(Refusal),
     /// Going on would lose or double something.
     Stopped(String),
 }
@@ -65,9 +76,12 @@ impl From<fnhost_kafka::Error> for Exit {
     }
 }
 
-impl From<fnhost_kafka::producer::Failed> for Exit {
-    fn from(error: fnhost_kafka::producer::Failed) -> Self {
-        Exit::TakeOver(error.to_string())
+impl From<Failed> for Exit {
+    fn from(error: Failed) -> Self {
+        match error {
+            Failed::Refused(refusal) => Exit::Refused(refusal),
+            Failed::Closed(_) => Exit::TakeOver(error.to_string()),
+        }
     }
 }
 
@@ -83,28 +97,43 @@ enum Care {
     Records(usize),
 }
 
-/// Runs the partition until `stop`, through failures and take-overs.
+/// What a partition's owner remembers from one take-over to the next.
+struct Memory {
+    care: Care,
+    /// The record that was announced last, where what ended badly then was nobody's fault.
+    excused: Option<i64>,
+    neighbours: Neighbours,
+    /// The partition has been taken over before, so that fetching has begun elsewhere.
+    fetching: bool,
+}
+
+/// Runs the partition until `stop`, through failures and take-overs. Run again after a panic, which a record may have caused.
 pub async fn run(
     subscription: Arc<Subscription>,
-    assigned: Assigned,
+    assigned: Arc<Assigned>,
     status: Arc<PartitionStatus>,
     stop: CancellationToken,
+    again: bool,
 ) {
     let mut pause = BACK_OFF_FIRST;
-    let mut first = true;
-    let mut care = Care::None;
+    let care = if again { Care::Batch } else { Care::None };
+    let mut memory = Memory { care, excused: None, neighbours: Neighbours::default(), fetching: again };
     while !stop.is_cancelled() {
         // What stopped or delayed it stays visible, and is said once, until it is owned.
         if status.state() == State::Owned {
             status.set(State::TakingOver);
         }
         let began = Instant::now();
-        let exit = match take_over(&subscription, &assigned, &status, first, &mut care).await {
+        let known = status.version();
+        let exit = match take_over(&subscription, &assigned, &status, &stop, &mut memory).await {
             Ok(mut worker) => {
-                first = false;
                 let exit = worker.serve(&stop).await.err().unwrap_or(Exit::Stop);
-                if matches!(exit, Exit::Stop) {
-                    worker.release().await;
+                match &exit {
+                    Exit::Stop => worker.release().await,
+                    Exit::Refused(refusal) => {
+                        note_refused(&subscription.owner, &worker.ownership, refusal).await
+                    }
+                    _ => {}
                 }
                 exit
             }
@@ -129,6 +158,10 @@ pub async fn run(
                 status.set(State::BackingOff { reason });
                 pause
             }
+            Exit::Refused(refusal) => {
+                status.set(State::Blocked { reason: format!("{refusal}; {REFUSED_CURE}") });
+                pause
+            }
             Exit::Stopped(reason) => {
                 status.set(State::Stopped { reason });
                 STOPPED_CHECK_INTERVAL
@@ -137,8 +170,18 @@ pub async fn run(
         pause = (pause * 2).min(BACK_OFF_MAX);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = status.version_above(known) => {}
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Notes for people that Kafka refuses a message of a stream.
+pub(crate) async fn note_refused(owner: &OwnerPool, ownership: &Ownership, refusal: &Refusal) {
+    let Refusal { seq, topic, partition, reason } = refusal;
+    let refused = Refused { seq: *seq, topic, partition: *partition, reason };
+    if let Err(error) = refused::note(owner, ownership, refused).await {
+        tracing::warn!(error = chain(&error), "cannot note that Kafka refuses a message");
     }
 }
 
@@ -168,7 +211,11 @@ struct Worker<'a> {
     parking: Parking,
     /// Kafka acknowledged messages up to this number, which a store has still to clear.
     acknowledged: Option<i64>,
-    care: &'a mut Care,
+    memory: &'a mut Memory,
+    /// Everything below this offset has been handled, or was never for consumers.
+    reached: i64,
+    /// Topics with their ids: one that was made anew has nothing to do with the position.
+    topic_ids: watch::Receiver<Arc<HashMap<String, Uuid>>>,
     /// Batches taken so far.
     batches: u64,
     withdrawals: watch::Receiver<i64>,
@@ -181,6 +228,9 @@ impl<'a> Worker<'a> {
                 return Err(Exit::Stop);
             }
             self.note_acknowledged();
+            if self.topic_ids.has_changed().unwrap_or(false) {
+                self.check_topic().await?;
+            }
             if self.version_was_withdrawn() {
                 self.give_back().await?;
             }
@@ -225,7 +275,9 @@ impl<'a> Worker<'a> {
             return Ok(None);
         }
         loop {
-            let records = self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            let Taken { records, reached } =
+                self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            self.reached = self.reached.max(reached.unwrap_or(0));
             if records.is_empty() {
                 return Ok(None);
             }
@@ -239,7 +291,7 @@ impl<'a> Worker<'a> {
 
     /// Drops records that were accepted before: below the position, or with a number of their stream that is not new.
     fn filter(&mut self, records: Vec<Record>) -> Option<Work> {
-        let end = records.last()?.offset + 1;
+        let end = (records.last()?.offset + 1).max(self.reached);
         if end <= self.ownership.position {
             return None;
         }
@@ -287,15 +339,21 @@ impl<'a> Worker<'a> {
             .next_due()
             .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
         let full = self.parking.len() >= PARKED_MAX;
-        let to_clear = self.acknowledged.is_some();
         let unacknowledged = self.sender.unacknowledged() > 0;
+        // Only now: what is acknowledged by then is noted, and for what is not progress is waited for.
+        self.note_acknowledged();
+        let to_clear = self.acknowledged.is_some() || self.reached > self.ownership.position;
         tokio::select! {
             () = stop.cancelled() => Err(Exit::Stop),
             () = self.status.version_above(self.ownership.version) => {
                 Err(Exit::TakeOver("an operator changed the partition".into()))
             }
             () = self.assigned.arrived(), if !full => Ok(()),
-            // Its mark is taken off here; the worker has to see it.
+            // Their marks are taken off here; the worker has to see them.
+            Ok(()) = self.topic_ids.changed() => {
+                self.topic_ids.mark_changed();
+                Ok(())
+            }
             Ok(()) = self.withdrawals.changed() => {
                 self.withdrawals.mark_changed();
                 Ok(())
@@ -313,10 +371,22 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Clears acknowledged outbox rows while nothing else is to be stored.
+    /// Stops where the topic is not the one any more that the position belongs to.
+    async fn check_topic(&mut self) -> Result<(), Exit> {
+        let tp = &self.assigned.tp;
+        let now = self.topic_ids.borrow_and_update().get(&tp.topic).copied();
+        let Some((known, now)) = self.ownership.topic_id.zip(now).filter(|(known, now)| known != now) else {
+            return Ok(());
+        };
+        let reason = take_over::made_anew(self.subscription, tp, known, now);
+        Err(take_over::stop(self.subscription, tp, (self.ownership.position, self.ownership.version), reason)
+            .await)
+    }
+
+    /// Clears acknowledged outbox rows, and moves the position over what is not for consumers, while nothing else is to be stored.
     async fn clear(&mut self) -> Result<(), Exit> {
         let changes = Changes {
-            position: self.ownership.position,
+            position: self.ownership.position.max(self.reached),
             acknowledged: self.acknowledged,
             ..Changes::default()
         };

@@ -1,17 +1,19 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
+use super::neighbours::Blame;
 use super::work::{Source, Work, message};
 use super::{Care, Exit, Worker};
 use crate::commit::{Ended, commit};
 use crate::plan::{self, Breach, Item, Verdict};
 use crate::status::Counts;
-use crate::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
+use crate::{BACK_OFF_MAX, CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{SharedTransaction, Transaction};
 use fnhost_db::store::{Bury, Changes, Park};
 use fnhost_engine::guest_log::Printed;
 use fnhost_metrics::{DispatchPhase, Timer};
 use fnhost_trace::batch::{About, Batch as Hops, Sends};
+use fnhost_types::causes::chain;
 use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::wit::{Batch, Emit, Message};
 use std::collections::{HashMap, HashSet};
@@ -51,16 +53,22 @@ impl Worker<'_> {
                 // The rest of a batch that was split is for what runs now.
                 work.handler = self.subscription.handlers.pick(self.batches);
             }
-            let care = *self.care;
+            let care = self.memory.care;
             if matches!(care, Care::Records(_)) && work.items.len() > 1 {
                 parts.extend(work.divide(&|len| (0..len).map(|i| i..i + 1).collect()));
                 continue;
             }
-            if care != Care::None && !work.items.is_empty() && self.announce(&work).await? {
-                continue;
+            let mut transaction = self.subscription.transaction();
+            if care != Care::None && !work.items.is_empty() {
+                // An announcement counts as a try at the record, so the function must be able to begin.
+                transaction.connection().await.map_err(|error| Exit::BackOff(chain(&error)))?;
+                if self.announce(&work).await? {
+                    transaction.rollback().await;
+                    continue;
+                }
             }
             let began = Timer::start();
-            match self.settle(&work).await? {
+            match self.settle(&work, transaction).await? {
                 Settled::Yes => self.subscription.status.metrics.settled(began, work.items.len()),
                 Settled::Split(failure) => parts.extend(work.divide(&|len| plan::split(len, &failure))),
             }
@@ -71,8 +79,9 @@ impl Worker<'_> {
     /// Announces the first item; true where it is the only one, was in hand too often when a host ended, and is buried now.
     async fn announce(&mut self, work: &Work) -> Result<bool, Exit> {
         let offset = work.items[0].record.offset;
-        let times = ownership::announce(&self.subscription.owner, &self.ownership, offset).await?;
-        *self.care = match *self.care {
+        let again = self.memory.excused.take() == Some(offset);
+        let times = ownership::announce(&self.subscription.owner, &self.ownership, offset, again).await?;
+        self.memory.care = match self.memory.care {
             Care::Records(left) if left > 1 => Care::Records(left - 1),
             // A batch that ends badly after this is told from one that settled by its announcement, which the store clears.
             _ => Care::None,
@@ -92,19 +101,23 @@ impl Worker<'_> {
         }
     }
 
-    async fn settle(&mut self, work: &Work) -> Result<Settled, Exit> {
+    /// Settles the items in one transaction; the function gets `transaction` at its first run.
+    async fn settle(&mut self, work: &Work, transaction: Transaction) -> Result<Settled, Exit> {
+        let mut transaction = Some(transaction);
         let mut behind: HashSet<usize> = HashSet::new();
         if work.source == Source::Fetched {
             behind.extend(
                 (0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())),
             );
         }
+        let config = work.config(&self.subscription.config);
         let mut reruns = 0;
         loop {
             let calls: Vec<usize> = (0..work.items.len()).filter(|i| !behind.contains(i)).collect();
-            let lent = SharedTransaction::new(self.subscription.transaction());
+            let lent = transaction.take().unwrap_or_else(|| self.subscription.transaction());
+            let lent = SharedTransaction::new(lent);
             let mut messages: Vec<Message> =
-                calls.iter().map(|i| message(&work.items[*i], &self.subscription.config)).collect();
+                calls.iter().map(|i| message(&work.items[*i], &config)).collect();
             let hops = Hops::begin(&mut messages);
             let ended = self.call(work, &calls, messages, &hops, &lent).await;
             let failure = match (ended, lent.take()) {
@@ -144,21 +157,51 @@ impl Worker<'_> {
                 FailureClass::Conflict if reruns < CONFLICT_RERUNS_MAX => reruns += 1,
                 FailureClass::Conflict => return Err(Exit::BackOff(failure.reason)),
                 FailureClass::Infrastructure => {
-                    // The record in hand may be what ended the session.
-                    if *self.care == Care::None {
-                        *self.care = Care::Batch;
-                    }
+                    self.suspect(work).await;
                     return Err(Exit::BackOff(failure.reason));
                 }
-                FailureClass::Function if work.items.len() > 1 => return Ok(Settled::Split(failure)),
+                FailureClass::Function | FailureClass::Unclear if work.items.len() > 1 => {
+                    return Ok(Settled::Split(failure));
+                }
+                FailureClass::Unclear => return self.ask_neighbours(work, &failure).await,
                 FailureClass::Function => return self.charge(work, &failure).await,
             }
         }
     }
 
+    /// A session broke under these items, and one of them may be what broke it: if the database serves others, they are handed out with
+    /// more care from now on. If it does not, it is nobody's fault.
+    async fn suspect(&mut self, work: &Work) {
+        if self.subscription.database_serves().await {
+            if self.memory.care == Care::None {
+                self.memory.care = Care::Batch;
+            }
+        } else {
+            self.memory.excused = work.items.first().map(|item| item.record.offset);
+        }
+    }
+
+    /// What becomes of the one item of `work` after a failure that may be the database's.
+    async fn ask_neighbours(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
+        let item = &work.items[0];
+        let set_aside = match self.memory.neighbours.failed(item.record.offset) {
+            Blame::Record => return self.charge(work, failure).await,
+            Blame::Database => return Err(Exit::BackOff(failure.reason.clone())),
+            Blame::Unknown(set_aside) => set_aside,
+        };
+        let reason = failure.reason.clone();
+        let verdict = Verdict::SetAside { times: set_aside, reason };
+        self.store_verdict(work, verdict).await
+    }
+
     /// Charges a failed attempt to the one item of `work`.
     async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
         let verdict = plan::failed(&work.items[0], &failure.reason, &work.config(&self.subscription.config));
+        self.store_verdict(work, verdict).await
+    }
+
+    /// Stores what became of the one item of `work` without the function's transaction.
+    async fn store_verdict(&mut self, work: &Work, verdict: Verdict) -> Result<Settled, Exit> {
         match self
             .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
             .await?
@@ -235,6 +278,16 @@ impl Worker<'_> {
             let record = &work.items[*i].record;
             match verdict {
                 Verdict::Done => {}
+                Verdict::SetAside { times, reason } => {
+                    let delay = jittered(plan::retry_delay(*times + 1, BACK_OFF_MAX));
+                    delays.insert(*i, delay);
+                    changes.park.push(Park {
+                        record,
+                        attempts: work.items[*i].attempts,
+                        delay_ms: delay.as_millis() as i64,
+                        reason: reason.clone(),
+                    });
+                }
                 Verdict::Retry { attempts, reason } => {
                     let delay = jittered(plan::retry_delay(*attempts, self.subscription.config.max_back_off));
                     delays.insert(*i, delay);
@@ -308,6 +361,8 @@ impl Worker<'_> {
         let mut dead = 0;
         let mut failed = 0;
         let mut behind = 0;
+        let done = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Done);
+        self.memory.neighbours.succeeded(done.map(|(i, _)| work.items[*i].record.offset));
         // In the items' order: what waits behind a record is parked after it.
         let mut verdicts: Vec<_> = verdicts.iter().collect();
         verdicts.sort_by_key(|(i, _)| *i);
@@ -320,6 +375,13 @@ impl Worker<'_> {
                     let delay = delays.get(i).copied().unwrap_or_default();
                     self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
                 }
+                Verdict::SetAside { reason, .. } => {
+                    // Neither done nor failed: nothing is known of it.
+                    behind += 1;
+                    self.say_parked(&item.record, version, item.attempts, reason);
+                    let delay = delays.get(i).copied().unwrap_or_default();
+                    self.parking.park(item.clone(), delay, now);
+                }
                 Verdict::Behind => {
                     behind += 1;
                     self.parking.park(item.clone(), Duration::ZERO, now);
@@ -328,6 +390,7 @@ impl Worker<'_> {
                     dead += 1;
                     failed += 1;
                     self.say_dead(&item.record, version, *attempts, reason);
+                    self.memory.neighbours.forget(item.record.offset);
                     self.parking.finish(item);
                 }
                 Verdict::Done if work.source == Source::Parked => self.parking.finish(item),

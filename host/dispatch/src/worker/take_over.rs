@@ -1,90 +1,154 @@
 //! Becoming the owner of a partition.
 
-use super::{Care, Exit, Worker};
+use super::{Care, Exit, Memory, Worker, note_refused};
 use crate::parking::Parking;
 use crate::plan::Item;
 use crate::status::{PartitionStatus, State};
 use crate::subscription::Subscription;
 use fnhost_db::ownership::{self, Loaded};
 use fnhost_db::parked::{self, Parked};
+use fnhost_db::refused;
 use fnhost_db::schema::StoredPosition;
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::producer::StreamSender;
+use fnhost_types::record::{StreamSource, TopicPartition};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Takes a partition over: proves the membership, raises the epoch, and only then reads what to go on from.
 pub(super) async fn take_over<'a>(
     subscription: &'a Subscription,
     assigned: &'a Assigned,
     status: &'a PartitionStatus,
-    first: bool,
-    care: &'a mut Care,
+    stop: &CancellationToken,
+    memory: &'a mut Memory,
 ) -> Result<Worker<'a>, Exit> {
+    let (owner, trigger, tp) = (&subscription.owner, subscription.trigger, &assigned.tp);
     // The group's offset is read before the row: it is committed after it, so a lower row means a database that lost commits.
     let group_position = assigned.group_position().await?;
-    let stored = fnhost_db::schema::store_start(
-        &subscription.owner,
-        subscription.trigger,
-        &assigned.tp,
-        assigned.position,
-    )
-    .await?;
-    check_position(subscription, assigned, stored, group_position).await?;
+    let stored = fnhost_db::schema::store_start(owner, trigger, tp, assigned.position).await?;
+    let topic_id = check_position(subscription, assigned, &stored, group_position).await?;
+    // From here on the group hears of no other position, which could be a higher one.
+    status.position.store(stored.position, Ordering::Relaxed);
     assigned.prove_membership(stored.position).await?;
-    let taken =
-        ownership::raise_epoch(&subscription.owner, subscription.trigger, &assigned.tp, subscription.host)
-            .await?;
+    let taken = ownership::raise_epoch(owner, trigger, tp, subscription.host, topic_id).await?;
     let withdrawals = subscription.handlers.withdrawals();
-    let mut loaded = ownership::load(&subscription.owner, subscription.trigger, &assigned.tp, &taken).await?;
+    let mut loaded = ownership::load(owner, trigger, tp, &taken).await?;
     if !loaded.parked.is_empty()
-        && let Some(rows) = parked::give_back(&subscription.owner, &loaded.ownership).await?
+        && let Some(rows) = parked::give_back(owner, &loaded.ownership).await?
     {
         loaded.parked = rows;
     }
-    if !first || loaded.ownership.position < assigned.position {
+    if memory.fetching || loaded.ownership.position < assigned.position {
         assigned.refetch(loaded.ownership.position).await?;
     }
-    let sender = subscription.producer.open(&subscription.stream(&assigned.tp))?;
-    sender.resend(&loaded.unsent).await?;
-    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, care);
+    memory.fetching = true;
+    let source = subscription.source(tp);
+    let sender = subscription.producer.open(&source, &loaded.ownership.incarnation)?;
+    let sent = tokio::select! {
+        sent = send_unsent(subscription, &source, &sender, &loaded) => sent,
+        () = stop.cancelled() => Err(Exit::Stop),
+    };
+    if let Err(Exit::Refused(refusal)) = &sent {
+        note_refused(owner, &loaded.ownership, refusal).await;
+    }
+    sent?;
+    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
     status.set(State::Owned);
     Ok(worker)
 }
 
-/// Refuses positions that would skip or repeat records.
+/// Sends what an earlier owner left. Where Kafka refused a message of the stream before, its acknowledgement is waited for: nothing new
+/// is handled while what it causes could not be sent.
+async fn send_unsent(
+    subscription: &Subscription,
+    source: &StreamSource,
+    sender: &StreamSender,
+    loaded: &Loaded,
+) -> Result<(), Exit> {
+    sender.resend(&loaded.unsent).await?;
+    if sender.is_apart() {
+        sender.drained().await?;
+        refused::forget(&subscription.owner, &loaded.ownership).await?;
+        subscription.producer.trust(source);
+    }
+    Ok(())
+}
+
+/// Refuses positions that would skip or repeat records, until somebody decides; answers the topic's id.
 async fn check_position(
     subscription: &Subscription,
     assigned: &Assigned,
-    stored: StoredPosition,
+    stored: &StoredPosition,
     group_position: Option<i64>,
-) -> Result<(), Exit> {
+) -> Result<Option<Uuid>, Exit> {
     let tp = &assigned.tp;
-    let StoredPosition { position: stored, chosen } = stored;
-    let cure = format!(
+    if let Some(reason) = &stored.stopped {
+        return Err(Exit::Stopped(reason.clone()));
+    }
+    let StoredPosition { position, version, chosen, topic_id, .. } = *stored;
+    let row = (position, version);
+    let cure = cure(subscription, tp);
+    let now = subscription.cluster.topic_id(&tp.topic).await?;
+    if let Some((known, now)) = topic_id.zip(now).filter(|(known, now)| known != now) {
+        return Err(stop(subscription, tp, row, made_anew(subscription, tp, known, now)).await);
+    }
+    let bounds = subscription.cluster.log_bounds(tp).await?;
+    if position > bounds.end {
+        let reason = format!(
+            "the stored position {position} is beyond the log's end {}: the topic was recreated or lost records; {cure}",
+            bounds.end
+        );
+        return Err(stop(subscription, tp, row, reason).await);
+    }
+    if position < bounds.start {
+        let reason = format!(
+            "the stored position {position} is before the log's start {}: retention deleted records that were not handled; {cure}",
+            bounds.start
+        );
+        return Err(stop(subscription, tp, row, reason).await);
+    }
+    if let Some(group) = group_position.filter(|group| *group > position && !chosen) {
+        let reason = format!(
+            "the stored position {position} is below the group's offset {group}: the database lost commits; {cure}"
+        );
+        // What it numbers from now on is not what Kafka already has under the same numbers.
+        ownership::begin_incarnation(&subscription.owner).await?;
+        return Err(stop(subscription, tp, row, reason).await);
+    }
+    Ok(now)
+}
+
+/// Stops a partition whose row has this position and version; nobody serves it until somebody decides.
+pub(super) async fn stop(
+    subscription: &Subscription,
+    tp: &TopicPartition,
+    row: (i64, i64),
+    reason: String,
+) -> Exit {
+    match ownership::stop(&subscription.owner, subscription.trigger, tp, row, &reason).await {
+        Ok(()) => Exit::Stopped(reason),
+        Err(error) => error.into(),
+    }
+}
+
+/// Why a partition stops whose topic is another one by now.
+pub(super) fn made_anew(subscription: &Subscription, tp: &TopicPartition, known: Uuid, now: Uuid) -> String {
+    format!(
+        "topic {} was deleted and made anew (its id was {known} and is {now}): the stored position belongs to the former one; {}",
+        tp.topic,
+        cure(subscription, tp)
+    )
+}
+
+fn cure(subscription: &Subscription, tp: &TopicPartition) -> String {
+    format!(
         "choose where to continue: fnhost position --trigger {} --partition {tp} --to earliest|latest|OFFSET",
         subscription.id
-    );
-    let bounds = subscription.cluster.log_bounds(tp).await?;
-    if stored > bounds.end {
-        return Err(Exit::Stopped(format!(
-            "the stored position {stored} is beyond the log's end {}: the topic was recreated or lost records; {cure}",
-            bounds.end
-        )));
-    }
-    if stored < bounds.start {
-        return Err(Exit::Stopped(format!(
-            "the stored position {stored} is before the log's start {}: retention deleted records that were not handled; {cure}",
-            bounds.start
-        )));
-    }
-    if let Some(group) = group_position.filter(|g| *g > stored && !chosen) {
-        return Err(Exit::Stopped(format!(
-            "the stored position {stored} is below the group's offset {group}: the database lost commits; {cure}"
-        )));
-    }
-    Ok(())
+    )
 }
 
 /// The memory of parked records.
@@ -107,13 +171,14 @@ impl<'a> Worker<'a> {
         sender: StreamSender,
         withdrawals: watch::Receiver<i64>,
         loaded: &Loaded,
-        care: &'a mut Care,
+        memory: &'a mut Memory,
     ) -> Self {
         let parking = parking(&loaded.parked);
-        if loaded.announced.is_some() {
-            *care = Care::Records(subscription.config.max_batch);
-        } else if loaded.unclean && *care == Care::None {
-            *care = Care::Batch;
+        let announced = loaded.announced.map(|(offset, _)| offset);
+        if announced.is_some() && announced != memory.excused {
+            memory.care = Care::Records(subscription.config.max_batch);
+        } else if (announced.is_some() || loaded.unclean) && memory.care == Care::None {
+            memory.care = Care::Batch;
         }
         status.position.store(loaded.ownership.position, Ordering::Relaxed);
         status.set_parked(&parking);
@@ -126,7 +191,9 @@ impl<'a> Worker<'a> {
             watermarks: loaded.watermarks.clone(),
             parking,
             acknowledged: None,
-            care,
+            memory,
+            reached: 0,
+            topic_ids: subscription.cluster.topic_ids(),
             batches: 0,
             withdrawals,
         }

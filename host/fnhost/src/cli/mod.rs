@@ -6,12 +6,14 @@ mod doctor;
 mod explain;
 mod migrate;
 mod new;
+mod outbox;
 mod position;
 mod progress;
 mod ps;
 mod remote;
 mod setup;
 mod signals;
+mod stream_keys;
 mod swap;
 #[path = "test_command/mod.rs"]
 mod test;
@@ -65,6 +67,10 @@ enum Command {
     Env(migrate::EnvArgs),
     /// Set a trigger's position in a partition
     Position(position::PositionArgs),
+    /// Show and resolve streams that wait because Kafka refuses a message
+    Outbox(outbox::OutboxArgs),
+    /// Show, make and remove the keys under which messages are numbered
+    StreamKeys(stream_keys::StreamKeysArgs),
     /// Show what happened to a record, or to all records of a key
     Explain(explain::ExplainArgs),
     /// Deploy a new version of a component without downtime
@@ -246,6 +252,8 @@ impl Cli {
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::Outbox(args) => outbox::run(args).await,
+            Command::StreamKeys(args) => stream_keys::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Swap(args) => swap::run(args).await,
             Command::Rollback(args) => swap::roll_back(args).await,

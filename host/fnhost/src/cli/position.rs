@@ -54,6 +54,8 @@ async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition
     let given = args.kafka.addresses.as_ref().or(beside.kafka.as_ref());
     let brokers = given.context("pass --kafka (FNHOST_KAFKA)")?;
     let cluster = Cluster::connect(&Access::new(brokers, args.kafka.properties()?)).await?;
+    // Before its log is looked at: should the topic be made anew in between, the owner finds another id and stops.
+    let topic_id = cluster.topic_id(&tp.topic).await?;
     let position = match args.to.parse::<i64>() {
         Ok(offset) => offset,
         Err(_) => cluster.resolve_start(tp, args.to.parse::<Start>().map_err(anyhow::Error::msg)?).await?,
@@ -65,10 +67,16 @@ async fn move_position(args: &PositionArgs, beside: &Beside, tp: &TopicPartition
         bounds.start,
         bounds.end
     );
-    let former =
-        views::set_position(&beside.owner, &beside.manifest.application.name, &args.trigger, tp, position)
-            .await?
-            .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
+    let former = views::set_position(
+        &beside.owner,
+        &beside.manifest.application.name,
+        &args.trigger,
+        tp,
+        position,
+        topic_id,
+    )
+    .await?
+    .with_context(|| format!("trigger {} has no stored position for {tp}", args.trigger))?;
     match args.output {
         Format::Human => println!("{tp}: position {former} -> {position}"),
         Format::Json => println!(

@@ -2,7 +2,7 @@
 
 use super::setup::Setup;
 use anyhow::Context as _;
-use fnhost_db::schema;
+use fnhost_db::{OwnerPool, schema, stream_keys};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::changes;
 use fnhost_dispatch::relay::orphans::Orphans;
@@ -19,10 +19,13 @@ use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_kafka::tail;
 use fnhost_manifest::{KafkaTrigger, Manifest};
+use fnhost_types::causes::chain;
 use fnhost_types::record::dead_letter_topic;
+use fnhost_types::stream_keys::StreamKeys;
 use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,6 +52,8 @@ pub struct Context<'a> {
 /// The running Kafka side.
 pub struct Triggers {
     host: Uuid,
+    access: Access,
+    keys: StreamKeys,
     cluster: Arc<Cluster>,
     producer: Arc<Producer>,
     subscriptions: Vec<Arc<Running>>,
@@ -65,12 +70,17 @@ impl Triggers {
     /// # Errors
     /// The first thing that could not be started; nothing stays running.
     pub async fn start(context: &Context<'_>) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect(context.access).await?;
+        let keys = StreamKeys::default();
+        keys.replace(stream_keys::load(&context.setup.owner).await?);
+        let access = context.access.clone().with_keys(keys.clone());
+        let cluster = Cluster::connect(&access).await?;
         prepare_topics(context.setup, &cluster).await?;
         let mut triggers = Self {
             host: context.host,
+            producer: Arc::new(Producer::new(&access, cluster.clone())?),
+            access,
+            keys,
             cluster,
-            producer: Arc::new(Producer::new(context.access)?),
             subscriptions: vec![],
             relays: JoinSet::new(),
             stop_relays: CancellationToken::new(),
@@ -87,33 +97,47 @@ impl Triggers {
     }
 
     async fn start_all(&mut self, context: &Context<'_>) -> anyhow::Result<()> {
-        self.relays.spawn(self.cluster.clone().keep_fresh(self.stop_relays.clone()));
-        let (owner, registry) = (context.setup.owner.clone(), context.registry.clone());
-        self.relays.spawn(changes::watch(
-            owner,
-            self.host,
-            registry,
-            changes::POLL_INTERVAL,
-            self.stop_relays.clone(),
-        ));
+        let (owner, registry, host) = (context.setup.owner.clone(), context.registry.clone(), self.host);
+        let (cluster, keys, stop) = (self.cluster.clone(), self.keys.clone(), self.stop_relays.clone());
+        self.supervise("topics", move || cluster.clone().keep_fresh(stop.clone()));
+        let (keys_owner, stop) = (owner.clone(), self.stop_relays.clone());
+        self.supervise("stream-keys", move || reload_keys(keys_owner.clone(), keys.clone(), stop.clone()));
+        let stop = self.stop_relays.clone();
+        self.supervise("changes", move || {
+            changes::watch(owner.clone(), host, registry.clone(), changes::POLL_INTERVAL, stop.clone())
+        });
+        let mut subscriptions = Vec::new();
+        for trigger in &context.setup.manifest.kafka {
+            let subscription = self.subscription(context, trigger).await?;
+            // Before anything is numbered.
+            subscription.notice_lost_commits(&self.access).await?;
+            self.known.push(subscription.trigger);
+            subscriptions.push(Arc::new(subscription));
+        }
         self.start_relays(context.setup).await?;
         self.start_tail(context);
         self.start_schedules(context).await?;
-        for trigger in &context.setup.manifest.kafka {
-            let subscription = self.subscription(context, trigger).await?;
-            self.known.push(subscription.trigger);
-            let running = Running::start(Arc::new(subscription), context.access).await?;
-            self.subscriptions.push(Arc::new(running));
+        for subscription in subscriptions {
+            self.subscriptions.push(Arc::new(Running::start(subscription, &self.access).await?));
         }
-        let orphans = Orphans {
+        let orphans = Arc::new(Orphans {
             deployment: context.setup.deployment().to_string(),
             known: self.known.clone(),
             host: self.host,
             owner: context.setup.owner.clone(),
             producer: self.producer.clone(),
-        };
-        self.relays.spawn(orphans.run(self.stop_relays.clone()));
+        });
+        let stop = self.stop_relays.clone();
+        self.supervise("orphans", move || orphans.clone().run(stop.clone()));
         Ok(())
+    }
+
+    /// Runs a task until the relays stop, also through its panics.
+    fn supervise<F>(&mut self, kind: &'static str, task: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.relays.spawn(async move { fnhost_metrics::supervise(kind, "", task).await });
     }
 
     /// Reads what live routes send, where there are any.
@@ -125,8 +149,11 @@ impl Triggers {
             return;
         }
         let hub = Hub::new(topics.into_iter().collect());
-        let stop = self.stop_relays.clone();
-        self.relays.spawn(tail::run(hub.clone(), self.cluster.clone(), context.access.clone(), stop));
+        let (stop, cluster, access) = (self.stop_relays.clone(), self.cluster.clone(), self.access.clone());
+        let tailed = hub.clone();
+        self.supervise("tail", move || {
+            tail::run(tailed.clone(), cluster.clone(), access.clone(), stop.clone())
+        });
         self.push = Some(hub);
     }
 
@@ -139,12 +166,12 @@ impl Triggers {
         for component in setup.manifest.components.values() {
             let Some(database) = &component.database else { continue };
             let Some(table) = &database.events else { continue };
-            let (trigger, stream) = relay::register(&setup.owner, setup.deployment(), &component.id).await?;
+            let (trigger, source) = relay::register(&setup.owner, setup.deployment(), &component.id).await?;
             let relay = Relay {
                 trigger,
                 schema: database.schema.clone(),
                 table: table.clone(),
-                stream,
+                source,
                 topics: database.event_topics.iter().cloned().collect(),
                 host: self.host,
                 owner: setup.owner.clone(),
@@ -169,14 +196,14 @@ impl Triggers {
                 // The manifest refuses a schedule without a database.
                 let Some(role) = setup.roles.get(id) else { continue };
                 let login = role.options().get_username();
-                let (trigger, stream) =
+                let (trigger, source) =
                     schedule::register(&setup.owner, setup.deployment(), id, &declared.id, login).await?;
                 let status = ScheduleStatus::new(&format!("{id}:schedule:{}", declared.id), declared.every);
                 let schedule = Schedule {
                     status: context.registry.schedule(status),
                     id: declared.id.clone(),
                     trigger,
-                    stream,
+                    source,
                     every: declared.every,
                     emits: declared.emits.iter().cloned().collect(),
                     host: self.host,
@@ -265,6 +292,17 @@ impl Triggers {
         let producer = self.producer.clone();
         if tokio::task::spawn_blocking(move || producer.flush()).await.is_err() {
             tracing::warn!("the Kafka producer did not stop cleanly");
+        }
+    }
+}
+
+/// Reads the keys under which messages are numbered anew until `stop`, so that they can be changed while hosts run.
+async fn reload_keys(owner: OwnerPool, keys: StreamKeys, stop: CancellationToken) {
+    let interval = Duration::from_secs(stream_keys::RELOAD_INTERVAL_S);
+    while tokio::time::timeout(interval, stop.cancelled()).await.is_err() {
+        match stream_keys::load(&owner).await {
+            Ok(loaded) => keys.replace(loaded),
+            Err(error) => tracing::debug!(error = chain(&error), "cannot read the keys of streams"),
         }
     }
 }

@@ -155,7 +155,10 @@ async fn serve(
     let mut tasks = JoinSet::new();
     // Until the very end of this function: while everything else drains, it says so.
     let _admin = serve_admin(admin_listener, setup, &health, engine, &deployment);
-    tasks.spawn(deployment.clone().follow(stop.clone()));
+    let (followed, followed_stop) = (deployment.clone(), stop.clone());
+    tasks.spawn(async move {
+        fnhost_metrics::supervise("deployment", "", || followed.clone().follow(followed_stop.clone())).await;
+    });
     let watched = if args.watch { Watched::all(&setup.manifest) } else { Vec::new() };
     tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
@@ -164,7 +167,13 @@ async fn serve(
     };
     let cluster = triggers.as_ref().map(Triggers::cluster);
     let name = setup.deployment().to_string();
-    tasks.spawn(health.clone().probe(setup.owner.clone(), name, cluster, stop.clone()));
+    let (probed, owner, probe_stop) = (health.clone(), setup.owner.clone(), stop.clone());
+    tasks.spawn(async move {
+        fnhost_metrics::supervise("probe", "", || {
+            probed.clone().probe(owner.clone(), name.clone(), cluster.clone(), probe_stop.clone())
+        })
+        .await;
+    });
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::live_source);
         let server = fnhost_http::Server::new(

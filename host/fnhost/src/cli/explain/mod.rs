@@ -9,10 +9,12 @@ use super::{Application, Format, KafkaArgs, Unsatisfied};
 use anyhow::Context as _;
 use clap::Args;
 use fate::Fate;
+use fnhost_db::stream_keys;
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_manifest::Start;
 use fnhost_types::record::TopicPartition;
+use fnhost_types::stream_keys::StreamKeys;
 use gather::Reader;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -132,6 +134,9 @@ pub async fn run(args: ExplainArgs) -> anyhow::Result<()> {
 async fn explain(args: &ExplainArgs, beside: &Beside) -> anyhow::Result<Story> {
     let brokers = args.kafka.addresses.as_ref().or(beside.kafka.as_ref());
     let access = Access::new(brokers.context("pass --kafka (FNHOST_KAFKA)")?, args.kafka.properties()?);
+    let keys = StreamKeys::default();
+    keys.replace(stream_keys::load(&beside.owner).await?);
+    let access = access.with_keys(keys);
     let cluster = Cluster::connect(&access).await?;
     let reader = Reader { beside, access: &access, cluster: &cluster };
     match place(args) {

@@ -153,7 +153,9 @@ fn outcome(record: usize, word: &'static str, reason: Option<String>) -> Outcome
 fn settled(record: usize, verdict: Verdict) -> Outcome {
     match verdict {
         Verdict::Done => outcome(record, "done", None),
-        Verdict::Retry { reason, .. } => outcome(record, "retry", Some(reason)),
+        Verdict::Retry { reason, .. } | Verdict::SetAside { reason, .. } => {
+            outcome(record, "retry", Some(reason))
+        }
         Verdict::Dead { reason, .. } => outcome(record, "reject", Some(reason)),
         Verdict::Behind => {
             outcome(record, "behind", Some("waits behind an earlier record of its key".to_owned()))

@@ -4,11 +4,14 @@
 mod world;
 
 mod changes;
+mod edges;
 mod failures;
 mod log;
+mod logs;
 mod names;
 mod printed;
 mod readiness;
+mod refusals;
 mod schedule;
 mod swaps;
 mod takeover;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fnhost_db::OwnerPool;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_db::stream_keys;
 use fnhost_db::views;
 use fnhost_deployment::Slot;
 use fnhost_dispatch::changes;
@@ -15,7 +16,7 @@ use fnhost_dispatch::schedule::{self, Schedule};
 use fnhost_dispatch::status::Registry;
 use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_dispatch::wasm::WasmHandlers;
-use fnhost_dispatch::{Fixed, Handler};
+use fnhost_dispatch::{Fixed, Handler, Handlers};
 use fnhost_embedded::Servers;
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
@@ -25,6 +26,7 @@ use fnhost_manifest::TriggerConfig;
 use fnhost_test_postgres::TestPostgres;
 use fnhost_types::record::TopicPartition;
 use fnhost_types::record::dead_letter_topic;
+use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -112,6 +114,8 @@ pub struct World {
     cluster: Arc<Cluster>,
     /// Sends records.
     pub producer: FutureProducer,
+    /// The keys under which the hosts number messages.
+    pub keys: StreamKeys,
     trigger: i64,
 }
 
@@ -156,6 +160,8 @@ impl World {
         schema::migrate(&owner, &[function], &schema::Passwords { secret: "unused", rotate: false })
             .await
             .expect("the host's migrations");
+        let keys = StreamKeys::default();
+        keys.replace(stream_keys::load(&owner).await.expect("a key"));
         let trigger =
             schema::register_trigger(&owner, "test", "trigger", "kafka", &group(&role, &unique), &role).await;
         owner.close().await;
@@ -167,6 +173,7 @@ impl World {
             poll: Duration::MAX,
             topics,
             producer: client(&kafka).create().expect("a producer"),
+            keys,
             trigger: trigger.expect("a trigger"),
             kafka,
             postgres,
@@ -196,6 +203,16 @@ impl World {
 
     /// As [`World::host`], with what runs in a place that may change.
     pub async fn host_of(&self, slot: Arc<Slot>, name: &str, max_attempts: u32) -> Host {
+        self.host_with(|pool| Arc::new(WasmHandlers::new(slot, pool)), name, max_attempts).await
+    }
+
+    /// As [`World::host`], with handlers that get the function's connections.
+    pub async fn host_with(
+        &self,
+        handlers: impl FnOnce(RolePool) -> Arc<dyn Handlers>,
+        name: &str,
+        max_attempts: u32,
+    ) -> Host {
         let registry = Registry::default();
         let login = self.postgres.login(&self.role, &self.role);
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
@@ -215,37 +232,52 @@ impl World {
             owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
             role: pool.clone(),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
-            handlers: Arc::new(WasmHandlers::new(slot, pool)),
+            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
+            handlers: handlers(pool),
             status: registry.trigger("trigger", "guest", &group),
         };
         let watching = CancellationToken::new();
         let owner = subscription.owner.clone();
         tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
-        let running = Running::start(Arc::new(subscription), &self.kafka.access()).await.expect("it joins");
+        tokio::spawn(self.cluster.clone().keep_fresh(watching.clone()));
+        let running = Running::start(Arc::new(subscription), &self.access()).await.expect("it joins");
         Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
     }
 
     /// A schedule with this handler that emits to the first topic's output, as a host of this name would run it.
     pub async fn schedule(&self, every: Duration, handler: Arc<dyn Handler>) -> Schedule {
         let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
-        let (trigger, stream) =
+        let (trigger, source) =
             schedule::register(&owner, "test", "own", "tick", &self.role).await.expect("registered");
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
         Schedule {
             id: "tick".to_owned(),
             trigger,
-            stream,
+            source,
             every,
             emits: HashSet::from([out(&self.topics[0])]),
             host: Uuid::new_v4(),
             owner,
             role: RolePool::new("own", self.postgres.login(&self.role, &self.role), limits),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.kafka.access()).expect("a producer")),
+            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
             handlers: Arc::new(Fixed::from(handler)),
             status: Arc::default(),
         }
+    }
+
+    fn access(&self) -> Access {
+        self.kafka.access().with_keys(self.keys.clone())
+    }
+
+    /// What clients of the broker begin with.
+    pub fn client(&self) -> ClientConfig {
+        client(&self.kafka)
+    }
+
+    /// The trigger's owner role.
+    pub async fn owner(&self) -> OwnerPool {
+        OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner's login")
     }
 
     /// The topic that is emitted to for a topic's records.
@@ -264,7 +296,8 @@ impl World {
         let login = self.postgres.login("postgres", &self.role);
         let owner = OwnerPool::connect(login).await.expect("the owner's login");
         let tp = TopicPartition::new(&self.topics[index], 0);
-        let moved = views::set_position(&owner, "test", "trigger", &tp, position).await;
+        let topic_id = self.cluster.topic_id(&tp.topic).await.expect("an id");
+        let moved = views::set_position(&owner, "test", "trigger", &tp, position, topic_id).await;
         moved.expect("the database").expect("such a partition");
         owner.close().await;
     }
