@@ -17,11 +17,9 @@ pub(super) struct Clients {
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A connection that is counted until this is dropped.
-pub(super) struct Open {
-    clients: Arc<Clients>,
-    network: IpAddr,
-}
+/// A connection, counted until this is dropped; by default one that is not counted.
+#[derive(Default)]
+pub(super) struct Open(Option<(Arc<Clients>, IpAddr)>);
 
 impl Clients {
     /// Counts a connection from this address; none where it has as many as it may.
@@ -33,7 +31,7 @@ impl Clients {
             return None;
         }
         *count += 1;
-        Some(Open { clients: self.clone(), network })
+        Some(Open(Some((self.clone(), network))))
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -44,10 +42,11 @@ impl Clients {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let mut counts = self.clients.counts();
-        match counts.get_mut(&self.network) {
+        let Some((clients, network)) = &self.0 else { return };
+        let mut counts = clients.counts();
+        match counts.get_mut(network) {
             Some(count) if *count > 1 => *count -= 1,
-            _ => drop(counts.remove(&self.network)),
+            _ => drop(counts.remove(network)),
         }
     }
 }

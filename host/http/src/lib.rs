@@ -35,8 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 use body::{LimitedBody, Received, discard};
 pub use body::{MAX_UPLOADS, WHOLE_BODY_MAX_BYTES};
-use clients::Clients;
 pub use clients::MAX_CONNECTIONS_PER_ADDRESS;
+use clients::{Clients, Open};
 pub use edge::{
     CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
 };
@@ -154,17 +154,17 @@ impl Server {
     }
 
     /// Counts a new connection; none where its client has too many.
-    fn admit(&self, client: SocketAddr) -> Option<Option<clients::Open>> {
+    fn admit(&self, client: SocketAddr) -> Option<Open> {
         // The connections of all clients behind a proxy are that proxy's.
         if self.edge.is_proxy(client.ip()) {
-            return Some(None);
+            return Some(Open::default());
         }
         let open = self.clients.open(client.ip());
         if open.is_none() {
             self.metrics.connection_refused();
             tracing::debug!(%client, "a connection was refused: its address has too many");
         }
-        open.map(Some)
+        open
     }
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.
