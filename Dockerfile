@@ -32,11 +32,12 @@ WORKDIR /app
 USER fnhost
 ENV FNHOST_DATA_DIR=/var/lib/fnhost \
     FNHOST_LISTEN=0.0.0.0:3000 \
-    FNHOST_ADMIN=0.0.0.0:3001
+    FNHOST_ADMIN=0.0.0.0:3001 \
+    FNHOST_ADMIN_HOSTS=localhost
 VOLUME /var/lib/fnhost
 EXPOSE 3000 3001
 # The image has no HTTP client; bash can do enough.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=6 CMD ["bash", "-c", \
-    "exec 3<>/dev/tcp/127.0.0.1/3001 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r line <&3 && [[ $line == *' 200 '* ]]"]
+    "exec 3<>/dev/tcp/127.0.0.1/3001 && printf 'GET /readyz HTTP/1.0\\r\\nhost: localhost\\r\\n\\r\\n' >&3 && read -r line <&3 && [[ $line == *' 200 '* ]]"]
 ENTRYPOINT ["fnhost"]
 CMD ["up"]

@@ -49,8 +49,9 @@
 //! assert_eq!(visited.key(), "/start");
 //! ```
 
-use crate::kafka::{CE_ID, CE_TYPE, Message, Payload, TRACEPARENT, text_header};
+use crate::kafka::{CE_ID, CE_TYPE, Message, Payload, text_header};
 use crate::nul_check;
+use crate::trace_context::TRACEPARENT;
 use std::fmt;
 
 /// The events of an application. See the [module](self) for an example.

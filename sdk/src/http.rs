@@ -3,6 +3,7 @@
 use crate::nul_check;
 use crate::object::Object;
 use crate::problem::Problem;
+use crate::trace_context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,13 +67,11 @@ impl Request {
         }
     }
 
-    /// The W3C trace context, where it has the form of one.
+    /// The W3C trace context; a header that is none is ignored.
     #[must_use]
     pub fn traceparent(&self) -> Option<&str> {
-        const TRACEPARENT_BYTES: usize = 55;
-        let value = self.header("traceparent").ok()??;
-        let well_formed = value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-        (value.len() == TRACEPARENT_BYTES && well_formed).then_some(value)
+        let (_, value) = self.headers.iter().find(|(name, _)| name == trace_context::TRACEPARENT)?;
+        trace_context::read(value)
     }
 
     /// The first query parameter of this name, decoded.
@@ -106,13 +105,16 @@ impl Request {
     /// The body, which is a JSON object.
     ///
     /// # Errors
-    /// 415 without a JSON content type, 413 over the limit, 400 for broken JSON, 422 for JSON that is no object and
+    /// 415 without a JSON content type or with a content encoding, which nobody decodes here, 413 over the limit, 400 for broken JSON, 422 for JSON that is no object and
     /// naming the field whose content does not fit.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let content_type = self.header("content-type")?.unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(Problem::unsupported_media_type());
+        }
+        if self.is_encoded() {
+            return Err(Problem::unsupported_encoding());
         }
         let Body::Read(body) = &self.body else {
             return Err(Problem::too_large(BODY_LIMIT_BYTES));
@@ -127,6 +129,12 @@ impl Request {
             Some(field) => Err(Problem::invalid(field, "the character NUL is not allowed")),
             None => Ok(value),
         }
+    }
+
+    /// Whether the body is compressed or the like.
+    fn is_encoded(&self) -> bool {
+        let encodings = self.headers.iter().filter(|(name, _)| name == "content-encoding");
+        encodings.into_iter().any(|(_, value)| !value.trim_ascii().eq_ignore_ascii_case(b"identity"))
     }
 }
 

@@ -53,6 +53,13 @@ fn a_body_that_does_not_fit_names_the_field() {
     }
     let wrong_type = post("text/plain", Body::Read(b"{}".to_vec())).json::<Input>().unwrap_err();
     assert_eq!((wrong_type.status, wrong_type.field.as_deref()), (415, Some("content-type")));
+    for (encoding, accepted) in [("gzip", false), ("identity, br", false), (" Identity ", true)] {
+        let mut request = post("application/json", Body::Read(br#"{"items":[]}"#.to_vec()));
+        request.headers.push(("content-encoding".to_owned(), encoding.into()));
+        let refused = request.json::<Input>().err().map(|problem| (problem.status, problem.field));
+        let expected = (!accepted).then(|| (415, Some("content-encoding".to_owned())));
+        assert_eq!(refused, expected, "{encoding}");
+    }
     let too_large = post("application/json", Body::TooLarge).json::<Input>().unwrap_err();
     assert_eq!((too_large.status, too_large.field.as_deref()), (413, Some("body")));
 }

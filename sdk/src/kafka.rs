@@ -7,13 +7,13 @@
 //! [events](crate::event::CloudEvent) of an application, or a type of the function's own.
 
 use crate::event::{self, CloudEvent};
+use crate::trace_context::{self, TRACEPARENT};
 use crate::{nul_check, time};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
 pub(crate) const CE_ID: &str = "ce_id";
 pub(crate) const CE_TYPE: &str = "ce_type";
-pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// The topic under which the host hands out the ticks of schedules. No Kafka topic has this name: the manifest refuses it.
 pub const SCHEDULE_TOPIC: &str = "fnhost.schedule";
@@ -75,9 +75,10 @@ pub struct Record<P> {
     pub index: u32,
     /// What happened.
     pub event: P,
-    /// The CloudEvents id, where the producer gave one: the same for every copy of the event.
+    /// The CloudEvents id, where the producer gave one: the same for every copy of the event. One that is no text is escaped, as
+    /// in `\xff`.
     pub event_id: Option<String>,
-    /// W3C trace context, passed on to what is emitted.
+    /// W3C trace context, passed on to what is emitted; none where the header is none.
     pub traceparent: Option<String>,
     /// 1 for the first time this record is handed out.
     pub attempt: u32,
@@ -290,8 +291,12 @@ fn header((name, value): (&str, String)) -> Header {
 /// Decodes one message; the error is the dead letter's reason.
 fn decode<P: Payload>(index: u32, message: Message) -> Result<Record<P>, String> {
     let event = P::read(&message)?;
-    let event_id = text_header(&message.headers, CE_ID)?.map(str::to_owned);
-    let traceparent = text_header(&message.headers, TRACEPARENT)?.map(str::to_owned);
+    // A good event stays one, whatever these are: the id only has to be the same for every copy, and a trace that is none is ignored.
+    let header = |name| message.headers.iter().find(|header| header.name == name);
+    let event_id =
+        header(CE_ID).map(|header| text(&header.value).map_or_else(|| escaped(&header.value), str::to_owned));
+    let traceparent =
+        header(TRACEPARENT).and_then(|header| trace_context::read(&header.value)).map(str::to_owned);
     let Message { attempt, last_attempt, .. } = message;
     Ok(Record { index, event, event_id, traceparent, attempt, last_attempt })
 }
@@ -324,18 +329,23 @@ impl Payload for Text {
 }
 
 fn key_text(message: &Message) -> Option<String> {
-    let key = std::str::from_utf8(message.key.as_deref()?).ok()?;
-    (!key.contains('\0')).then(|| key.to_owned())
+    text(message.key.as_deref()?).map(str::to_owned)
+}
+
+/// Bytes as a text that a column can hold.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
 }
 
 pub(crate) fn text_header<'a>(headers: &'a [Header], name: &str) -> Result<Option<&'a str>, String> {
     let Some(header) = headers.iter().find(|header| header.name == name) else {
         return Ok(None);
     };
-    match std::str::from_utf8(&header.value) {
-        Ok(text) if !text.contains('\0') => Ok(Some(text)),
-        _ => Err(format!("the header {name} is no text")),
-    }
+    text(&header.value).map(Some).ok_or_else(|| format!("the header {name} is no text"))
 }
 
 #[cfg(test)]

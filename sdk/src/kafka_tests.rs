@@ -4,6 +4,8 @@ use super::*;
 use crate::event::DecodeError;
 use serde::{Deserialize, Serialize};
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// What happens to parcels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
@@ -65,7 +67,7 @@ fn message(event: &Event) -> Message {
     Message {
         key: Some(event.key().into_bytes()),
         value: Some(event.to_json()),
-        headers: vec![header(CE_TYPE, event.event_type()), header(TRACEPARENT, "00-1-2-01")],
+        headers: vec![header(CE_TYPE, event.event_type()), header(TRACEPARENT, TRACE)],
         attempt: 1,
         last_attempt: false,
     }
@@ -102,6 +104,26 @@ fn what_is_no_event_is_rejected_with_its_reason_and_the_rest_is_decoded() {
 }
 
 #[test]
+fn an_id_or_a_trace_that_is_none_makes_no_good_record_a_bad_one() {
+    let good = message(&lost("no address"));
+    let with = |name: &str, value: &[u8]| {
+        let given = Header { name: name.to_owned(), value: value.to_vec() };
+        Message { headers: vec![header(CE_TYPE, "parcel.lost"), given], ..good.clone() }
+    };
+    for (message, event_id, traceparent) in [
+        (with(CE_ID, b"a-1"), Some("a-1"), None),
+        (with(CE_ID, b"a\xff\0"), Some("a\\xff\\x00"), None),
+        (with(TRACEPARENT, TRACE.as_bytes()), None, Some(TRACE)),
+        (with(TRACEPARENT, b"\xff"), None, None),
+        (with(TRACEPARENT, b"00-no-trace-01"), None, None),
+    ] {
+        let batch = Batch::<Event>::decode(vec![message]);
+        let [record] = &batch.records[..] else { panic!("{:?}", batch.reply.outcomes) };
+        assert_eq!((record.event_id.as_deref(), record.traceparent.as_deref()), (event_id, traceparent));
+    }
+}
+
+#[test]
 fn an_emit_carries_its_cause_key_trace_and_attributes() {
     let mut batch = Batch::<Event>::decode(vec![message(&lost("no address"))]);
     let event = Event::Found(Parcel { parcel_id: 7, reason: "a call".to_owned() });
@@ -112,7 +134,7 @@ fn an_emit_carries_its_cause_key_trace_and_attributes() {
     assert_eq!(first.key, b"7");
     let get = |emit: &Emit, name| text_header(&emit.headers, name).unwrap().map(str::to_owned);
     assert_eq!(get(first, "ce_source").as_deref(), Some("/parcel"));
-    assert_eq!(get(first, "traceparent").as_deref(), Some("00-1-2-01"));
+    assert_eq!(get(first, "traceparent").as_deref(), Some(TRACE));
     assert_ne!(get(first, CE_ID), get(second, CE_ID));
     let again =
         Message { headers: first.headers.clone(), value: Some(first.value.clone()), ..message(&event) };
@@ -134,7 +156,7 @@ fn values_without_a_convention_are_json_or_text() {
     let plain = |key: &str, value: &[u8]| Message {
         key: Some(key.into()),
         value: Some(value.to_vec()),
-        headers: vec![header(TRACEPARENT, "00-1-2-01")],
+        headers: vec![header(TRACEPARENT, TRACE)],
         attempt: 1,
         last_attempt: false,
     };
@@ -165,7 +187,7 @@ fn values_without_a_convention_are_json_or_text() {
     batch.reply.send(&batch.records[0], format!("{}-out", "numbers"), "k", "3");
     let sent = &batch.reply.emits[0];
     assert_eq!((sent.cause, &*sent.topic, sent.value.as_slice()), (0, "numbers-out", &b"3"[..]));
-    assert_eq!(sent.headers, [header(TRACEPARENT, "00-1-2-01")], "the trace goes on");
+    assert_eq!(sent.headers, [header(TRACEPARENT, TRACE)], "the trace goes on");
 
     let batch = Batch::<Text>::decode(messages);
     assert_eq!(batch.records[1].event.value, "[1, \"x\"]");

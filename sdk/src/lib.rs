@@ -25,6 +25,7 @@ pub mod sql;
 pub mod time;
 #[cfg(feature = "token")]
 pub mod token;
+mod trace_context;
 
 #[cfg(target_family = "wasm")]
 #[doc(hidden)]
@@ -61,8 +62,11 @@ macro_rules! export_http {
                 ) -> Result<$crate::wasm::http::types::Response, $crate::wasm::http::types::ErrorCode>
                 {
                     let host = $crate::wasm::Component::new();
-                    let request = $crate::wasm::http::read(request).await;
-                    Ok($crate::wasm::http::write($handle(&host, request).await))
+                    let response = match $crate::wasm::http::read(request).await {
+                        Ok(request) => $handle(&host, request).await,
+                        Err(refused) => refused.into(),
+                    };
+                    Ok($crate::wasm::http::write(response))
                 }
             }
         }

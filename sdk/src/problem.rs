@@ -136,6 +136,14 @@ impl Problem {
         Self::new(415, "unsupported-media-type", "The body is not JSON", detail).with_field("content-type")
     }
 
+    /// 415: the body is compressed, or encoded in another way.
+    #[must_use]
+    pub fn unsupported_encoding() -> Self {
+        let detail = "send the body as it is, without content-encoding";
+        let problem = Self::new(415, "unsupported-encoding", "The body is encoded", detail);
+        problem.with_field("content-encoding").with_header("accept-encoding", "identity")
+    }
+
     /// 422: the request can be read and its content is not acceptable.
     #[must_use]
     pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
@@ -232,6 +240,8 @@ mod tests {
     fn a_problem_brings_the_header_its_status_asks_for() {
         assert_eq!(Response::from(Problem::method_not_allowed("GET")).header("allow"), Some("GET"));
         assert_eq!(Response::from(Problem::unauthorized("x")).header("www-authenticate"), Some("Bearer"));
+        let encoded = Response::from(Problem::unsupported_encoding());
+        assert_eq!(encoded.header("accept-encoding"), Some("identity"));
         assert_eq!(Response::from(Problem::too_many_requests(7)).header("retry-after"), Some("7"));
     }
 }

@@ -1,5 +1,8 @@
 //! What an account may look like. Pure.
 
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
+
 /// Bytes of an e-mail address, by RFC 5321.
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of the part before `@`, by RFC 5321.
@@ -56,10 +59,19 @@ impl Invalid {
     }
 }
 
-/// The form in which addresses are stored and compared.
+/// The form in which addresses are stored and compared: NFKC in lower case, so that one address has one account however its
+/// letters are encoded.
 #[must_use]
 pub fn normalise_email(email: &str) -> String {
-    email.trim().to_lowercase()
+    let composed: String = email.trim().nfkc().collect();
+    // A letter in lower case may compose with the one after it again.
+    composed.to_lowercase().nfkc().collect()
+}
+
+/// The form in which passwords are checked and hashed: NFC, so that the same keys give the same password on every system.
+#[must_use]
+pub fn normalise_password(password: &str) -> String {
+    password.nfc().collect()
 }
 
 /// Checks a normalised address. Whether it exists, only a message to it could tell.
@@ -71,8 +83,10 @@ pub fn check_email(email: &str) -> Result<(), Invalid> {
     let Some((local, domain)) = email.rsplit_once('@') else {
         return refused;
     };
-    let letters_fit =
-        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '@' | ',' | ';' | '<' | '>' | '"');
+    // Nobody sees a format character, a zero-width space say: two addresses would look the same.
+    let is_seen =
+        |c: char| !c.is_whitespace() && !c.is_control() && c.general_category() != GeneralCategory::Format;
+    let letters_fit = |c: char| is_seen(c) && !matches!(c, '@' | ',' | ';' | '<' | '>' | '"');
     let local_fits = (1..=LOCAL_PART_BYTES_MAX).contains(&local.len()) && local.chars().all(letters_fit);
     let label_fits = |label: &str| {
         let ends_fit = !label.starts_with('-') && !label.ends_with('-');
@@ -85,7 +99,7 @@ pub fn check_email(email: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks a new password: its length, and that it is not among the first to be tried.
+/// Checks a new password in its normal form: its length, and that it is not among the first to be tried.
 ///
 /// # Errors
 /// Why it is too weak.
@@ -133,6 +147,15 @@ mod tests {
     #[test]
     fn addresses_are_normalised_and_checked() {
         assert_eq!(normalise_email("  Ada.Lovelace@Example.COM\n"), "ada.lovelace@example.com");
+        for (written, normal) in [
+            ("\u{ff21}da\u{ff20}b.c", "ada@b.c"),
+            ("u\u{308}@bu\u{308}cher.example", "\u{fc}@b\u{fc}cher.example"),
+            ("\u{130}@b.c", "i\u{307}@b.c"),
+            ("\u{fb01}x@b.c", "fix@b.c"),
+        ] {
+            assert_eq!(normalise_email(written), normal);
+            assert_eq!(normalise_email(normal), normal, "once is enough");
+        }
         let long_local = format!("{}@example.com", "x".repeat(LOCAL_PART_BYTES_MAX + 1));
         let long = format!("x@{}.com", "x.".repeat(EMAIL_BYTES_MAX / 2));
         for good in ["a@b.c", "ada+orders@mail.example.com", "o'hara@example.org", "ü@bücher.example"] {
@@ -152,6 +175,11 @@ mod tests {
             "a@-b.c",
             "a@b-.c",
             "a\u{7}@b.c",
+            "a\u{200b}@b.c",
+            "a\u{ad}b@b.c",
+            "\u{202e}a@b.c",
+            "a@b\u{200d}.c",
+            "\u{feff}a@b.c",
             "a@b.c>",
             "<a@b.c",
             &long_local,
@@ -159,6 +187,16 @@ mod tests {
         ] {
             assert_eq!(check_email(bad).unwrap_err().field, "email", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_password_is_the_same_from_every_keyboard() {
+        assert_eq!(normalise_password("pa\u{308}sswo\u{308}rter"), "p\u{e4}ssw\u{f6}rter");
+        assert_eq!(
+            normalise_password("\u{fb01}\u{ff21} 1"),
+            "\u{fb01}\u{ff21} 1",
+            "other letters stay others"
+        );
     }
 
     #[test]

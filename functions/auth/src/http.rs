@@ -24,7 +24,7 @@ const PROXIES_VARIABLE: &str = "trusted_proxies";
 #[derive(Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Registration {
-    /// Kept in lower case.
+    /// Kept in lower case and in Unicode's normal form NFKC; without format characters.
     email: String,
     /// At least 4 different characters, at most 256 bytes, and not one of the first to be guessed.
     password: String,
@@ -83,12 +83,13 @@ async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Prob
     let input: Registration = request.json()?;
     let email = domain::normalise_email(&input.email);
     domain::check_email(&email).map_err(invalid)?;
-    domain::check_password(&input.password, &email).map_err(invalid)?;
+    let password = domain::normalise_password(&input.password);
+    domain::check_password(&password, &email).map_err(invalid)?;
     let name = domain::check_name(input.name.as_deref()).map_err(invalid)?;
     let network = network(host, request).await?;
     let subject = throttle::of_registration(&network);
     admit(sql::admit(host, None, "", std::slice::from_ref(&subject)).await?)?;
-    let hash = password::hash(&input.password).map_err(Problem::internal)?;
+    let hash = password::hash(&password).map_err(Problem::internal)?;
     let user_id = fnhost_sdk::time::Ids::new().next();
     if !sql::register(host, user_id, &email, name, hash, &subject).await? {
         return Err(Problem::conflict("there is an account with this address").with_field("email"));
@@ -100,12 +101,13 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
     let input: Login = request.json()?;
     let signer = session::signer(host).await?;
     let (email, network) = (domain::normalise_email(&input.email), network(host, request).await?);
+    let password = domain::normalise_password(&input.password);
     let network_name = throttle::name_of_network(&network);
     let subjects = throttle::of_login(&email, &network);
     let (credentials, counted) = admit(sql::admit(host, Some(&email), &network_name, &subjects).await?)?;
     let hash = credentials.as_ref().map(|credentials| credentials.password_hash.as_str());
     // Nobody has a longer one, so this tells nothing about an account.
-    let matches = input.password.len() <= PASSWORD_BYTES_MAX && password::verify(&input.password, hash);
+    let matches = password.len() <= PASSWORD_BYTES_MAX && password::verify(&password, hash);
     let Some(credentials) = credentials.filter(|_| matches) else {
         return Err(wrong_credentials("password", "there is no account with this address and password"));
     };
@@ -117,7 +119,7 @@ async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         refresh: &refresh,
         counted,
         forgotten: pair.name,
-        rehashed: rehashed(credentials.password_hash, &input.password)?,
+        rehashed: rehashed(credentials.password_hash, &password)?,
     };
     sql::begin_session(host, begin).await?;
     let session = session::session(&signer, credentials.account_id, credentials.role, refresh)?;
@@ -242,6 +244,7 @@ mod tests {
             ("register", r#"{"email":"a@b.c"}"#, 422, "password"),
             ("register", r#"{"email":7,"password":"correct horse"}"#, 422, "email"),
             ("register", r#"{"email":"a@b","password":"correct horse"}"#, 422, "email"),
+            ("register", r#"{"email":"a\u200b@b.c","password":"correct horse"}"#, 422, "email"),
             ("register", r#"{"email":"a@b.c\u0000","password":"correct horse"}"#, 422, "email"),
             ("register", r#"{"email":"a@b.c","password":"password"}"#, 422, "password"),
             ("register", r#"{"email":"a@b.c","password":"correct horse","name":"a\nb"}"#, 422, "name"),

@@ -1,7 +1,7 @@
 //! Password hashes: Argon2id, in PHC form.
 //!
 //! One hash takes [`MEMORY_KIB`] and tens of milliseconds of a core. Nothing here limits how many run at once, because
-//! every call has an instance of its own; that is the host's to limit.
+//! every call has an instance of its own; the host limits the calls of the routes that hash, in `spin.toml`.
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};

@@ -67,8 +67,17 @@ async fn an_address_is_taken_once_however_it_is_written() {
     let mut statuses = [both.0.status, both.1.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409]);
-    assert_eq!(register(&function, "ada@example.com").await.body["field"], "email");
+    assert_eq!(register(&function, "\u{ff21}da@example.com").await.body["field"], "email");
     assert_eq!(function.value("SELECT count(*) FROM account").await, 1);
+}
+
+#[tokio::test]
+async fn a_password_is_the_same_however_its_letters_are_encoded() {
+    let function = Function::start("auth").await;
+    let registered = json!({"email": "ada@example.com", "password": "pa\u{308}sswo\u{308}rter"});
+    assert_eq!(function.post("/auth/register").json(registered).await.status, 201);
+    assert_eq!(login(&function, "ada@example.com", "p\u{e4}ssw\u{f6}rter").await.status, 200);
+    assert_eq!(login(&function, "ada@example.com", "passworter").await.status, 401);
 }
 
 #[tokio::test]
@@ -125,7 +134,7 @@ async fn a_token_of_any_age_that_comes_again_ends_the_login() {
 
 #[tokio::test]
 async fn an_exchange_under_way_does_not_outlive_the_end_of_its_login() {
-    let function = Function::start_with("auth", |spec| spec.limits.max_concurrency = None).await;
+    let function = Function::start("auth").await;
     register(&function, "ada@example.com").await;
     let old = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
     let newest = refresh(&function, &old).await.body["refresh_token"].clone();

@@ -162,8 +162,7 @@ async fn what_a_client_says_of_its_address_is_not_believed() {
 
 #[tokio::test]
 async fn attempts_at_a_time_are_all_counted() {
-    // As many at a time as a Spin would let in.
-    let function = Function::start_with("auth", |spec| spec.limits.max_concurrency = None).await;
+    let function = Function::start("auth").await;
     assert_eq!(ask(&function, "register", EMAIL, PASSWORD, HOME).await.status, 201);
     let mut statuses = eight_at_a_time(&function).await;
     statuses.sort_unstable();

@@ -125,6 +125,9 @@ async fn offer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<(StatusCode, Json<Changed>), Failure> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Failure::ContentEncoding);
+    }
     let offer = match content_type(&headers) {
         Some(WASM) => Offer {
             wasm: body.to_vec(),
@@ -195,7 +198,6 @@ async fn roll_back(
     Path(component): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Changed>, Failure> {
-    // A page in a browser could send a request of any other type to the loopback address.
     if content_type(&headers) != Some(JSON) {
         return Err(Failure::ContentType);
     }
@@ -209,6 +211,7 @@ fn content_type(headers: &HeaderMap) -> Option<&str> {
 
 enum Failure {
     ContentType,
+    ContentEncoding,
     Refused(Refused),
 }
 
@@ -223,6 +226,10 @@ impl IntoResponse for Failure {
         let refused = match self {
             Self::ContentType => {
                 let cure = format!("send content-type {WASM} or {JSON}\n");
+                return (StatusCode::UNSUPPORTED_MEDIA_TYPE, cure).into_response();
+            }
+            Self::ContentEncoding => {
+                let cure = "send the code as it is, without content-encoding\n";
                 return (StatusCode::UNSUPPORTED_MEDIA_TYPE, cure).into_response();
             }
             Self::Refused(refused) => refused,

@@ -1,6 +1,7 @@
 //! The admin address: health, readiness, what runs, and what waits or died. Never the public one.
 
 mod deployment;
+mod door;
 pub mod health;
 mod outbox;
 mod scrape;
@@ -8,9 +9,11 @@ mod scrape;
 use crate::health::Health;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+pub use door::AllowedHosts;
 use fnhost_db::{OwnerPool, views};
 use fnhost_deployment::Deployment;
 use fnhost_dispatch::status::PartitionStatus;
@@ -34,6 +37,8 @@ pub struct Admin {
     pub health: Health,
     /// Metrics.
     pub scrape: Scrape,
+    /// Hosts by which it may be asked besides the loopback ones.
+    pub hosts: AllowedHosts,
 }
 
 /// All routes of the admin address.
@@ -48,6 +53,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/totals", get(totals))
         .route("/dead-letters", get(dead_letters))
         .route("/parked", get(parked))
+        .layer(middleware::from_fn_with_state(admin.hosts.clone(), door::guard))
         .with_state(admin)
 }
 

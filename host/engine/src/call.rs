@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
@@ -35,6 +36,8 @@ pub struct CallState {
     stderr: Output,
     /// What was printed, where it is not written at once.
     printed: Option<Arc<Mutex<Printed>>>,
+    /// Permits of which an HTTP call needs one, besides those of its component and of the pool.
+    pub(super) places: Option<Arc<Semaphore>>,
 }
 
 /// What is known of a call once it is over.
@@ -100,6 +103,7 @@ impl LoadedComponent {
             stdout,
             stderr,
             printed,
+            places: None,
             component,
             origin,
         }
@@ -129,6 +133,11 @@ impl CallState {
     /// Says what causes the call: its log lines carry it. The first one that is said counts.
     pub fn caused_by(&self, cause: impl FnOnce() -> Cause) {
         self.origin.cause.get_or_init(cause);
+    }
+
+    /// Of the HTTP calls with these permits only so many run at a time; the others queue.
+    pub fn limited_by(&mut self, places: Arc<Semaphore>) {
+        self.places = Some(places);
     }
 
     /// The call is this hop of a trace that is recorded. Said once, before the call.

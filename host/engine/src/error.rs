@@ -151,6 +151,9 @@ pub enum CallError {
     /// An HTTP handler answered with an error in place of a response.
     #[error("the function returned no response: {0}")]
     NoResponse(String),
+    /// The request's body broke off while the function read it. The fault is the client's.
+    #[error("the request's body broke off: {0}")]
+    RequestBroken(String),
 }
 
 impl CallError {
@@ -181,6 +184,7 @@ impl CallError {
             Self::DeadlineExceeded { .. } => Ending::Deadline,
             Self::MemoryLimit { .. } => Ending::Memory,
             Self::NoResponse(_) => Ending::Error,
+            Self::RequestBroken(_) => Ending::Request,
         }
     }
 }

@@ -67,31 +67,84 @@ impl Body for ResponseBody {
     }
 }
 
+/// The body of a request as the guest reads it: the end of one that broke off never comes. To WASI 0.3 such a body looks whole
+/// to a guest that does not ask for its trailers, so the call is ended in place of going on with a part for the whole.
+struct Unbroken<B> {
+    inner: B,
+    broken: Option<oneshot::Sender<String>>,
+}
+
+impl<B> Unbroken<B> {
+    /// The body, and what says that it broke off and why.
+    fn new(inner: B) -> (Self, oneshot::Receiver<String>) {
+        let (broken, breaks) = oneshot::channel();
+        (Self { inner, broken: Some(broken) }, breaks)
+    }
+}
+
+impl<B> Body for Unbroken<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<wasmtime_wasi_http::Error>,
+{
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.broken.is_none() {
+            return Poll::Pending;
+        }
+        match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+            Some(Err(error)) => {
+                if let Some(broken) = self.broken.take() {
+                    // Nobody listens once the call has ended.
+                    let _ = broken.send(error.into().to_string());
+                }
+                Poll::Pending
+            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_some() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 impl LoadedComponent {
     /// Hands a request to the component in a fresh instance and waits for the head of its response.
     ///
     /// Waits for a place where the component's or the pool's are taken. The instance lives on in a task of
     /// its own until the guest has written the body and ended its other work, or until the deadline; a
-    /// failure in that time breaks the body off and is logged.
+    /// failure in that time breaks the body off and is logged. A request's body that breaks off ends the call.
     pub async fn call_http<B>(&self, state: CallState, request: http::Request<B>) -> Head
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let asked = Instant::now();
         let waiting = self.shared.metrics.http().waits();
-        let own_place = match &self.http_places {
-            Some(places) => places.clone().acquire_owned().await.ok(),
-            None => None,
-        };
-        let place = self.engine.place().await;
+        let mut places = Vec::new();
+        // The narrowest first: nothing else waits for those who wait there.
+        for bound in [&state.places, &self.http_places].into_iter().flatten() {
+            places.push(bound.clone().acquire_owned().await);
+        }
+        let place = self.engine.shared.places.http().await;
         drop(waiting);
         let waited = asked.elapsed();
         let (head, response) = oneshot::channel();
         let component = self.clone();
         let call = async move {
             component.run_http(state, waited, request, head).await;
-            drop((place, own_place));
+            drop((place, places));
         };
         tokio::spawn(call.in_current_span());
         // The task sends a head before it ends, unless it panics.
@@ -105,7 +158,7 @@ impl LoadedComponent {
         request: http::Request<B>,
         head: oneshot::Sender<Head>,
     ) where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let metrics = self.shared.metrics.http();
@@ -115,6 +168,9 @@ impl LoadedComponent {
         let failed = Arc::new(AtomicBool::new(false));
         let mut head = Some(head);
         let mut store = self.store(state);
+        let (request, body) = request.into_parts();
+        let (body, breaks) = Unbroken::new(body);
+        let request = http::Request::from_parts(request, body);
         let call = async {
             let Some(pre) = &self.http else {
                 return Err(CallError::Instantiate("it does not export the HTTP handler".to_owned()));
@@ -131,6 +187,13 @@ impl LoadedComponent {
                 HttpHandler::P2(pre) => http_p2::respond(&mut store, pre, request, &mut head, &failed).await,
             }
         };
+        let call = async {
+            tokio::select! {
+                biased;
+                Ok(reason) = breaks => Err(CallError::RequestBroken(reason)),
+                ended = call => ended,
+            }
+        };
         let (ended, cpu) = with_cpu(tokio::time::timeout(self.shared.limits.deadline, call)).await;
         let error = match ended {
             Ok(Ok(())) => None,
@@ -144,6 +207,9 @@ impl LoadedComponent {
             match head.take() {
                 // Whoever asked may be gone, and then nobody needs the answer.
                 Some(head) => drop(head.send(Err(error))),
+                None if matches!(error, CallError::RequestBroken(_)) => {
+                    tracing::debug!(component = self.id(), "{error}, after the response had started");
+                }
                 None => tracing::warn!(
                     component = self.id(),
                     version = self.version(),

@@ -22,7 +22,7 @@ impl LoadedComponent {
         let metrics = self.shared.metrics.kafka();
         let asked = Instant::now();
         let waiting = metrics.waits();
-        let _place = self.engine.place().await;
+        let _place = self.engine.shared.places.kafka().await;
         drop(waiting);
         let _running = metrics.runs();
         let started = Instant::now();

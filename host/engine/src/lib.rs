@@ -74,6 +74,8 @@ use ticker::Ticker;
 
 /// Calls at a time over all components; a call beyond waits for a place.
 pub const DEFAULT_MAX_CALLS: u32 = 256;
+/// One in so many permits is for calls of Kafka handlers alone, so that HTTP requests, however many, never hold them up.
+const KAFKA_SHARE: u32 = 4;
 /// Core instances of one component: its own modules, the adapters that componentizing adds, and shims.
 const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories of one component; Rust makes one.
@@ -107,7 +109,7 @@ pub struct EngineOptions {
     /// The `fnhost` program, for compiling in a process of its own where there is a `cache_dir`; `None` compiles in this
     /// process.
     pub compiler: Option<PathBuf>,
-    /// Calls at a time over all components.
+    /// Calls at a time over all components; a quarter of them is kept for Kafka handlers.
     pub max_calls: u32,
     /// Where components keep values by key.
     pub key_value: Arc<dyn Stores>,
@@ -139,9 +141,7 @@ struct Shared {
     files: Option<PathBuf>,
     /// What the host brings along for all components.
     provided: Provided,
-    /// One permit for each call that the pool has room for.
-    places: Arc<Semaphore>,
-    max_calls: u32,
+    places: Places,
     /// Components whose code is in memory.
     resident: Arc<AtomicUsize>,
     _ticker: Ticker,
@@ -156,7 +156,6 @@ impl Engine {
         let files = options.cache_dir.as_ref().map(|directory| directory.join(FILES_FOLDER));
         let cache = options.cache_dir.map(|directory| Cache::open(directory, &wasm)).transpose()?;
         let ticker = Ticker::start(&wasm).map_err(LoadError::Ticker)?;
-        let places = Arc::new(Semaphore::new(options.max_calls as usize));
         let shared = Shared {
             wasm,
             linker,
@@ -164,8 +163,7 @@ impl Engine {
             compiler: options.compiler,
             files,
             provided: Provided { key_value: options.key_value },
-            places,
-            max_calls: options.max_calls,
+            places: Places::new(options.max_calls),
             resident: Arc::default(),
             _ticker: ticker,
         };
@@ -174,19 +172,15 @@ impl Engine {
 
     /// Waits until no call is running, as when everything that makes calls has stopped.
     pub async fn idle(&self) {
-        // The semaphore is never closed.
-        let _all = self.shared.places.acquire_many(self.shared.max_calls).await;
-    }
-
-    /// A place in the pool, waited for in order of arrival.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed, so there always is one.
-        self.shared.places.clone().acquire_owned().await.ok()
+        for (places, all) in self.shared.places.kinds() {
+            // The semaphores are never closed.
+            let _all = places.acquire_many(all).await;
+        }
     }
 
     /// Calls at a time over all components.
     pub fn max_calls(&self) -> usize {
-        self.shared.max_calls as usize
+        self.shared.places.max_calls as usize
     }
 
     /// Components whose code is in memory: a version counts until its last call has ended.
@@ -196,7 +190,51 @@ impl Engine {
 
     /// Calls that could start now without waiting.
     pub fn free_places(&self) -> usize {
-        self.shared.places.available_permits()
+        self.shared.places.kinds().map(|(places, _)| places.available_permits()).iter().sum()
+    }
+}
+
+/// One permit for each call that the pool has room for, waited for in order of arrival.
+struct Places {
+    /// For calls of every kind.
+    any: Arc<Semaphore>,
+    /// For calls of Kafka handlers alone.
+    kafka: Arc<Semaphore>,
+    max_calls: u32,
+}
+
+impl Places {
+    fn new(max_calls: u32) -> Self {
+        let [any, kafka] = Self::shares(max_calls).map(|calls| Arc::new(Semaphore::new(calls as usize)));
+        Self { any, kafka, max_calls }
+    }
+
+    /// How many permits are for calls of every kind, and for those of Kafka handlers.
+    fn shares(max_calls: u32) -> [u32; 2] {
+        let kafka = max_calls / KAFKA_SHARE;
+        [max_calls - kafka, kafka]
+    }
+
+    /// Both kinds, each with the number of its permits.
+    fn kinds(&self) -> [(&Arc<Semaphore>, u32); 2] {
+        let [any, kafka] = Self::shares(self.max_calls);
+        [(&self.any, any), (&self.kafka, kafka)]
+    }
+
+    // The semaphores are never closed, so there always is a permit.
+
+    /// A permit for a call of an HTTP handler.
+    async fn http(&self) -> Option<OwnedSemaphorePermit> {
+        self.any.clone().acquire_owned().await.ok()
+    }
+
+    /// A permit for a call of a Kafka handler.
+    async fn kafka(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            biased;
+            place = self.kafka.clone().acquire_owned() => place.ok(),
+            place = self.any.clone().acquire_owned() => place.ok(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
 
 mod body;
+mod clients;
 mod edge;
 mod headers;
 pub mod hub;
@@ -18,9 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt as _, Either, Full};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,7 +33,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use body::LimitedBody;
+use body::{LimitedBody, Received, discard};
+pub use body::{MAX_UPLOADS, WHOLE_BODY_MAX_BYTES};
+pub use clients::MAX_CONNECTIONS_PER_ADDRESS;
+use clients::{Clients, Open};
 pub use edge::{
     CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
 };
@@ -48,10 +52,6 @@ use live::{Handover, LiveBody, LiveRoutes};
 use problem::problem;
 use router::Router;
 
-/// Bytes of a refused body that are read and thrown away, so that the client gets to read the answer.
-const DISCARD_MAX_BYTES: usize = 16 << 20;
-/// Longest time that a refused body is read for.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections at a time; one more is accepted when another ends.
 pub const MAX_CONNECTIONS: usize = 4096;
 /// Longest time that a client may leave unread, or unacknowledged, what is sent to it; then its connection is closed.
@@ -72,6 +72,9 @@ pub struct Server {
     metrics: HttpMetrics,
     push: LiveRoutes,
     edge: Edge,
+    clients: Arc<Clients>,
+    /// One permit for each call that may receive a large body.
+    uploads: Arc<Semaphore>,
 }
 
 /// Where a route leads.
@@ -99,7 +102,14 @@ impl Server {
             }
         }
         let push = LiveRoutes::new(manifest, source, stop);
-        Self { router, metrics: HttpMetrics::default(), push, edge: Edge::new(manifest, values) }
+        Self {
+            router,
+            metrics: HttpMetrics::default(),
+            push,
+            edge: Edge::new(manifest, values),
+            clients: Arc::default(),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+        }
     }
 
     /// Serves until `shutdown`, then lets running requests end. Dropped, it ends them.
@@ -120,13 +130,14 @@ impl Server {
                     Some(_) = connections.join_next() => {}
                     accepted = accept(&listener, &places) => match accepted {
                         Ok((stream, client, place)) => {
+                            let Some(counted) = self.admit(client) else { continue };
                             let peers = Peers { local, client };
                             let connection = self.clone().connection(stream, peers, shutdown.clone());
                             let open = self.metrics.connection();
                             connections.spawn(async move {
                                 let _open = open;
                                 connection.await;
-                                drop(place);
+                                drop((place, counted));
                             });
                         }
                         Err(error) => {
@@ -140,6 +151,20 @@ impl Server {
             while connections.join_next().await.is_some() {}
             Ok(())
         })
+    }
+
+    /// Counts a new connection; none where its client has too many.
+    fn admit(&self, client: SocketAddr) -> Option<Open> {
+        // The connections of all clients behind a proxy are that proxy's.
+        if self.edge.is_proxy(client.ip()) {
+            return Some(Open::default());
+        }
+        let open = self.clients.open(client.ip());
+        if open.is_none() {
+            self.metrics.connection_refused();
+            tracing::debug!(%client, "a connection was refused: its address has too many");
+        }
+        open
     }
 
     /// Serves one connection until it closes; on shutdown it ends with the request that is running.
@@ -244,16 +269,23 @@ impl Server {
         }
         let (head, body) = request.into_parts();
         let (body, fate) = LimitedBody::new(body, pass.body_limits());
-        let response = self.call(Request::from_parts(head, body), peers, route).await;
-        // Whatever the function made of the part that it could read.
+        let response = match Received::begin(body, &self.uploads).await {
+            Ok(body) => self.call(Request::from_parts(head, body), peers, pass.places(), route).await,
+            Err(error) => {
+                *route = self.route_metrics(head.uri.path());
+                problem(StatusCode::BAD_REQUEST, &error.to_string(), None)
+            }
+        };
+        // Whatever came of the part that arrived.
         fate.fault().map_or(response, |fault| pass.broken_off(fault))
     }
 
-    /// Hands a request to the component of its route.
+    /// Hands a request to the component of its route; where there are `places`, it waits for one.
     async fn call<'s, B>(
         &'s self,
         request: Request<B>,
         peers: Peers,
+        places: Option<Arc<Semaphore>>,
         route: &mut &'s RouteMetrics,
     ) -> Response<ServerBody>
     where
@@ -273,7 +305,10 @@ impl Server {
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
         let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
-        let state = component.call_state();
+        let mut state = component.call_state();
+        if let Some(places) = places {
+            state.limited_by(places);
+        }
         let cause = headers::cause(&head, pattern);
         state.caused_by(|| cause.clone());
         let request_hop = hops.map(|[request_hop, call_hop]| {
@@ -283,9 +318,12 @@ impl Server {
         let call = state.call();
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
-        let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-        let counted = Outcome::call(outcome.is_err(), began.elapsed());
-        version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
+        // What a client breaks off says nothing about the version.
+        if !matches!(outcome, Err(CallError::RequestBroken(_))) {
+            let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
+            let counted = Outcome::call(outcome.is_err(), began.elapsed());
+            version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
+        }
         let response = match outcome {
             Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
             Err(error) => failure(component.id(), component.version(), call, &cause, &error),
@@ -314,27 +352,6 @@ async fn accept(
     Ok((stream, client, place))
 }
 
-/// Reads what a client still sends and throws it away, up to named limits: a connection that is closed with bytes unread is reset,
-/// and the client would see that instead of the answer. One that asked first (`expect: 100-continue`) has not sent anything.
-async fn discard(request: Request<Incoming>) {
-    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return;
-    }
-    let mut body = request.into_body();
-    let mut left = DISCARD_MAX_BYTES;
-    let read = async {
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    if tokio::time::timeout(DISCARD_TIMEOUT, read).await.is_err() {
-        tracing::debug!("a client sent a refused body too slowly to be read to its end");
-    }
-}
-
 /// No body.
 fn empty() -> ServerBody {
     Either::Right(Full::new(Bytes::new()))
@@ -361,6 +378,10 @@ fn failure(
     cause: &Cause,
     error: &CallError,
 ) -> Response<ServerBody> {
+    if let CallError::RequestBroken(_) = error {
+        tracing::debug!(component, version, call, "{error}");
+        return problem(StatusCode::BAD_REQUEST, "the body broke off", Some(call));
+    }
     let Cause { method, route, request_id, .. } = cause;
     let trace_id = cause.trace_id();
     let backtrace = match error {

@@ -91,6 +91,8 @@ pub struct Policy {
     pub body_timeout: Duration,
     /// Time until the head of the answer; without one, what the longest deadline of a component needs.
     pub request_timeout: Option<Duration>,
+    /// Calls at a time for all requests of these rules, others queue; `None` leaves the bound to component and pool.
+    pub max_concurrency: Option<usize>,
     /// Whether a token is asked for.
     pub token: TokenRule,
     /// How many requests a caller may make.

@@ -38,16 +38,19 @@ pub enum Ending {
     Memory,
     /// The instance could not be made.
     Instantiate,
+    /// The client broke its request off.
+    Request,
 }
 
 impl Ending {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Ok, "ok"),
         (Self::Error, "error"),
         (Self::Trap, "trap"),
         (Self::Deadline, "deadline"),
         (Self::Memory, "memory"),
         (Self::Instantiate, "instantiate"),
+        (Self::Request, "request"),
     ];
 }
 

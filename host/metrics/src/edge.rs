@@ -15,6 +15,10 @@ pub enum Refusal {
     HeaderSize,
     /// The body did not arrive in time.
     BodyTimeout,
+    /// The body ended before its end.
+    BodyIncomplete,
+    /// No host is named, or two are.
+    Host,
     /// There was no answer in time.
     RequestTimeout,
     /// No token, or one that is not accepted.
@@ -26,10 +30,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::BodySize,
         Self::HeaderSize,
         Self::BodyTimeout,
+        Self::BodyIncomplete,
+        Self::Host,
         Self::RequestTimeout,
         Self::Token,
         Self::RateLimit,
@@ -42,6 +48,8 @@ impl Refusal {
             Self::BodySize => "body-size",
             Self::HeaderSize => "header-size",
             Self::BodyTimeout => "body-timeout",
+            Self::BodyIncomplete => "body-incomplete",
+            Self::Host => "host",
             Self::RequestTimeout => "request-timeout",
             Self::Token => "token",
             Self::RateLimit => "rate-limit",

@@ -13,6 +13,8 @@ static IN_FLIGHT: LazyLock<IntGauge> =
     LazyLock::new(|| family::int_gauge(&names::HTTP_IN_FLIGHT).with_label_values(&[] as &[&str]));
 static CONNECTIONS: LazyLock<IntGauge> =
     LazyLock::new(|| family::int_gauge(&names::HTTP_CONNECTIONS).with_label_values(&[] as &[&str]));
+static CONNECTIONS_REFUSED: LazyLock<IntCounter> =
+    LazyLock::new(|| family::int_counter(&names::HTTP_CONNECTIONS_REFUSED).with_label_values(&[] as &[&str]));
 
 /// Methods that have a label of their own; all others share the one after them. Clients choose methods, so the set is closed.
 const METHODS: [Method; 7] =
@@ -35,6 +37,7 @@ impl Default for HttpMetrics {
     fn default() -> Self {
         LazyLock::force(&IN_FLIGHT);
         LazyLock::force(&CONNECTIONS);
+        LazyLock::force(&CONNECTIONS_REFUSED);
         Self { unrouted: RouteMetrics::new("", "") }
     }
 }
@@ -50,6 +53,11 @@ impl HttpMetrics {
     #[must_use]
     pub fn connection(&self) -> Raised {
         Raised::new(&CONNECTIONS)
+    }
+
+    /// A connection was closed at once, because its client has too many.
+    pub fn connection_refused(&self) {
+        CONNECTIONS_REFUSED.inc();
     }
 }
 

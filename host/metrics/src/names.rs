@@ -129,7 +129,7 @@ names! {
 
     // Calls of components.
     CALLS = Counter, "fnhost_calls_total", "calls", ["component", "handler", "outcome"],
-        "Calls ended, by handler (http, kafka) and outcome (ok, error, trap, deadline, memory, instantiate).";
+        "Calls ended, by handler (http, kafka) and outcome (ok, error, trap, deadline, memory, instantiate, request).";
     CALLS_RUNNING = Gauge, "fnhost_calls_running", "calls", ["component", "handler"],
         "Calls that have an instance.";
     CALLS_WAITING = Gauge, "fnhost_calls_waiting", "calls", ["component", "handler"],
@@ -171,11 +171,13 @@ names! {
     HTTP_PHASE = Histogram(SECONDS), "fnhost_http_phase_duration_seconds", "seconds", ["component", "phase"],
         "Parts of an HTTP call, its body included: wait (for an instance), instantiate, guest (outside SQL), sql.";
     HTTP_REFUSED = Counter, "fnhost_http_refused_total", "requests", ["route", "reason"],
-        "Requests refused by the edge, by its route pattern (empty for the defaults) and reason (body-size, header-size, body-timeout, request-timeout, token, rate-limit, cors).";
+        "Requests refused by the edge, by its route pattern (empty for the defaults) and reason (body-size, header-size, body-timeout, body-incomplete, host, request-timeout, token, rate-limit, cors).";
     HTTP_IN_FLIGHT = Gauge, "fnhost_http_requests_in_flight", "requests", [],
         "Requests whose answer has not begun.";
     HTTP_CONNECTIONS = Gauge, "fnhost_http_connections", "connections", [],
         "Open connections of clients.";
+    HTTP_CONNECTIONS_REFUSED = Counter, "fnhost_http_connections_refused_total", "connections", [],
+        "Connections closed at once because their client address has too many.";
     PUSH_VIEWERS = Gauge, "fnhost_push_viewers", "clients", ["transport"],
         "Clients of live routes, by transport (events, websocket).";
     PUSH_ENDED = Counter, "fnhost_push_streams_ended_total", "streams", ["end"],

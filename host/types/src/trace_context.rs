@@ -55,9 +55,11 @@ impl Context {
         Self { span: fastrand::u64(1..), ..self }
     }
 
-    /// Whether a header's last digit says so, which is all that is read of those that are not sampled.
+    /// Whether a header has to be read: its last digit says that it is sampled, or it is no context and a trace may begin in its
+    /// place. Of those that are not sampled no more is looked at.
     pub fn may_be_sampled(value: &[u8]) -> bool {
-        value.last().and_then(|digit| char::from(*digit).to_digit(16)).is_some_and(|flags| flags & 1 != 0)
+        let unsampled = |digit: &u8| char::from(*digit).to_digit(16).is_some_and(|flags| flags & 1 == 0);
+        value.len() != TRACEPARENT_BYTES || !value.last().is_some_and(unsampled)
     }
 
     /// Whether whoever began the trace wants it recorded.
@@ -160,6 +162,11 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-01",
         ] {
             assert_eq!(Context::parse(bad.as_bytes()), None, "{bad}");
+        }
+        let unsampled = sampled.replace("-01", "-00");
+        for (header, may_be) in [(sampled, true), (unsampled.as_str(), false), ("none-00", true), ("", true)]
+        {
+            assert_eq!(Context::may_be_sampled(header.as_bytes()), may_be, "{header}");
         }
     }
 }

@@ -151,6 +151,7 @@ impl Call {
         )
         .refuses("The body is too large", &Problem::too_large(BODY_LIMIT_BYTES))
         .refuses("The body is not said to be JSON", &Problem::unsupported_media_type())
+        .refuses("The body is encoded", &Problem::unsupported_encoding())
     }
 
     /// An answer with JSON in it, and an example of it.
@@ -260,6 +261,7 @@ fn response(refusals: Vec<Refusal>, namespace: &'static str) -> Response {
 fn header_says(name: &str) -> &'static str {
     match name {
         "retry-after" => "Seconds until another try is worth it",
+        "accept-encoding" => "The encodings that are accepted",
         "www-authenticate" => "The scheme that is asked for",
         _ => "The methods that work here",
     }

@@ -1,6 +1,7 @@
 //! Requests and responses between [`crate::http`] and the component's `wasi:http/handler` export.
 
 use crate::http::{BODY_LIMIT_BYTES, Body, Request, Response};
+use crate::problem::Problem;
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::wit_bindgen::rt::async_support;
 use spin_sdk::wit_bindgen::{StreamReader, StreamResult};
@@ -11,12 +12,16 @@ pub use spin_sdk::wasip3::http::types;
 const READ_BYTES: usize = 16 * 1024;
 
 /// Reads a request and its body.
-pub async fn read(request: types::Request) -> Request {
+///
+/// # Errors
+/// 400 where the body broke off: the part that arrived is no request.
+pub async fn read(request: types::Request) -> Result<Request, Problem> {
     let method = method(request.get_method());
     let target = request.get_path_with_query().unwrap_or_default();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let headers = request.get_headers().copy_all();
-    Request { method, path: path.to_owned(), query: query.to_owned(), headers, body: body(request).await }
+    let body = body(request).await?;
+    Ok(Request { method, path: path.to_owned(), query: query.to_owned(), headers, body })
 }
 
 /// Hands a response over; its body is sent after the handler returned.
@@ -62,15 +67,22 @@ fn method(method: types::Method) -> String {
     name.to_owned()
 }
 
-async fn body(request: types::Request) -> Body {
+async fn body(request: types::Request) -> Result<Body, Problem> {
     // A GET has none by HTTP's own rules; not asking saves a handful of calls to the host on the busiest path.
     if matches!(request.get_method(), types::Method::Get | types::Method::Head) {
-        return Body::Read(Vec::new());
+        return Ok(Body::Read(Vec::new()));
     }
     let (result_writer, result) = wit_future::new(|| Ok(()));
     drop(result_writer);
-    let (stream, _trailers) = types::Request::consume_body(request, result);
-    read_to_end(stream, BODY_LIMIT_BYTES).await.map_or(Body::TooLarge, Body::Read)
+    let (stream, end) = types::Request::consume_body(request, result);
+    let Some(body) = read_to_end(stream, BODY_LIMIT_BYTES).await else {
+        return Ok(Body::TooLarge);
+    };
+    // A body that broke off ends like a whole one; only this tells them apart.
+    match end.await {
+        Ok(_) => Ok(Body::Read(body)),
+        Err(_) => Err(Problem::malformed("body", "the body broke off before its end")),
+    }
 }
 
 /// What a stream carries, where that is not more than so many bytes.

@@ -129,6 +129,10 @@ impl Error {
             Self::Session(error) => wit::Error::ConnectionFailed(chain(&error)),
             Self::Refused(text) => wit::Error::Other(text.to_owned()),
             Self::BadParameter(error) => wit::Error::BadParameter(error.to_string()),
+            // The server said nothing, so no statement is at fault: as where it could not be reached, another try may do.
+            Self::Sql(error) if database_error(&error).is_none() && is_connection_lost(&error) => {
+                wit::Error::ConnectionFailed(chain(&error))
+            }
             Self::Sql(error) => wit::Error::QueryFailed(query_error(&error)),
             Self::Unreadable { .. } | Self::TooManyRows(_) => {
                 wit::Error::QueryFailed(wit::QueryError::Text(self.to_string()))

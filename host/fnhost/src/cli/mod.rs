@@ -1,5 +1,6 @@
 //! The command line.
 
+mod admin;
 mod compile;
 mod completions;
 mod doctor;

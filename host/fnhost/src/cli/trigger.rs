@@ -4,13 +4,13 @@
 //! application has several kinds of triggers it asks first which arguments are ours. It stops its triggers with SIGTERM;
 //! any trigger that ends, ends the others.
 
+use super::admin::AdminArgs;
 use super::up::{self, Only, UpArgs};
 use super::{Application, KafkaArgs, TraceArgs, VARIABLE};
 use crate::log::LogFormat;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser};
 use serde::Serialize;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Name of the plugin, and of its program.
@@ -36,9 +36,8 @@ pub struct Trigger {
     /// A variable's value, a file with the value, or a JSON or TOML file of names and values; may be repeated
     #[arg(long = "variable", value_name = VARIABLE)]
     variables: Vec<String>,
-    /// Admin address of fnhost; keep it on loopback
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -161,6 +160,7 @@ mod tests {
             "--kafka",
             "--database",
             "--admin",
+            "--admin-host",
             "--data-dir",
             "--launch-metadata-only",
         ] {

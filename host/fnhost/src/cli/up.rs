@@ -1,14 +1,13 @@
 //! `fnhost up`: starts everything, says where it is, and drains on Ctrl-C.
 
+use super::admin::{AdminArgs, bind};
 use super::setup::Setup;
 use super::signals::Signals;
 use super::triggers::{self, Triggers};
 use super::{Application, KafkaArgs, TraceArgs, progress};
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use fnhost_admin::Admin;
-use fnhost_admin::Scrape;
 use fnhost_admin::health::{Health, Stage};
+use fnhost_admin::{Admin, Scrape};
 use fnhost_capabilities::key_value::{self, Readers, RuntimeConfig};
 use fnhost_db::hosts::HostEntry;
 use fnhost_deployment::Deployment;
@@ -44,9 +43,8 @@ pub struct UpArgs {
     /// HTTP address
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3000", env = "FNHOST_LISTEN")]
     listen: SocketAddr,
-    /// Admin address: health, metrics, swaps; keep it on loopback
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -73,7 +71,7 @@ impl UpArgs {
     pub(super) fn new(
         app: Application,
         only: Option<Only>,
-        admin: SocketAddr,
+        admin: AdminArgs,
         kafka: KafkaArgs,
         traces: TraceArgs,
         runtime_config: Option<PathBuf>,
@@ -117,7 +115,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
         if args.only == Some(Only::Kafka) { None } else { Some(bind(args.listen, "--listen").await?) };
-    let admin_listener = bind(args.admin, "--admin").await?;
+    let admin_listener = args.admin.bind().await?;
     let mut signals = Signals::new(args.app.locked)?;
     let mut setup = tokio::select! {
         setup = Setup::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false, Some(args.listen)) => setup?,
@@ -154,7 +152,7 @@ async fn serve(
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     // Until the very end of this function: while everything else drains, it says so.
-    let _admin = serve_admin(admin_listener, setup, &health, engine, &deployment);
+    let _admin = serve_admin(admin_listener, args, setup, &health, engine, &deployment);
     let (followed, followed_stop) = (deployment.clone(), stop.clone());
     tasks.spawn(async move {
         fnhost_metrics::supervise("deployment", "", || followed.clone().follow(followed_stop.clone())).await;
@@ -191,7 +189,7 @@ async fn serve(
         health.set_stage(Stage::Serving);
         tracing::info!(
             seconds = format!("{:.1}", began.elapsed().as_secs_f64()),
-            admin = %args.admin,
+            admin = %args.admin.address,
             "ready: every partition is owned"
         );
         if log::format() == LogFormat::Human {
@@ -248,6 +246,7 @@ async fn fenced(triggers: Option<&Triggers>) -> fnhost_kafka::Error {
 /// Serves the admin address for as long as the answer lives.
 fn serve_admin(
     listener: TcpListener,
+    args: &UpArgs,
     setup: &Setup,
     health: &Health,
     engine: Engine,
@@ -264,6 +263,7 @@ fn serve_admin(
         owner: setup.owner.clone(),
         health: health.clone(),
         scrape,
+        hosts: args.admin.hosts(),
     });
     let mut task = JoinSet::new();
     task.spawn(async move {
@@ -294,12 +294,6 @@ fn stores(args: &UpArgs) -> Result<RuntimeConfig, key_value::Error> {
     RuntimeConfig::read(args.runtime_config.as_deref(), readers)
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
-}
-
 /// Loads what the deployment runs and registers this host.
 async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
@@ -316,7 +310,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
         host,
         name: if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() },
         http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
-        admin: args.admin.to_string(),
+        admin: args.admin.address.to_string(),
         fnhost: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let setup = fnhost_deployment::Setup {
@@ -348,7 +342,7 @@ fn greeting(args: &UpArgs, setup: &Setup) -> String {
     }
     lines.push(format!(
         "admin    http://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
-        args.admin
+        args.admin.address
     ));
     if let Some(kafka) = &setup.kafka {
         lines.push(format!("Kafka    {kafka}"));

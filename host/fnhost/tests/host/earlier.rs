@@ -12,7 +12,8 @@ use fnhost_manifest::files::{Files, Mount};
 use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_postgres::TestPostgres;
 use http::Request;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -85,6 +86,17 @@ async fn requests_are_answered() {
         Err(CallError::Trap { message, .. }) => assert!(message.contains("asked to panic"), "{message}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_ends_the_call() {
+    let component = component(|_| {});
+    let part = Ok(Frame::data(Bytes::from_static(b"a part")));
+    let parts = [part, Err(wasmtime_wasi_http::Error::ConnectionTerminated)];
+    let body = StreamBody::new(futures::stream::iter(parts));
+    let request = Request::post("http://127.0.0.1/echo").body(body).expect("a request");
+    let ended = component.call_http(component.call_state(), request).await.map(|answer| answer.status());
+    assert!(matches!(ended, Err(CallError::RequestBroken(_))), "{ended:?}");
 }
 
 #[tokio::test]

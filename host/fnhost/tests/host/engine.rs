@@ -3,9 +3,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
-use crate::support::{MEMORY_BYTES, Scratch, engine, load, spec};
+use crate::support::{MEMORY_BYTES, Scratch, engine, holds, load, spec};
+use bytes::Bytes;
 use fnhost_engine::{CallError, ComponentSpec, Engine, EngineOptions, LoadedComponent};
 use fnhost_types::wit::{Batch, Header, Message, Outcome};
+use http::Request;
+use http_body_util::Full;
+
+/// Longer than a batch takes on a busy machine, and shorter than the deadline of the guest's calls.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 fn batch(behaviour: &str, messages: usize) -> Batch {
     let message = |index| Message {
@@ -129,6 +135,27 @@ async fn a_full_pool_waits() {
     }
     engine.idle().await;
     assert_eq!(engine.free_places(), 2);
+}
+
+#[tokio::test]
+async fn http_calls_leave_permits_for_kafka() {
+    let engine = Engine::new(EngineOptions { max_calls: 4, ..EngineOptions::default() }).unwrap();
+    let guest = engine.load(&spec()).unwrap();
+    let sleep = || async {
+        let request = Request::get("http://it/sleep/60000").body(Full::new(Bytes::new())).unwrap();
+        guest.call_http(guest.call_state(), request).await
+    };
+    let flood = futures::future::join_all((0..8).map(|_| sleep()));
+    let batches = async {
+        holds(async || engine.free_places() <= 1).await;
+        for _ in 0..3 {
+            call(&guest, "done").await.unwrap();
+        }
+    };
+    tokio::select! {
+        _ = flood => panic!("the requests do not end"),
+        done = tokio::time::timeout(PATIENCE, batches) => done.expect("no batch waits for a request"),
+    }
 }
 
 /// A component in its binary form, from its sections.

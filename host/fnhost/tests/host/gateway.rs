@@ -153,6 +153,28 @@ async fn what_is_too_slow_is_refused() {
 }
 
 #[tokio::test]
+async fn a_route_bounds_the_calls_of_its_own_requests() {
+    let app = start(
+        "[[application.tool.fnhost.edge.route]]\nroute = \"/sleep/...\"\nmax_concurrency = 1\n\
+         [[application.tool.fnhost.edge.route]]\nroute = \"/sleep/100\"\n",
+    )
+    .await;
+    let started = std::time::Instant::now();
+    futures::future::join_all((0..4).map(|_| get(&app, "/sleep/50", &[]))).await;
+    assert!(started.elapsed() >= Duration::from_millis(200), "one at a time: {:?}", started.elapsed());
+    let others = async {
+        for _ in 0..5 {
+            assert_eq!(get(&app, "/sleep/100", &[]).await.status(), StatusCode::OK);
+        }
+    };
+    tokio::select! {
+        _ = get(&app, "/sleep/60000", &[]) => panic!("the others wait for it"),
+        () = others => {}
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn security_headers_are_added_where_the_function_has_none() {
     const CSP: &str = "content-security-policy";
     let app = start(

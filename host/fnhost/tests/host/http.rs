@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::app::App;
 use bytes::Bytes;
 use fnhost_engine::ComponentSpec;
+use fnhost_http::WHOLE_BODY_MAX_BYTES;
 use fnhost_manifest::edge::DEFAULT_MAX_BODY_BYTES;
 use fnhost_manifest::hosts::AllowedHosts;
 use http::{Method, Request, StatusCode};
@@ -15,6 +16,9 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+/// Longer than an answer takes on a busy machine, and shorter than a body is waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 const MANIFEST: &str = r#"
 spin_manifest_version = 2
@@ -153,7 +157,10 @@ async fn failures_become_problems_without_internals() {
         ("/loop", 504),
         ("/sleep/60000", 504),
     ] {
-        let response = app.send(Request::get(path).body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+        let response = app
+            .send(Request::get(path).header("host", "it").body(Full::new(Bytes::new())).unwrap())
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -171,7 +178,10 @@ async fn failures_become_problems_without_internals() {
 #[tokio::test]
 async fn a_body_that_the_function_does_not_finish_is_seen_to_break_off() {
     let app = start(|_| {}).await;
-    let response = app.send(Request::get("/break/3").body(Full::new(Bytes::new())).unwrap()).await.unwrap();
+    let response = app
+        .send(Request::get("/break/3").header("host", "it").body(Full::new(Bytes::new())).unwrap())
+        .await
+        .unwrap();
     assert_eq!(response.status(), StatusCode::OK, "the head was sent before");
     assert!(response.into_body().collect().await.is_err(), "and the body has no regular end");
     app.stop().await;
@@ -184,7 +194,8 @@ async fn a_body_over_the_limit_is_refused() {
     let (status, length) = app.call(Method::POST, "/length", most.clone()).await;
     assert_eq!((status, length), (StatusCode::OK, most.len().to_string()));
     // A declared length is refused at once, without reading.
-    let request = Request::post("/length").header("content-length", (most.len() + 1).to_string());
+    let request =
+        Request::post("/length").header("host", "it").header("content-length", (most.len() + 1).to_string());
     let endless = StreamBody::new(futures::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
     let response = app.send(request.body(endless).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -192,8 +203,55 @@ async fn a_body_over_the_limit_is_refused() {
     let parts = std::iter::repeat_n(Bytes::from(vec![b'a'; 64 << 10]), 17);
     let parts = parts.map(|part| Ok::<_, std::io::Error>(Frame::data(part)));
     let body = StreamBody::new(futures::stream::iter(parts));
-    let response = app.send(Request::post("/length").body(body).unwrap()).await.unwrap();
+    let response = app.send(Request::post("/length").header("host", "it").body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_never_taken_for_a_whole_one() {
+    let app = start(|_| {}).await;
+    let small = "a".repeat(10);
+    // More than is read before the function is called.
+    let large = "a".repeat(2 * WHOLE_BODY_MAX_BYTES);
+    for path in ["/length", "/heedless"] {
+        for sent in [&small, &large] {
+            let length = sent.len();
+            for (framing, body) in [
+                (format!("content-length: {}", length + 50), sent.clone()),
+                ("transfer-encoding: chunked".to_owned(), format!("{length:x}\r\n{sent}\r\n")),
+                ("transfer-encoding: chunked".to_owned(), format!("{length:x}\r\n{sent}\r\nno chunk")),
+            ] {
+                let head = format!("POST {path} HTTP/1.1\r\nhost: it\r\n{framing}\r\n\r\n");
+                let mut stream = TcpStream::connect(app.address).await.unwrap();
+                stream.write_all((head + &body).as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.starts_with("HTTP/1.1 400 "), "{path}, {length}, {framing}: {answer}");
+                assert!(answer.contains("the body broke off before its end"), "{answer}");
+            }
+        }
+        assert_eq!(app.call(Method::POST, path, large.clone()).await.1, large.len().to_string());
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_body_holds_up_no_call() {
+    let app = start(|spec| spec.limits.max_concurrency = Some(1)).await;
+    let mut slow = TcpStream::connect(app.address).await.unwrap();
+    let head = "POST /length HTTP/1.1\r\nhost: it\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer[..12], b"HTTP/1.1 100", "the host waits for the body");
+    slow.write_all(b"a").await.unwrap();
+    let other = tokio::time::timeout(PATIENCE, app.get("/ok")).await.expect("nothing is held up");
+    assert_eq!(other.0, StatusCode::OK);
+    slow.write_all(b"b").await.unwrap();
+    slow.read_exact(&mut answer[..12]).await.unwrap();
+    assert_eq!(&answer[..12], b"HTTP/1.1 200");
     app.stop().await;
 }
 
@@ -206,6 +264,10 @@ async fn a_malformed_or_huge_head_is_refused() {
         (huge.as_str(), "431"),
         (many.as_str(), "431"),
         ("GET /ok HTTP/1.1\r\nhost: a b\r\n\r\n", "400"),
+        ("GET /ok HTTP/1.1\r\n\r\n", "400"),
+        ("GET /ok HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n", "400"),
+        ("GET /ok HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", "400"),
+        ("GET /ok HTTP/1.0\r\n\r\n", "200"),
         ("nonsense\r\n\r\n", "400"),
     ] {
         let mut stream = TcpStream::connect(app.address).await.unwrap();
@@ -249,7 +311,7 @@ async fn requests_that_run_end_before_the_server_does() {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     // The first part of the answer shows that the request is running.
-    let request = Request::get("/stream/200").body(Full::new(Bytes::new())).unwrap();
+    let request = Request::get("/stream/200").header("host", "it").body(Full::new(Bytes::new())).unwrap();
     let mut response = sender.send_request(request).await.unwrap();
     let first = response.body_mut().frame().await.unwrap().unwrap();
     let address = app.address;

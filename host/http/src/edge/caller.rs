@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request, Version, header};
 use ipnet::IpNet;
 
 use super::super::headers::REQUEST_ID;
@@ -10,6 +10,8 @@ use fnhost_trace::{Context, TRACEPARENT, TraceId};
 
 /// Characters of an id that a client gives at most.
 pub const MAX_REQUEST_ID_CHARS: usize = 128;
+/// Bits of an IPv6 address that name a network: what one customer of a provider is given at least.
+const IPV6_NETWORK_BITS: u32 = 64;
 /// The header that each proxy appends the address to that it was called from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -33,6 +35,25 @@ pub(super) fn identify(headers: &mut HeaderMap) -> HeaderValue {
     id
 }
 
+/// Whether a request says once which host it is for. HTTP/1.1 demands it, and whoever reads two may take the other one.
+pub(super) fn names_its_host<B>(request: &Request<B>) -> bool {
+    match request.headers().get_all(header::HOST).iter().count() {
+        0 => request.version() < Version::HTTP_11,
+        hosts => hosts == 1,
+    }
+}
+
+/// What is counted as one client: an address of IPv4, a network of IPv6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let network = address.to_bits() >> (128 - IPV6_NETWORK_BITS) << (128 - IPV6_NETWORK_BITS);
+            IpAddr::V6(network.into())
+        }
+        address => address,
+    }
+}
+
 /// Proxies in front of this host.
 pub(super) struct Proxies {
     /// How many append to `x-forwarded-for`.
@@ -42,11 +63,17 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
+    /// Whether a proxy connects from this address.
+    pub fn include(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.count > 0 && self.networks.iter().any(|network| network.contains(&peer))
+    }
+
     /// The address of the client behind the proxies: what the outermost one wrote, which what a client wrote itself stands to
     /// the left of. Without proxies, from elsewhere, or where the header is shorter, it is who connects.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let peer = peer.to_canonical();
-        if self.count == 0 || !self.networks.iter().any(|network| network.contains(&peer)) {
+        if !self.include(peer) {
             return peer;
         }
         let written = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());

@@ -14,12 +14,11 @@ use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::bounded::{Bounded, Until};
+use super::caller::network;
 use fnhost_manifest::edge::RateLimit;
 
 /// Callers that are remembered, over all routes; 24 bytes each. Whoever is forgotten for another has its full number again.
 pub const REMEMBERED_CALLERS: usize = 65_536;
-/// Bits of an IPv6 address that name a network: what one customer of a provider is given at least.
-const IPV6_NETWORK_BITS: u32 = 64;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
@@ -37,13 +36,7 @@ pub(super) enum Caller {
 impl Caller {
     /// The caller at an address; a network of IPv6 counts as one.
     pub fn at(address: IpAddr) -> Self {
-        Self::Address(match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = address.to_bits() >> (128 - IPV6_NETWORK_BITS) << (128 - IPV6_NETWORK_BITS);
-                IpAddr::V6(network.into())
-            }
-            address => address,
-        })
+        Self::Address(network(address))
     }
 }
 

@@ -9,10 +9,13 @@ mod cors;
 mod limiter;
 mod token;
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::MonotonicClock;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use tokio::sync::Semaphore;
 
 use super::body::{BodyLimits, Fault};
 use super::headers::REQUEST_ID;
@@ -20,6 +23,7 @@ use super::problem::refusal;
 use super::{Peers, ServerBody};
 pub use caller::MAX_REQUEST_ID_CHARS;
 use caller::Proxies;
+pub(super) use caller::network;
 use cors::Cors;
 use fnhost_manifest::edge::{Policy, TokenRule};
 use fnhost_manifest::route::{Pattern, Route};
@@ -64,6 +68,8 @@ struct Rules {
     policy: Policy,
     request_timeout: Duration,
     limiter: Option<Limiter>,
+    /// One permit for each call that may run at a time.
+    places: Option<Arc<Semaphore>>,
     cors: Option<Cors>,
     metrics: RefusalMetrics,
 }
@@ -90,6 +96,7 @@ impl Edge {
         let rules = |number, pattern: &str, policy: &Policy| Rules {
             request_timeout: policy.request_timeout.unwrap_or(request_timeout),
             limiter: policy.rate_limit.map(|limit| Limiter::new(number, limit, &memory, MonotonicClock)),
+            places: policy.max_concurrency.map(|places| Arc::new(Semaphore::new(places))),
             cors: policy.cors.as_ref().map(Cors::new),
             metrics: RefusalMetrics::new(pattern),
             policy: policy.clone(),
@@ -120,6 +127,11 @@ impl Edge {
         }
     }
 
+    /// Whether a declared proxy connects from this address.
+    pub fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.include(address)
+    }
+
     /// Gives a request its id, and finds the rules for its path.
     pub fn open<B>(&self, request: &mut Request<B>) -> Pass<'_> {
         let path = request.uri().path();
@@ -146,6 +158,9 @@ impl Edge {
         let policy = &pass.rules.policy;
         if pass.over_size {
             return Err(pass.refuse(Refusal::HeaderSize).into());
+        }
+        if !caller::names_its_host(request) {
+            return Err(pass.refuse(Refusal::Host).into());
         }
         if pass.rules.cors.is_some() && cors::is_preflight(request) {
             return Err(pass.preflight().into());
@@ -185,6 +200,11 @@ impl Pass<'_> {
         self.rules.request_timeout
     }
 
+    /// Permits that its call needs one of.
+    pub fn places(&self) -> Option<Arc<Semaphore>> {
+        self.rules.places.clone()
+    }
+
     /// What the request's body may be.
     pub fn body_limits(&self) -> BodyLimits {
         let policy = &self.rules.policy;
@@ -196,6 +216,7 @@ impl Pass<'_> {
         match fault {
             Fault::TooLarge => self.refuse(Refusal::BodySize),
             Fault::TooSlow => self.refuse(Refusal::BodyTimeout),
+            Fault::Incomplete => self.refuse(Refusal::BodyIncomplete),
         }
     }
 
@@ -218,6 +239,10 @@ impl Pass<'_> {
                 StatusCode::REQUEST_TIMEOUT,
                 format!("the body was not sent within {} ms", policy.body_timeout.as_millis()),
             ),
+            Refusal::BodyIncomplete => {
+                (StatusCode::BAD_REQUEST, "the body broke off before its end".to_owned())
+            }
+            Refusal::Host => (StatusCode::BAD_REQUEST, "send the header host, once".to_owned()),
             Refusal::RequestTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "the function did not answer in time; try again".to_owned())
             }
@@ -230,7 +255,11 @@ impl Pass<'_> {
             }
             Refusal::Token => (StatusCode::UNAUTHORIZED, Refused::Missing.to_string()),
         };
-        let field = matches!(why, Refusal::BodySize | Refusal::BodyTimeout).then_some("body");
+        let field = match why {
+            Refusal::BodySize | Refusal::BodyTimeout | Refusal::BodyIncomplete => Some("body"),
+            Refusal::Host => Some("host"),
+            _ => None,
+        };
         self.counted(why, refusal(status, &detail, field))
     }
 
@@ -255,7 +284,7 @@ impl Pass<'_> {
             status = response.status().as_u16(),
             "request refused"
         );
-        if matches!(why, Refusal::BodySize | Refusal::BodyTimeout) {
+        if matches!(why, Refusal::BodySize | Refusal::BodyTimeout | Refusal::BodyIncomplete) {
             // What is left of the body is not read, so the connection cannot carry another request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -152,12 +152,13 @@ impl Server {
         let path = request.uri().path().to_owned();
         let (target, captures) = self.push.target(&path)?;
         *route = &target.metrics;
-        if request.method() != Method::GET {
+        // HEAD is answered as GET is; the server leaves the stream out.
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "read live updates with GET", None);
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return Some(response);
         }
-        let answer = if socket::is_wanted(request.headers()) {
+        let answer = if request.method() == Method::GET && socket::is_wanted(request.headers()) {
             self.socket(target, &captures, request, peers, handover).await
         } else {
             self.events(target, &captures, request, peers, handover).await
@@ -250,7 +251,7 @@ impl Server {
         request.headers_mut().remove(LAST_EVENT_ID);
         // Counted as the live route's, not as a request of its own.
         let mut route = &target.metrics;
-        let response = self.call(request, peers, &mut route).await;
+        let response = self.call(request, peers, None, &mut route).await;
         if response.status() != StatusCode::OK {
             return Err(response);
         }

@@ -36,6 +36,7 @@ pub struct Policy {
     pub max_headers: Option<Spanned<i64>>,
     pub body_timeout_ms: Option<Spanned<i64>>,
     pub request_timeout_ms: Option<Spanned<i64>>,
+    pub max_concurrency: Option<Spanned<i64>>,
     pub token: Option<Spanned<String>>,
     pub rate_limit: Option<Spanned<RateLimit>>,
     pub cors: Option<Spanned<Cors>>,

@@ -26,6 +26,7 @@ fn a_route_says_what_the_defaults_do_not() {
     assert_eq!((orders.rate_limit, edge.defaults.rate_limit), (Some(rate), None));
     assert_eq!(orders.request_timeout, Some(Duration::from_secs(7)));
     assert_eq!(edge.defaults.request_timeout, None);
+    assert_eq!((orders.max_concurrency, edge.defaults.max_concurrency), (Some(3), None));
     for policy in [orders, &edge.defaults] {
         assert_eq!((policy.max_body_bytes, policy.body_timeout), (2000, Duration::from_secs(1)));
         let cors = policy.cors.as_ref().expect("declared");
@@ -54,6 +55,7 @@ const CASES: &[Case] = &[
     ("credentials = true", "credential = true", "credential =", "did you mean \"credentials\"?"),
     ("max_body_bytes = 2000", "max_body_bytes = 0", "max_body_bytes", "out of range: 1 to 1073741824"),
     ("body_timeout_ms = 1000", "body_timeout_ms = 3600001", "body_timeout_ms", "out of range: 1 to 3600000"),
+    ("max_concurrency = 3", "max_concurrency = 10001", "max_concurrency", "out of range: 1 to 10000"),
     ("requests = 5", "requests = 0", "requests", "requests = 0 is out of range: 1 to 1000000"),
     ("per_s = 2", "per_s = 3601", "per_s", "out of range: 1 to 3600"),
     ("token = \"required\"", "token = \"always\"", "always", "must be one of \"required\", \"optional\", \"ignored\""),

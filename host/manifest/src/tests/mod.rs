@@ -56,6 +56,7 @@ route = "/orders/:id/..."
 max_header_bytes = 3000
 max_headers = 30
 request_timeout_ms = 7000
+max_concurrency = 3
 token = "required"
 rate_limit = { requests = 5, per_s = 2, burst = 9 }
 

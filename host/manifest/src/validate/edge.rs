@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::super::edge::*;
 use super::super::route::Pattern;
-use super::super::{Error, schema};
+use super::super::{Error, MAX_MAX_CONCURRENCY, schema};
 use super::Builder;
 
 impl Builder<'_> {
@@ -64,6 +64,7 @@ impl Builder<'_> {
             max_headers: DEFAULT_MAX_HEADERS as usize,
             body_timeout: Duration::from_millis(DEFAULT_BODY_TIMEOUT_MS as u64),
             request_timeout: None,
+            max_concurrency: None,
             token: TokenRule::Ignored,
             rate_limit: None,
             cors: None,
@@ -79,6 +80,12 @@ impl Builder<'_> {
         let request_timeout = match written.request_timeout_ms {
             None => base.request_timeout,
             some => Some(self.timeout("request_timeout_ms", some, MAX_TIMEOUT_MS)?),
+        };
+        let max_concurrency = match written.max_concurrency {
+            None => base.max_concurrency,
+            some => {
+                Some(self.number("max_concurrency", some, MAX_MAX_CONCURRENCY, MAX_MAX_CONCURRENCY)? as usize)
+            }
         };
         let mut security_headers = base.security_headers.clone();
         for (name, value) in written.security_headers.unwrap_or_default() {
@@ -112,6 +119,7 @@ impl Builder<'_> {
                 base.body_timeout.as_millis() as i64,
             )?,
             request_timeout,
+            max_concurrency,
             token: written.token.map_or(Ok(base.token), |rule| self.token_rule(&rule, has_keys))?,
             rate_limit: written
                 .rate_limit

@@ -1,5 +1,6 @@
 //! What whoever runs the system sees of it: metrics, health, and how it ends.
 
+mod admin;
 mod commands;
 mod deploy;
 mod drain;

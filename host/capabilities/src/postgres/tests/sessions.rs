@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use sqlx::Connection;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
+use super::super::wit::Error as WitError;
 use super::{DEADLINE, DbValue as V, Wanted, World, failure, rows};
 use fnhost_db::session::{CommitError, SessionError, Transaction};
 use fnhost_test_postgres::TestPostgres;
@@ -134,6 +137,34 @@ async fn a_cancelled_http_statement_closes_its_connection() {
     drop(waiting);
     assert!(!call.in_flight());
     assert_ne!(rows(&call, &connection, BACKEND, &[]).await, backend, "another session");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_in_a_statement_is_a_connection_failure() {
+    let mut world = World::with_connections(1).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (server, line) = (world.postgres.port(), listener.local_addr().expect("an address").port());
+    let address = world.address().replace(&format!(":{server}/"), &format!(":{line}/"));
+    let line = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.expect("a client");
+        let mut server = TcpStream::connect(("127.0.0.1", server)).await.expect("the server");
+        copy_bidirectional(&mut client, &mut server).await
+    });
+    let call = world.http_call();
+    let connection = call.open(&address, None).expect("a permitted host");
+    world.prepare("SELECT pg_advisory_lock(1)").await;
+    let waiting = failure(&call, &connection, "SELECT pg_advisory_lock(1)::text", &[]);
+    let mut waiting = Box::pin(waiting);
+    loop {
+        assert!(futures::poll!(&mut waiting).is_pending());
+        if world.count(WAITING).await == 1 {
+            break;
+        }
+    }
+    line.abort();
+    let error = waiting.await;
+    assert_eq!(error.failure().class(), FailureClass::Infrastructure);
+    assert!(matches!(error.into_wit(), WitError::ConnectionFailed(_)), "not the statement's fault");
 }
 
 #[tokio::test]
