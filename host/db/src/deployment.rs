@@ -4,9 +4,10 @@
 //! changes into one order, and hosts are notified with the commit.
 
 use super::hosts::note_file;
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -195,7 +196,7 @@ pub async fn deploy(
 
 /// Withdraws a version that is being tried, in favour of one that is just brought in.
 async fn drop_candidate(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     component: &str,
 ) -> Result<(), sqlx::Error> {
@@ -216,7 +217,7 @@ async fn drop_candidate(
 
 /// Makes a version the current one, on trial.
 async fn switch(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     component: &str,
     revision: i64,
@@ -333,7 +334,7 @@ pub async fn withdraw(
 
 /// Locks the running set and raises its revision; undone with the transaction.
 pub(super) async fn raise_revision(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
@@ -345,13 +346,13 @@ pub(super) async fn raise_revision(
     .await
 }
 
-pub(super) async fn notify(connection: &mut PgConnection, deployment: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn notify(connection: &mut Bounded, deployment: &str) -> Result<(), sqlx::Error> {
     let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANGE_CHANNEL).bind(deployment);
     notify.execute(connection).await.map(drop)
 }
 
 pub(super) async fn insert_version(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     new: &NewVersion<'_>,
 ) -> Result<i64, sqlx::Error> {
@@ -374,7 +375,7 @@ pub(super) async fn insert_version(
 }
 
 /// Forgets versions of a component that are neither recent nor run, and code that no version has.
-async fn prune(connection: &mut PgConnection, deployment: &str, component: &str) -> Result<(), sqlx::Error> {
+async fn prune(connection: &mut Bounded, deployment: &str, component: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "DELETE FROM fnhost.version v
           WHERE v.deployment = $1 AND v.component = $2

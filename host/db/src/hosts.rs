@@ -1,6 +1,7 @@
 //! The registry's SQL: a start's files, the hosts' leases, and what people see of versions and hosts.
 
 use super::deployment::{NewVersion, insert_version, notify, raise_revision};
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,7 +87,7 @@ pub async fn enlist(
 
 /// Notes that the manifest's file is known with this digest.
 pub(super) async fn note_file(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     file: &NewVersion<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -100,7 +101,7 @@ pub(super) async fn note_file(
 }
 
 async fn run_file(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     file: &NewVersion<'_>,
     revision: i64,

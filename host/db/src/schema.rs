@@ -1,6 +1,6 @@
 //! Schemas, roles and the host's rows for triggers: everything `fnhost migrate` prepares.
 
-use super::session::VERSION_SETTING;
+use super::session::{Bounded, VERSION_SETTING};
 use super::{Error, OwnerPool, batch, ident, literal};
 use fnhost_types::record::TopicPartition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -127,7 +127,8 @@ async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(
     )
     .await?;
     // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
-    let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
+    let result =
+        migrator.set_locking(false).run_direct(None, connection.unbounded(), false).await.map_err(failed);
     batch(&mut connection, "RESET search_path; RESET statement_timeout".into()).await?;
     result
 }
@@ -185,7 +186,7 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
 
 /// The table for events from HTTP: insert-only for the function, emptied by the relay. The version that writes an event comes from
 /// its session; under Spin there is none.
-async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: &str) -> Result<(), Error> {
+async fn prepare_events(connection: &mut Bounded, table: &str, role: &str) -> Result<(), Error> {
     batch(
         connection,
         format!(

@@ -63,8 +63,7 @@ impl Deployment {
 
     async fn follow_until(&self, stop: &CancellationToken) -> Result<(), super::Error> {
         let owner = &self.shared.owner;
-        let mut listener = PgListener::connect_with(owner.pool()).await.map_err(fnhost_db::Error::from)?;
-        listener.listen(sql::CHANGE_CHANNEL).await.map_err(fnhost_db::Error::from)?;
+        let mut listener = owner.listen(sql::CHANGE_CHANNEL).await.map_err(fnhost_db::Error::from)?;
         let mut counted = Instant::now();
         while !stop.is_cancelled() {
             // Listening began before this read, so no change is missed.

@@ -138,8 +138,9 @@ impl Schedule {
     async fn keep_lease(&self, ownership: &Ownership) -> anyhow::Result<()> {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            let mut connection = self.owner.pool().acquire().await?;
-            relay::renew_lease(&mut connection, ownership, LEASE).await?;
+            let mut transaction = self.owner.begin().await?;
+            relay::renew_lease(&mut transaction, ownership, LEASE).await?;
+            transaction.commit().await?;
         }
     }
 

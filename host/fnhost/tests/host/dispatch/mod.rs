@@ -1,10 +1,12 @@
 //! The dispatch with the misbehaving guest, real Kafka and real Postgres: what a batch leaves behind when its function,
 //! its database or its host fails.
 
+mod broker;
 mod world;
 
 mod changes;
 mod failures;
+mod leaders;
 mod log;
 mod names;
 mod printed;

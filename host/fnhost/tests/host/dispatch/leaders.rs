@@ -1,0 +1,78 @@
+//! Relays and schedules, whose leader is elected by a lease.
+
+use std::time::Duration;
+
+use fnhost_db::relay as sql;
+use fnhost_db::schema::{self, FunctionSchema, Passwords};
+use fnhost_dispatch::relay;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::world::{PATIENCE, World};
+use crate::support::holds;
+
+/// Makes the table of events.
+async fn with_events(world: &World) {
+    let function = FunctionSchema {
+        schema: "own",
+        role: &world.role,
+        password: "",
+        migrations: None,
+        events: Some("outgoing_event"),
+    };
+    let passwords = Passwords { secret: "unused", rotate: false };
+    schema::migrate(&world.owner().await, &[function], &passwords).await.expect("migrated");
+}
+
+/// The session of a leader that is stopped (SIGSTOP) keeps its locks. It is left alone until the lease has passed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_stopped_inside_its_transaction_is_replaced() {
+    const LEASE: Duration = Duration::from_secs(1);
+    let world = World::new(&["stopped"]).await;
+    with_events(&world).await;
+    let owner = world.owner().await;
+    let (trigger, _) = relay::register(&owner, "test", "own").await.expect("registered");
+    let (stopped, other) = (Uuid::new_v4(), Uuid::new_v4());
+    assert!(sql::take_lease(&owner, trigger, stopped, LEASE).await.expect("the database"));
+    world.run("INSERT INTO own.outgoing_event (topic) VALUES ('t')").await;
+    // What the relay's own statement locks, in a session that has no limit of its own.
+    let mut held = world.database.begin().await.expect("a transaction");
+    let lock = "SELECT FROM fnhost.partition WHERE topic = '' FOR UPDATE; DELETE FROM own.outgoing_event";
+    sqlx::raw_sql(lock).execute(&mut *held).await.expect("locked");
+    assert!(!sql::take_lease(&owner, trigger, other, LEASE).await.expect("not waited for"));
+
+    let led = holds(async || sql::take_lease(&owner, trigger, other, LEASE).await.expect("the row"));
+    tokio::time::timeout(PATIENCE / 4, led).await.expect("the other one leads");
+    let ended = held.commit().await;
+    assert!(ended.is_err(), "it was holding the row until then, and its session was ended");
+    let (ownership, _) = sql::load(&owner, trigger, other).await.expect("it leads");
+    let mut next = owner.begin().await.expect("a transaction");
+    let taken = sql::take_events(&mut next, &ownership, "own", "outgoing_event", 10).await.expect("events");
+    assert_eq!(taken.len(), 1, "nothing is lost, and nothing of it is still locked");
+}
+
+/// A host with more relays than the owner role has connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_relays_share_the_connections_of_their_host() {
+    const RELAYS: usize = 12;
+    let world = World::new(&["shared"]).await;
+    with_events(&world).await;
+    let owner = world.owner().await;
+    let stop = CancellationToken::new();
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..RELAYS {
+        let relay = world.relay(&format!("own{number}"), owner.clone()).await;
+        running.spawn(relay.run(stop.clone()));
+    }
+    world
+        .until(&format!(
+            "SELECT count(*) = {RELAYS} FROM fnhost.partition WHERE topic = '' AND lease_until > clock_timestamp()"
+        ))
+        .await;
+    let output = world.output(0);
+    world.run(&format!("INSERT INTO own.outgoing_event (topic, value) VALUES ('{output}', 'x')")).await;
+    world.until("SELECT count(*) = 0 FROM own.outgoing_event").await;
+    assert_eq!(world.messages(0, 1).await.len(), 1);
+    stop.cancel();
+    while running.join_next().await.is_some() {}
+}
