@@ -93,18 +93,22 @@ impl Worker<'_> {
     }
 
     async fn settle(&mut self, work: &Work) -> Result<Settled, Exit> {
-        let mut behind: HashSet<usize> = HashSet::new();
-        if work.source == Source::Fetched {
-            behind.extend(
-                (0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())),
-            );
+        let blocked = |i: &usize| self.parking.blocks(work.items[*i].record.key.as_deref());
+        let mut behind: HashSet<usize> = match work.source {
+            Source::Fetched => (0..work.items.len()).filter(blocked).collect(),
+            Source::Parked => self.parking.behind(&work.items),
+        };
+        if work.source == Source::Parked && behind.len() == work.items.len() {
+            // They are parked already.
+            return Ok(Settled::Yes);
         }
+        let config = work.config(&self.subscription.config);
         let mut reruns = 0;
         loop {
             let calls: Vec<usize> = (0..work.items.len()).filter(|i| !behind.contains(i)).collect();
             let lent = SharedTransaction::new(self.subscription.transaction());
             let mut messages: Vec<Message> =
-                calls.iter().map(|i| message(&work.items[*i], &self.subscription.config)).collect();
+                calls.iter().map(|i| message(&work.items[*i], &config)).collect();
             let hops = Hops::begin(&mut messages);
             let ended = self.call(work, &calls, messages, &hops, &lent).await;
             let failure = match (ended, lent.take()) {
@@ -245,6 +249,8 @@ impl Worker<'_> {
                         reason: reason.clone(),
                     });
                 }
+                // As it is.
+                Verdict::Behind if work.source == Source::Parked => {}
                 Verdict::Behind => changes.park.push(Park {
                     record,
                     attempts: work.items[*i].attempts,

@@ -125,6 +125,7 @@ impl<'a> Worker<'a> {
             ownership: loaded.ownership.clone(),
             watermarks: loaded.watermarks.clone(),
             parking,
+            parked_turns: 0,
             acknowledged: None,
             care,
             batches: 0,
