@@ -43,6 +43,7 @@ use fnhost_engine::{CallError, Cause, ResponseBody};
 use fnhost_manifest::route::Route;
 use fnhost_manifest::{Manifest, Values};
 use fnhost_metrics::{HttpMetrics, Refusal, RouteMetrics, Timer};
+use fnhost_types::failure::FailureClass;
 pub use live::Source;
 use live::{Handover, LiveBody, LiveRoutes};
 use problem::problem;
@@ -280,11 +281,14 @@ impl Server {
             state.traced(call_hop);
             (request_hop, traced::about(&head, pattern, peers.client))
         });
-        let call = state.call();
+        let (call, postgres) = (state.call(), state.postgres());
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
         let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-        let counted = Outcome::call(outcome.is_err(), began.elapsed());
+        // What the database cannot do at the moment, no version could.
+        let blamed = postgres.failure().is_none_or(|sql| sql.class() != FailureClass::Infrastructure);
+        let failed = failed && blamed;
+        let counted = Outcome::call(outcome.is_err() && blamed, began.elapsed());
         version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
         let response = match outcome {
             Ok(response) => response.map(|body| Either::Left(Either::Left(body))),
