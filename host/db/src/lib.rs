@@ -3,7 +3,7 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
+//! where, [`retention`] is what is kept, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
 mod call;
@@ -16,6 +16,7 @@ mod owner;
 pub mod ownership;
 pub mod parked;
 pub mod relay;
+pub mod retention;
 pub mod schedule;
 pub mod schema;
 pub mod scratch;

@@ -20,6 +20,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "deployment", include_str!("../../../migrations/fnhost/0002_deployment.sql")),
     (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
     (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
+    (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
 ];
 
 /// A function's place in the database.

@@ -27,7 +27,7 @@ impl Deployment {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
             // Apart: loading a version may take longer than a lease.
-            tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop));
+            tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop), self.keep_up(&stop));
         })
     }
 
