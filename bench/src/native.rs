@@ -134,7 +134,7 @@ impl Dispatched {
             transaction.as_mut().ok_or_else(|| SqlError::new(None, "the transaction was taken back"))?;
         let connection =
             transaction.connection().await.map_err(|error| SqlError::new(None, error.to_string()))?;
-        run(connection, statement, params).await.map_err(|error| {
+        run(connection.unbounded(), statement, params).await.map_err(|error| {
             let failure = SqlFailure::from_sqlx(&error);
             let refused = SqlError::new(failure.code.clone(), failure.message.clone());
             let mut first = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,8 +1,9 @@
 //! Calls of the host's SQL functions by named arguments: each name stands beside its value, so that two counters that are
 //! swapped are seen in the line where that happens, and a name that the function does not have is refused by Postgres.
 
+use super::session::Bounded;
 use sqlx::error::BoxDynError;
-use sqlx::postgres::{PgArguments, PgConnection, Postgres};
+use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::{Arguments as _, Encode, Type};
 use std::fmt::Write as _;
 
@@ -38,7 +39,7 @@ impl Call {
     ///
     /// # Errors
     /// A value cannot be encoded, the function refuses, or the database failed.
-    pub(super) async fn run(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pub(super) async fn run(mut self, connection: &mut Bounded) -> Result<(), sqlx::Error> {
         if let Some(error) = self.failed {
             return Err(sqlx::Error::Encode(error));
         }

@@ -4,9 +4,11 @@
 //! changes into one order, and hosts are notified with the commit.
 
 use super::hosts::note_file;
+use super::retention;
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +24,6 @@ pub enum Trial {
 
 /// Channel on which changes of running sets are notified; the payload is the deployment.
 pub const CHANGE_CHANNEL: &str = "fnhost_running_set";
-/// Versions of a component that are kept beside those that run.
-pub const VERSIONS_KEPT: i64 = 20;
 
 /// A version as hosts load it.
 #[derive(Clone)]
@@ -187,7 +187,7 @@ pub async fn deploy(
     if new.is_file {
         note_file(&mut tx, deployment, new).await?;
     }
-    prune(&mut tx, deployment, new.component).await?;
+    retention::prune(&mut tx, deployment, new.component).await?;
     notify(&mut tx, deployment).await?;
     tx.commit().await?;
     Ok((version, revision))
@@ -195,7 +195,7 @@ pub async fn deploy(
 
 /// Withdraws a version that is being tried, in favour of one that is just brought in.
 async fn drop_candidate(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     component: &str,
 ) -> Result<(), sqlx::Error> {
@@ -216,7 +216,7 @@ async fn drop_candidate(
 
 /// Makes a version the current one, on trial.
 async fn switch(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     component: &str,
     revision: i64,
@@ -332,10 +332,7 @@ pub async fn withdraw(
 }
 
 /// Locks the running set and raises its revision; undone with the transaction.
-pub(super) async fn raise_revision(
-    connection: &mut PgConnection,
-    deployment: &str,
-) -> Result<i64, sqlx::Error> {
+pub(super) async fn raise_revision(connection: &mut Bounded, deployment: &str) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "INSERT INTO fnhost.running_set AS s (deployment, revision) VALUES ($1, 1)
          ON CONFLICT (deployment) DO UPDATE SET revision = s.revision + 1 RETURNING revision",
@@ -345,13 +342,13 @@ pub(super) async fn raise_revision(
     .await
 }
 
-pub(super) async fn notify(connection: &mut PgConnection, deployment: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn notify(connection: &mut Bounded, deployment: &str) -> Result<(), sqlx::Error> {
     let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANGE_CHANNEL).bind(deployment);
     notify.execute(connection).await.map(drop)
 }
 
 pub(super) async fn insert_version(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     new: &NewVersion<'_>,
 ) -> Result<i64, sqlx::Error> {
@@ -371,28 +368,4 @@ pub(super) async fn insert_version(
     .bind(new.origin)
     .fetch_one(connection)
     .await
-}
-
-/// Forgets versions of a component that are neither recent nor run, and code that no version has.
-async fn prune(connection: &mut PgConnection, deployment: &str, component: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "DELETE FROM fnhost.version v
-          WHERE v.deployment = $1 AND v.component = $2
-            AND NOT EXISTS (SELECT FROM fnhost.running r WHERE v.version IN (r.current, r.fallback, r.candidate))
-            AND v.version < (SELECT min(version) FROM (SELECT version FROM fnhost.version
-                              WHERE deployment = $1 AND component = $2 ORDER BY version DESC LIMIT $3) AS recent)",
-    )
-    .bind(deployment)
-    .bind(component)
-    .bind(VERSIONS_KEPT)
-    .execute(&mut *connection)
-    .await?;
-    // Fresh code may belong to a version of another deployment that is just being made.
-    sqlx::query(
-        "DELETE FROM fnhost.code c WHERE c.stored_at < clock_timestamp() - interval '1 hour'
-            AND NOT EXISTS (SELECT FROM fnhost.version v WHERE v.digest = c.digest)",
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

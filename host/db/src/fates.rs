@@ -1,10 +1,11 @@
 //! What the database knows of single records: for `fnhost explain`.
 
 use super::ownership::load_watermarks;
+use super::session::Bounded;
 use super::{Error, OwnerPool, ident};
 use fnhost_types::record::{StreamSource, TopicPartition};
 use sqlx::Row as _;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::PgRow;
 use std::collections::{BTreeMap, HashMap};
 
 /// Outbox rows of a deployment that are looked through at most, oldest first.
@@ -86,7 +87,7 @@ pub async fn triggers_at(
 }
 
 async fn parked_at(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     trigger: i64,
     tp: &TopicPartition,
     offsets: &[i64],
@@ -111,7 +112,7 @@ async fn parked_at(
 }
 
 async fn dead_at(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     trigger: i64,
     tp: &TopicPartition,
     offsets: &[i64],
@@ -135,7 +136,7 @@ async fn dead_at(
 
 /// Rows of a partition, by the offset that each begins with.
 async fn by_offset<T>(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     sql: &'static str,
     (trigger, tp, offsets): (i64, &TopicPartition, &[i64]),
     read: impl Fn(&PgRow) -> Result<T, sqlx::Error>,

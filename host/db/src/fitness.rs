@@ -1,7 +1,7 @@
 //! Whether a database can be what fnhost needs, for `fnhost doctor`.
 
 use super::schema::{HOST_SCHEMA, host_migrator};
-use super::{Error, OwnerPool, ident};
+use super::{Error, OWNER_CONNECTIONS, OwnerPool, ident};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
@@ -13,6 +13,66 @@ use std::time::{Duration, SystemTime};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The oldest Postgres that has everything that is used.
 pub const VERSION_MIN: i32 = 14;
+
+/// Connections per host that wait for notifications, besides one for each relay: of the running set, and of changed partitions.
+const LISTENERS: usize = 2;
+
+/// Connections that one host opens to its database at most, by use.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Relays, one for each component with events.
+    pub relays: usize,
+    /// Schedules of all components.
+    pub schedules: usize,
+    /// Connections of the functions' roles.
+    pub functions: usize,
+}
+
+impl Budget {
+    /// Connections of the owner role that run statements.
+    pub fn owner(&self) -> usize {
+        OWNER_CONNECTIONS + self.relays + self.schedules
+    }
+
+    /// Connections of the owner role that wait for notifications.
+    pub fn listeners(&self) -> usize {
+        LISTENERS + self.relays
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.owner() + self.listeners() + self.functions
+    }
+
+    /// Refuses a server that does not take as many, whoever else is connected.
+    ///
+    /// # Errors
+    /// As said, or the database did not answer.
+    pub async fn check(&self, pool: &OwnerPool) -> Result<(), Error> {
+        let max = connections_max(pool).await?;
+        let total = i64::try_from(self.total()).unwrap_or(i64::MAX);
+        if total <= max {
+            return Ok(());
+        }
+        Err(Error::Unfit(format!(
+            "this host needs up to {total} connections ({} of its own, {} that listen, {} of functions), but the database takes {max}: \
+             set max_connections to {} or more and restart the server",
+            self.owner(),
+            self.listeners(),
+            self.functions,
+            total + RESERVED_FOR_OTHERS
+        )))
+    }
+}
+
+/// Connections that the advice on `max_connections` leaves to superusers, backups and people.
+pub const RESERVED_FOR_OTHERS: i64 = 10;
+
+async fn connections_max(pool: &OwnerPool) -> Result<i64, Error> {
+    let sql = "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
+                    - COALESCE(current_setting('reserved_connections', true)::int8, 0)";
+    Ok(sqlx::query_scalar(sql).fetch_one(pool.pool()).await?)
+}
 
 /// What was found out about a database.
 #[derive(Debug, Clone)]
@@ -67,18 +127,17 @@ pub async fn look(
 }
 
 async fn look_at(pool: &OwnerPool, schemas: &[(&str, &Path)]) -> Result<(Fitness, Vec<History>), Error> {
-    let (version, creates_roles, creates_schemas, connections_max, connections_used, full_page_writes) =
-        sqlx::query_as(
-            "SELECT current_setting('server_version_num')::int / 10000,
+    let connections_max = connections_max(pool).await?;
+    let (version, creates_roles, creates_schemas, connections_used, full_page_writes) = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int / 10000,
                 (SELECT rolcreaterole OR rolsuper FROM pg_roles WHERE rolname = current_user),
                 has_database_privilege(current_database(), 'CREATE'),
-                current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8,
                 (SELECT count(*) FROM pg_stat_activity
                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
                 current_setting('full_page_writes')::bool",
-        )
-        .fetch_one(pool.pool())
-        .await?;
+    )
+    .fetch_one(pool.pool())
+    .await?;
     let clock_ahead_s = clock_ahead_s(pool).await?;
     let fitness = Fitness {
         version,

@@ -1,6 +1,8 @@
 //! The registry's SQL: a start's files, the hosts' leases, and what people see of versions and hosts.
 
 use super::deployment::{NewVersion, insert_version, notify, raise_revision};
+use super::retention;
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +74,7 @@ pub async fn enlist(
             // Alone nothing ran beside it that its errors could be compared with.
             let trial_ms = (!alone).then_some(probation.as_millis() as i64);
             run_file(&mut tx, deployment, file, revision, version, trial_ms).await?;
+            retention::prune(&mut tx, deployment, file.component).await?;
         }
         enlisted.push(outcome);
     }
@@ -86,7 +89,7 @@ pub async fn enlist(
 
 /// Notes that the manifest's file is known with this digest.
 pub(super) async fn note_file(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     file: &NewVersion<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -100,7 +103,7 @@ pub(super) async fn note_file(
 }
 
 async fn run_file(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut Bounded,
     deployment: &str,
     file: &NewVersion<'_>,
     revision: i64,

@@ -3,11 +3,13 @@
 //! These statements run as the host's own role, outside of any function's session.
 
 use super::parked::{self, Parked};
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use fnhost_types::outbox::Unsent;
 use fnhost_types::record::TopicPartition;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -86,8 +88,19 @@ pub async fn raise_epoch(
     owner: Uuid,
     topic_id: Option<Uuid>,
 ) -> Result<TakenOver, Error> {
+    unlocking(pool, trigger, tp, || try_raise_epoch(pool, trigger, tp, owner, topic_id).boxed()).await
+}
+
+/// Runs `take`, whose wait for the row of a partition is limited by [`limit_lock_wait`], until it gets the row; in between the
+/// sessions that hold the row are terminated.
+pub(super) async fn unlocking<'t, T>(
+    pool: &OwnerPool,
+    trigger: i64,
+    tp: &TopicPartition,
+    take: impl Fn() -> BoxFuture<'t, Result<T, Error>>,
+) -> Result<T, Error> {
     for _ in 0..TAKE_OVER_TRIES_MAX {
-        match try_raise_epoch(pool, trigger, tp, owner, topic_id).await {
+        match take().await {
             Err(Error::Sql(error)) if sqlstate(&error).as_deref() == Some("55P03") => {
                 terminate_blockers(pool, trigger, tp).await?;
             }
@@ -95,6 +108,15 @@ pub async fn raise_epoch(
         }
     }
     Err(Error::Locked { partition: tp.to_string() })
+}
+
+/// Lets the statements of this transaction wait for a lock for [`TAKE_OVER_LOCK_TIMEOUT`] at most.
+pub(super) async fn limit_lock_wait(connection: &mut Bounded) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
+        .bind(format!("{}ms", TAKE_OVER_LOCK_TIMEOUT.as_millis()))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// The answer of [`raise_epoch`].
@@ -112,10 +134,7 @@ async fn try_raise_epoch(
     topic_id: Option<Uuid>,
 ) -> Result<TakenOver, Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query("SELECT set_config('lock_timeout', $1, true)")
-        .bind(format!("{}ms", TAKE_OVER_LOCK_TIMEOUT.as_millis()))
-        .execute(&mut *tx)
-        .await?;
+    limit_lock_wait(&mut tx).await?;
     let row = sqlx::query(
         "WITH before AS MATERIALIZED (
              SELECT COALESCE(p.owner <> $4, false) AS unclean FROM fnhost.partition p
@@ -172,9 +191,7 @@ async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition)
             // The lock request is abandoned with its session, or it would be the next blocker.
             Ok(())
         }
-    }?;
-    super::discard(probe).await;
-    Ok(())
+    }
 }
 
 /// Reads what the new owner continues from, in statements that began after the epoch was raised.
@@ -228,7 +245,7 @@ pub async fn load(
 
 /// The highest number accepted from each stream.
 pub(super) async fn load_watermarks(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     trigger: i64,
     tp: &TopicPartition,
 ) -> Result<HashMap<String, i64>, Error> {
@@ -340,7 +357,7 @@ pub async fn clear(pool: &OwnerPool, ownership: &Ownership, seq: i64) -> Result<
 ///
 /// # Errors
 /// The database did not answer, or the partition has another owner.
-pub(super) async fn lock_owned(connection: &mut PgConnection, ownership: &Ownership) -> Result<(), Error> {
+pub(super) async fn lock_owned(connection: &mut Bounded, ownership: &Ownership) -> Result<(), Error> {
     let owned = sqlx::query(
         "SELECT FROM fnhost.partition
           WHERE trigger = $1 AND topic = $2 AND partition = $3 AND epoch = $4 FOR UPDATE",

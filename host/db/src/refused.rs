@@ -1,11 +1,11 @@
 //! Streams that cannot go on because Kafka refuses their oldest message: who owns the stream notes it here, people decide.
 
 use super::ownership::Ownership;
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use fnhost_types::outbox::{self, HeaderRef, Outgoing};
 use fnhost_types::record::{StreamSource, TopicPartition};
 use serde::Serialize;
-use sqlx::postgres::PgConnection;
 
 /// A message that Kafka refuses.
 #[derive(Clone, Copy, Debug)]
@@ -204,7 +204,7 @@ pub async fn to_dead(
 
 /// Takes message `seq` out of its outbox row and keeps it as a dead letter; false where no row has it.
 async fn bury(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     trigger: i64,
     tp: &TopicPartition,
     seq: i64,

@@ -1,10 +1,12 @@
 //! The relay's SQL: its lease, the events it takes, and its sleep.
 
-use super::ownership::Ownership;
+use super::ownership::{Ownership, limit_lock_wait, unlocking};
+use super::session::Bounded;
 use super::{Error, OwnerPool, ident};
 use fnhost_types::outbox::Unsent;
+use fnhost_types::record::TopicPartition;
+use futures::FutureExt as _;
 use sqlx::Row as _;
-use sqlx::postgres::PgConnection;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -35,15 +37,35 @@ impl Event {
     }
 }
 
-/// Takes the lease of a relay, if nobody holds it, and raises its epoch. The row is made where it is missing.
+/// Takes the lease of a relay or a schedule, if nobody holds it, and raises its epoch. The row is made where it is missing.
+/// Sessions that hold the row although its lease has passed are a former leader's that is stopped or gone: they are terminated.
 ///
 /// # Errors
-/// The database did not answer.
+/// The database did not answer, or the row stayed locked.
 pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Duration) -> Result<bool, Error> {
     sqlx::query("INSERT INTO fnhost.partition (trigger, topic, partition, position) VALUES ($1, '', 0, 0) ON CONFLICT DO NOTHING")
         .bind(trigger)
         .execute(pool.pool())
         .await?;
+    let row = TopicPartition::new("", 0);
+    unlocking(pool, trigger, &row, || try_take_lease(pool, trigger, owner, lease).boxed()).await
+}
+
+async fn try_take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Duration) -> Result<bool, Error> {
+    // Looked at without the lock: nobody waits for a leader, or ends its sessions, before its time is up.
+    let free: bool = sqlx::query_scalar(
+        "SELECT owner IS NULL OR owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp()
+           FROM fnhost.partition WHERE trigger = $1 AND topic = '' AND partition = 0",
+    )
+    .bind(trigger)
+    .bind(owner)
+    .fetch_one(pool.pool())
+    .await?;
+    if !free {
+        return Ok(false);
+    }
+    let mut tx = pool.begin().await?;
+    limit_lock_wait(&mut tx).await?;
     let taken = sqlx::query(
         "UPDATE fnhost.partition
             SET epoch = epoch + 1, owner = $2, token = gen_random_uuid(), incarnation = fnhost.present_incarnation(),
@@ -54,8 +76,9 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
     .bind(trigger)
     .bind(owner)
     .bind(lease.as_millis() as i64)
-    .execute(pool.pool())
+    .execute(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(taken.rows_affected() == 1)
 }
 
@@ -76,7 +99,7 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
     .ok_or_else(|| Error::Fenced { partition: "the relay".into() })?;
     let ownership = Ownership {
         trigger,
-        tp: fnhost_types::record::TopicPartition::new("", 0),
+        tp: TopicPartition::new("", 0),
         token: row.try_get(0)?,
         epoch: row.try_get(1)?,
         version: row.try_get(2)?,
@@ -95,7 +118,7 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
 /// # Errors
 /// The database did not answer, or the lease is another's.
 pub async fn renew_lease(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     ownership: &Ownership,
     lease: Duration,
 ) -> Result<(), Error> {
@@ -112,20 +135,28 @@ pub async fn renew_lease(
 }
 
 /// Takes the oldest visible events out of a function's table, in insert order: at most `max`, and none behind those that have `max_bytes`
-/// together. One is taken in any case.
+/// together; one is taken in any case. Before it touches any, it locks the relay's row: whoever takes the lead over then finds the
+/// sessions of a leader that is stopped by that row. Nothing is taken where the epoch is another one.
 ///
 /// # Errors
 /// The database did not answer.
 pub async fn take_events(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
+    ownership: &Ownership,
     schema: &str,
     table: &str,
     max: i64,
     max_bytes: i64,
 ) -> Result<Vec<Event>, Error> {
     let (schema, table) = (ident(schema), ident(table));
+    // Not locked where there is nothing to take, which is asked all the time.
     let sql = format!(
-        "DELETE FROM {schema}.{table} WHERE id = ANY (ARRAY(
+        "WITH leads AS MATERIALIZED (
+             SELECT FROM fnhost.partition
+              WHERE trigger = $3 AND topic = '' AND partition = 0 AND epoch = $4
+                AND EXISTS (SELECT FROM {schema}.{table}) FOR UPDATE)
+         DELETE FROM {schema}.{table}
+          WHERE EXISTS (SELECT FROM leads) AND id = ANY (ARRAY(
              SELECT id FROM (
                  SELECT id, sum(COALESCE(octet_length(key), 0) + COALESCE(octet_length(value), 0) + octet_length(headers::text))
                             OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
@@ -133,7 +164,13 @@ pub async fn take_events(
               WHERE before IS NULL OR before < $2))
          RETURNING id, topic, key, value, headers, version"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(max).bind(max_bytes).fetch_all(connection).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(max)
+        .bind(max_bytes)
+        .bind(ownership.trigger)
+        .bind(ownership.epoch)
+        .fetch_all(connection)
+        .await?;
     let mut events = Vec::with_capacity(rows.len());
     for row in rows {
         let headers: sqlx::types::Json<serde_json::Map<String, serde_json::Value>> = row.try_get(4)?;
@@ -181,7 +218,7 @@ pub struct Orphan {
     /// Trigger id.
     pub id: String,
     /// Partition that numbers the stream.
-    pub tp: fnhost_types::record::TopicPartition,
+    pub tp: TopicPartition,
 }
 
 /// Partitions of triggers other than `known` whose oldest outbox row is older than `after`.
@@ -210,7 +247,7 @@ pub async fn orphaned(
         .map(|(trigger, id, topic, partition)| Orphan {
             trigger,
             id,
-            tp: fnhost_types::record::TopicPartition { topic, partition },
+            tp: TopicPartition { topic, partition },
         })
         .collect())
 }

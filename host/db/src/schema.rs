@@ -1,6 +1,6 @@
 //! Schemas, roles and the host's rows for triggers: everything `fnhost migrate` prepares.
 
-use super::session::VERSION_SETTING;
+use super::session::{Bounded, VERSION_SETTING};
 use super::{Error, OwnerPool, batch, ident, literal};
 use fnhost_types::record::TopicPartition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -25,6 +25,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "announce_changes", include_str!("../../../migrations/fnhost/0003_announce_changes.sql")),
     (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
     (5, "edges", include_str!("../../../migrations/fnhost/0005_edges.sql")),
+    (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
 ];
 
 /// A function's place in the database.
@@ -132,7 +133,8 @@ async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(
     )
     .await?;
     // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
-    let result = migrator.set_locking(false).run_direct(None, &mut *connection, false).await.map_err(failed);
+    let result =
+        migrator.set_locking(false).run_direct(None, connection.unbounded(), false).await.map_err(failed);
     batch(&mut connection, "RESET search_path; RESET statement_timeout".into()).await?;
     result
 }
@@ -190,7 +192,7 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
 
 /// The table for events from HTTP: insert-only for the function, emptied by the relay. The version that writes an event comes from
 /// its session; under Spin there is none.
-async fn prepare_events(connection: &mut sqlx::PgConnection, table: &str, role: &str) -> Result<(), Error> {
+async fn prepare_events(connection: &mut Bounded, table: &str, role: &str) -> Result<(), Error> {
     batch(
         connection,
         format!(

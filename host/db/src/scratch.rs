@@ -1,5 +1,7 @@
 //! A database for one run of `fnhost test`, dropped after it together with its roles.
 
+use super::owner::OWNER_STATEMENT_TIMEOUT;
+use super::session::Bounded;
 use super::{Error, batch, ident};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -50,6 +52,7 @@ impl Scratch {
     }
 }
 
-async fn connect(server: &PgConnectOptions) -> Result<PgConnection, Error> {
-    Ok(PgConnection::connect_with(&server.clone().disable_statement_logging()).await?)
+async fn connect(server: &PgConnectOptions) -> Result<Bounded, Error> {
+    let connection = PgConnection::connect_with(&server.clone().disable_statement_logging()).await?;
+    Ok(Bounded::new(connection, OWNER_STATEMENT_TIMEOUT))
 }

@@ -1,13 +1,16 @@
 //! Database sessions of one function: a pool of connections as its login role, and the one transaction of a call.
 //!
-//! What holds here: a connection goes back to its pool only by an explicit release, in a known state, with the
-//! session reset; dropped in any other state it is closed. So nothing that a call did to its session, and no
-//! transaction that it left, can reach the next call.
+//! What holds here: no statement waits for its answer without a limit, see [`Bounded`]; and a connection goes back to its
+//! pool only by an explicit release, in a known state, with the session reset; dropped in any other state it is closed.
+//! So nothing that a call did to its session, and no transaction that it left, can reach the next call.
 
+mod bounded;
 mod pool;
 mod transaction;
 
+pub use bounded::Bounded;
 pub use pool::{RolePool, Session, SessionLimits, Usage, VERSION_SETTING};
+pub(crate) use transaction::begin;
 pub use transaction::{CommitError, SharedTransaction, Transaction};
 
 /// Ends what a call may have left in its session without dropping the prepared statements: settings, advisory
@@ -31,6 +34,18 @@ pub enum SessionError {
     /// A statement on this connection was cancelled half-way: only closing it is safe.
     #[error("a statement of this transaction was cancelled, so its state is unknown")]
     UnknownState,
+}
+
+/// As the driver's own error, for the host's statements.
+impl From<SessionError> for sqlx::Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Connect(error) | SessionError::Begin(error) => error,
+            SessionError::ConnectTimeout(_) | SessionError::UnknownState => {
+                Self::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, error))
+            }
+        }
+    }
 }
 
 /// True where the connection itself is lost or cannot be trusted any more, rather than one statement refused.

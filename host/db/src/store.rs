@@ -2,9 +2,9 @@
 
 use super::call::Call;
 use super::ownership::Ownership;
+use super::session::Bounded;
 use fnhost_types::outbox;
 use fnhost_types::record::Record;
-use sqlx::postgres::PgConnection;
 use std::collections::HashMap;
 
 /// SQLSTATE with which `fnhost.store` refuses a caller that is not the owner it thinks it is.
@@ -61,7 +61,7 @@ pub struct Bury<'a> {
 /// # Errors
 /// As said, or the database failed.
 pub async fn store(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<Ownership, sqlx::Error> {
@@ -126,7 +126,7 @@ fn of_records<'r>(
 }
 
 async fn park(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -142,7 +142,7 @@ async fn park(
 }
 
 async fn bury(
-    connection: &mut PgConnection,
+    connection: &mut Bounded,
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<(), sqlx::Error> {

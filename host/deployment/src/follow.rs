@@ -27,7 +27,7 @@ impl Deployment {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
             // Apart: loading a version may take longer than a lease.
-            tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop));
+            tokio::join!(self.follow_running_set(&stop), self.keep_lease(&stop), self.keep_up(&stop));
         })
     }
 
@@ -63,8 +63,7 @@ impl Deployment {
 
     async fn follow_until(&self, stop: &CancellationToken) -> Result<(), super::Error> {
         let owner = &self.shared.owner;
-        let mut listener = PgListener::connect_with(owner.pool()).await.map_err(fnhost_db::Error::from)?;
-        listener.listen(sql::CHANGE_CHANNEL).await.map_err(fnhost_db::Error::from)?;
+        let mut listener = owner.listen(sql::CHANGE_CHANNEL).await.map_err(fnhost_db::Error::from)?;
         let mut counted = Instant::now();
         while !stop.is_cancelled() {
             // Listening began before this read, so no change is missed.

@@ -3,7 +3,7 @@
 //! [`slot`] is the one indirection through which batches and requests find their code. The running set is in Postgres, with
 //! the code itself, so that it survives a restart and needs no shared disk: [`offer`] brings a version in, [`follow`] makes
 //! this host run what the database says and tells it what calls came to, [`judge`] decides on versions that are on trial.
-//! [`watch`] offers what a build has changed.
+//! `upkeep` removes what is not kept any more, and [`watch`] offers what a build has changed.
 
 mod fetch;
 pub mod follow;
@@ -11,6 +11,7 @@ pub mod judge;
 pub mod offer;
 pub mod slot;
 pub mod tally;
+mod upkeep;
 pub mod watch;
 
 pub use fetch::{FetchError, fetch};

@@ -38,7 +38,11 @@ pub fn watch(
                         registry.set_version(&found.trigger, &found.tp, found.version);
                     }
                 }
-                Err(error) => tracing::debug!(error = chain(&error), "cannot read the partitions' versions"),
+                Err(error) => {
+                    // The listener's connection may be as dead, without anybody having said so.
+                    listener = None;
+                    tracing::debug!(error = chain(&error), "cannot read the partitions' versions");
+                }
             }
             let announced = async {
                 match &mut listener {
@@ -57,19 +61,9 @@ pub fn watch(
 }
 
 async fn listen(owner: &OwnerPool) -> Option<PgListener> {
-    let connected = async {
-        let mut listener = PgListener::connect_with(owner.pool()).await?;
-        listener.listen(CHANGE_CHANNEL).await?;
-        Ok::<_, sqlx::Error>(listener)
+    let listening = owner.listen(CHANGE_CHANNEL).await;
+    let cannot = |error: &sqlx::Error| {
+        tracing::debug!(error = chain(error), "cannot listen for changes of partitions; polling for them");
     };
-    match connected.await {
-        Ok(listener) => Some(listener),
-        Err(error) => {
-            tracing::debug!(
-                error = chain(&error),
-                "cannot listen for changes of partitions; polling for them"
-            );
-            None
-        }
-    }
+    listening.inspect_err(cannot).ok()
 }

@@ -3,8 +3,13 @@
 //! This is the owner's memory of `fnhost.parked`; the rows are the truth and are loaded at each take-over.
 
 use super::plan::Item;
-use std::collections::{HashMap, VecDeque};
+use fnhost_db::ownership::PARKED_MAX;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
+
+/// Bytes of keys, values and headers parked on one partition, which its owner has in memory. While there are as many, the
+/// partition fetches no new records.
+pub const PARKED_BYTES_MAX: usize = 64 << 20;
 
 /// Records without a key wait alone: nothing is behind them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +37,7 @@ struct Waiting {
 pub struct Parking {
     keys: HashMap<Key, VecDeque<Waiting>>,
     records: usize,
+    bytes: usize,
     /// When the next head is due; absent where it has to be found anew.
     next_due: Option<Option<Instant>>,
 }
@@ -45,6 +51,11 @@ impl Parking {
     /// True where nothing waits.
     pub fn is_empty(&self) -> bool {
         self.records == 0
+    }
+
+    /// True where so much waits that no new record may be fetched, for it might have to wait too.
+    pub fn is_full(&self) -> bool {
+        self.records >= PARKED_MAX || self.bytes >= PARKED_BYTES_MAX
     }
 
     /// When the oldest record that waits was made, milliseconds since 1970; none where nothing waits. Within a key records stand
@@ -67,8 +78,9 @@ impl Parking {
         match queue.iter_mut().find(|w| w.item.record.offset == waiting.item.record.offset) {
             Some(same) => *same = waiting,
             None => {
-                queue.push_back(waiting);
                 self.records += 1;
+                self.bytes += waiting.item.record.size();
+                queue.push_back(waiting);
             }
         }
         self.next_due = None;
@@ -78,9 +90,11 @@ impl Parking {
     pub fn finish(&mut self, item: &Item) {
         let key = Key::of(item);
         if let Some(queue) = self.keys.get_mut(&key) {
-            let before = queue.len();
-            queue.retain(|w| w.item.record.offset != item.record.offset);
-            self.records -= before - queue.len();
+            let at = queue.iter().position(|w| w.item.record.offset == item.record.offset);
+            if let Some(finished) = at.and_then(|at| queue.remove(at)) {
+                self.records -= 1;
+                self.bytes -= finished.item.record.size();
+            }
             if queue.is_empty() {
                 self.keys.remove(&key);
             }
@@ -88,19 +102,45 @@ impl Parking {
         self.next_due = None;
     }
 
-    /// The heads of keys that are due, at most `max`, oldest first, with their present age.
-    pub fn due(&mut self, max: usize, now: Instant) -> Vec<Item> {
+    /// What is due, in offset order, with its present age: at most `max` records, and none after `max_bytes`. First the heads of
+    /// keys, the oldest first; then what stands behind a head that has only waited itself. Behind one that failed nothing
+    /// is taken: should it fail again, that would only have to go on waiting.
+    pub fn due(&mut self, max: usize, max_bytes: usize, now: Instant) -> Vec<Item> {
         if self.next_due().is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut heads: Vec<&Waiting> =
-            self.keys.values().filter_map(|q| q.front()).filter(|w| w.due <= now).collect();
-        heads.sort_by_key(|w| w.item.record.offset);
-        heads
-            .into_iter()
+        let is_due = |w: &&Waiting| w.due <= now;
+        let only_waited = |w: &&Waiting| w.item.attempts == 0 && w.due <= now;
+        let mut queues: Vec<_> =
+            self.keys.values().filter(|q| q.front().is_some_and(|w| is_due(&w))).collect();
+        queues.sort_by_key(|queue| queue[0].item.record.offset);
+        let heads = queues.iter().map(|queue| &queue[0]);
+        let behind = queues
+            .iter()
+            .filter(|queue| only_waited(&&queue[0]))
+            .flat_map(|queue| queue.iter().skip(1).take_while(only_waited));
+        let mut bytes = 0;
+        let fits = |w: &&Waiting| {
+            let fits = bytes < max_bytes;
+            bytes += w.item.record.size();
+            fits
+        };
+        let mut items: Vec<Item> = heads
+            .chain(behind)
             .take(max)
+            .take_while(fits)
             .map(|w| Item { age: w.first_attempt.map_or(Duration::ZERO, |t| now - t), ..w.item.clone() })
-            .collect()
+            .collect();
+        items.sort_by_key(|item| item.record.offset);
+        items
+    }
+
+    /// Which of these parked items, by index, still stand behind a record of their key that is not one of them.
+    pub fn behind(&self, items: &[Item]) -> HashSet<usize> {
+        let offsets: HashSet<i64> = items.iter().map(|item| item.record.offset).collect();
+        let head = |item: &Item| self.keys.get(&Key::of(item)).and_then(VecDeque::front);
+        let waits = |item: &Item| head(item).is_some_and(|w| !offsets.contains(&w.item.record.offset));
+        (0..items.len()).filter(|i| waits(&items[*i])).collect()
     }
 
     /// When the next head is due.
@@ -114,6 +154,8 @@ impl Parking {
 mod tests {
     use super::*;
     use fnhost_types::record::Record;
+
+    const MIB: usize = 1 << 20;
 
     fn item(offset: i64, key: Option<&str>, attempts: u32) -> Item {
         let record =
@@ -135,14 +177,14 @@ mod tests {
         parking.park(item(3, None, 1), second * 2, now);
         assert!(parking.blocks(Some(b"a")) && !parking.blocks(Some(b"b")) && !parking.blocks(None));
         assert_eq!(parking.len(), 3);
-        assert!(parking.due(10, now).is_empty(), "2 is due by itself but stands behind 1");
-        assert_eq!(offsets(&parking.due(10, now + second)), [1]);
+        assert!(parking.due(10, MIB, now).is_empty(), "2 is due by itself but stands behind 1");
+        assert_eq!(offsets(&parking.due(10, MIB, now + second)), [1]);
         parking.finish(&item(1, Some("a"), 1));
-        assert_eq!(offsets(&parking.due(10, now)), [2]);
+        assert_eq!(offsets(&parking.due(10, MIB, now)), [2]);
         parking.park(item(2, Some("a"), 1), second, now);
         assert_eq!(parking.len(), 2, "another attempt is not another record");
-        assert_eq!(offsets(&parking.due(10, now + second * 3)), [2, 3]);
-        assert_eq!(offsets(&parking.due(1, now + second * 3)), [2]);
+        assert_eq!(offsets(&parking.due(10, MIB, now + second * 3)), [2, 3]);
+        assert_eq!(offsets(&parking.due(1, MIB, now + second * 3)), [2]);
         parking.finish(&item(2, Some("a"), 1));
         parking.finish(&item(3, None, 1));
         assert!(parking.is_empty() && !parking.blocks(Some(b"a")) && parking.next_due().is_none());
@@ -153,8 +195,57 @@ mod tests {
         let now = Instant::now();
         let mut parking = Parking::default();
         parking.park(Item { age: Duration::from_secs(5), ..item(1, Some("a"), 2) }, Duration::ZERO, now);
-        let due = parking.due(1, now + Duration::from_secs(2));
+        let due = parking.due(1, MIB, now + Duration::from_secs(2));
         assert_eq!(due[0].age, Duration::from_secs(7));
         assert_eq!(due[0].attempts, 2);
+    }
+
+    #[test]
+    fn what_only_waited_follows_as_a_batch_after_the_heads_of_other_keys() {
+        let now = Instant::now();
+        let mut parking = Parking::default();
+        parking.park(item(1, Some("hot"), 1), Duration::ZERO, now);
+        (2..8).for_each(|offset| parking.park(item(offset, Some("hot"), 0), Duration::ZERO, now));
+        parking.park(item(8, Some("b"), 1), Duration::ZERO, now);
+        assert_eq!(offsets(&parking.due(10, MIB, now)), [1, 8], "a head that failed runs alone");
+        parking.finish(&item(1, Some("hot"), 1));
+        assert_eq!(offsets(&parking.due(10, MIB, now)), [2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(offsets(&parking.due(3, MIB, now)), [2, 3, 8], "other keys go first");
+        // One of them fails: it is the head from now on, and what is behind it waits.
+        (2..4).for_each(|offset| parking.finish(&item(offset, Some("hot"), 0)));
+        parking.park(item(4, Some("hot"), 1), Duration::from_secs(1), now);
+        assert_eq!(offsets(&parking.due(10, MIB, now)), [8]);
+    }
+
+    #[test]
+    fn a_part_of_a_batch_does_not_overtake_what_the_part_before_has_left_waiting() {
+        let now = Instant::now();
+        let mut parking = Parking::default();
+        let hot: Vec<Item> = (1..5).map(|offset| item(offset, Some("hot"), 0)).collect();
+        hot.iter().for_each(|item| parking.park(item.clone(), Duration::ZERO, now));
+        let alone = item(9, None, 1);
+        parking.park(alone.clone(), Duration::ZERO, now);
+        assert!(parking.behind(&hot).is_empty());
+        let part = [hot[2].clone(), hot[3].clone(), alone];
+        assert_eq!(parking.behind(&part), HashSet::from([0, 1]));
+        hot[..2].iter().for_each(|item| parking.finish(item));
+        assert!(parking.behind(&part).is_empty());
+    }
+
+    #[test]
+    fn bytes_bound_what_waits_and_what_runs_at_once() {
+        let now = Instant::now();
+        let mut parking = Parking::default();
+        let large = |offset| {
+            let mut item = item(offset, None, 0);
+            item.record.value = Some(vec![0; 8 * MIB]);
+            item
+        };
+        (0..8).for_each(|offset| parking.park(large(offset), Duration::ZERO, now));
+        assert!(parking.is_full(), "64 MiB");
+        parking.park(large(7), Duration::ZERO, now);
+        assert_eq!(offsets(&parking.due(10, 16 * MIB, now)), [0, 1]);
+        parking.finish(&large(3));
+        assert!(!parking.is_full());
     }
 }

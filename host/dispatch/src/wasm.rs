@@ -1,7 +1,7 @@
 //! A component as the handler of a trigger.
 
 use super::{CallFailure, Called, FailureClass, Handler, Handlers, VersionId};
-use fnhost_capabilities::postgres::{Access, CallPostgres};
+use fnhost_capabilities::postgres::{Access, CallPostgres, SqlFailure};
 use fnhost_db::session::{RolePool, SharedTransaction};
 use fnhost_db::tally::{Kind, Outcome};
 use fnhost_deployment::Slot;
@@ -61,34 +61,45 @@ impl WasmHandler {
         if let Some(metrics) = &self.metrics {
             metrics.called(phases);
         }
-        self.picked.count(Kind::Kafka, Outcome::call(!matches!(outcome, Ok(Ok(_))), report.took));
         // From here on the transaction is the host's: a statement that still runs fails the call.
         postgres.close();
-        let function =
-            |reason: String, message| CallFailure { class: FailureClass::Function, reason, message };
-        let failure = match outcome {
+        let took = report.took;
+        let reply = match outcome {
             Ok(Ok(_)) if postgres.in_flight() => {
-                function("the function replied while one of its statements was still running".into(), None)
+                Err(("the function replied while one of its statements was still running".to_owned(), None))
             }
-            Ok(Ok(reply)) => return Ok(Called { reply, printed: report.printed, phases }),
-            Ok(Err(error)) => function(error.reason, error.message),
-            Err(error) => function(error.to_string(), None),
+            Ok(Ok(reply)) => Ok(Called { reply, printed: report.printed, phases }),
+            Ok(Err(error)) => Err((error.reason, error.message)),
+            Err(error) => Err((error.to_string(), None)),
         };
-        // Where the database failed first, the guest's failure only follows from it.
-        match postgres.failure() {
-            Some(sql) if sql.class() != FailureClass::Function => {
-                Err(CallFailure { class: sql.class(), reason: sql.message.clone(), message: None })
-            }
-            Some(sql) => {
-                let code = sql.code.as_deref().unwrap_or("none");
-                Err(CallFailure {
-                    reason: format!("{} (SQLSTATE {code}: {})", failure.reason, sql.message),
-                    ..failure
-                })
-            }
-            None => Err(failure),
-        }
+        let called = judged(reply, postgres.failure());
+        // What the database cannot do at the moment, no version could.
+        let failed = called.as_ref().is_err_and(|failure| !failure.class.is_database());
+        self.picked.count(Kind::Kafka, Outcome::call(failed, took));
+        called
     }
+}
+
+/// Who is to blame for what a call came to, whose first failure in the database was this. Where that is the database itself, what
+/// the function makes of it only follows, be it a trap or a reply.
+fn judged(
+    reply: Result<Called, (String, Option<u32>)>,
+    sql: Option<SqlFailure>,
+) -> Result<Called, CallFailure> {
+    if let Some(sql) = sql.as_ref().filter(|sql| sql.class() == FailureClass::Infrastructure) {
+        return Err(CallFailure { class: sql.class(), reason: sql.message.clone(), message: None });
+    }
+    reply.map_err(|(reason, message)| match sql {
+        Some(sql) if matches!(sql.class(), FailureClass::Conflict | FailureClass::Unclear) => {
+            CallFailure { class: sql.class(), reason: sql.message, message: None }
+        }
+        Some(sql) => {
+            let code = sql.code.as_deref().unwrap_or("none");
+            let reason = format!("{reason} (SQLSTATE {code}: {})", sql.message);
+            CallFailure { class: FailureClass::Function, reason, message }
+        }
+        None => CallFailure { class: FailureClass::Function, reason, message },
+    })
 }
 
 impl Handler for WasmHandler {
@@ -114,5 +125,28 @@ impl Handler for WasmHandler {
 
     fn settled(&self, records: usize, failed: usize) {
         self.picked.count(Kind::Kafka, Outcome::settled(records, failed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fnhost_types::wit::{Outcome as Said, Reply};
+
+    #[test]
+    fn an_outage_of_the_database_is_nobodys_failure_whatever_the_function_makes_of_it() {
+        let lost = || Some(SqlFailure::from_sqlx(&sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+        let own = || Some(SqlFailure::from_sqlx(&sqlx::Error::RowNotFound));
+        let replied = || {
+            let outcomes = vec![Said::Retry("no database".to_owned())];
+            Ok(Called::from(Reply { outcomes, emits: vec![] }))
+        };
+        let trapped = || Err(("unreachable".to_owned(), None));
+        let class = |called: Result<Called, CallFailure>| called.err().map(|failure| failure.class);
+        assert_eq!(class(judged(replied(), lost())), Some(FailureClass::Infrastructure));
+        assert_eq!(class(judged(trapped(), lost())), Some(FailureClass::Infrastructure));
+        assert_eq!(class(judged(trapped(), own())), Some(FailureClass::Function));
+        assert_eq!(class(judged(trapped(), None)), Some(FailureClass::Function));
+        assert_eq!(class(judged(replied(), own())), None, "a function may make something of an error");
     }
 }

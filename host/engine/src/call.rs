@@ -130,6 +130,11 @@ impl CallState {
         self.origin.call
     }
 
+    /// Its use of Postgres.
+    pub fn postgres(&self) -> CallPostgres {
+        self.capabilities.postgres.clone()
+    }
+
     /// Says what causes the call: its log lines carry it. The first one that is said counts.
     pub fn caused_by(&self, cause: impl FnOnce() -> Cause) {
         self.origin.cause.get_or_init(cause);

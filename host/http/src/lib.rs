@@ -315,13 +315,16 @@ impl Server {
             state.traced(call_hop);
             (request_hop, traced::about(&head, pattern, peers.client))
         });
-        let call = state.call();
+        let (call, postgres) = (state.call(), state.postgres());
         let began = Instant::now();
         let outcome = component.call_http(state, Request::from_parts(head, body)).await;
         // What a client breaks off says nothing about the version.
         if !matches!(outcome, Err(CallError::RequestBroken(_))) {
             let failed = outcome.as_ref().map_or(true, |response| response.status().is_server_error());
-            let counted = Outcome::call(outcome.is_err(), began.elapsed());
+            // What the database cannot do at the moment, no version could.
+            let blamed = postgres.failure().is_none_or(|sql| !sql.class().is_database());
+            let failed = failed && blamed;
+            let counted = Outcome::call(outcome.is_err() && blamed, began.elapsed());
             version.count(Kind::Http, counted.plus(Outcome::settled(1, failed.into())));
         }
         let response = match outcome {

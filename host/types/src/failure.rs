@@ -12,3 +12,10 @@ pub enum FailureClass {
     /// The function's own: an attempt is charged.
     Function,
 }
+
+impl FailureClass {
+    /// Whether it may be the database's, so that no version is blamed for it.
+    pub fn is_database(self) -> bool {
+        matches!(self, Self::Infrastructure | Self::Unclear)
+    }
+}

@@ -12,13 +12,17 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{RESET_SESSION, SessionError};
+use super::{Bounded, RESET_SESSION, SessionError};
 
 /// How long a login may take, from the first packet to the first ready message.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much later than the call's own deadline the server ends a transaction that sits idle: the host ends the
 /// call first, unless the host itself is stopped, which is the case this is for.
 const IDLE_IN_TRANSACTION_MARGIN: Duration = Duration::from_secs(1);
+/// How much later than the server's own limit the host gives a statement up: where the server is there, it answers first.
+const ANSWER_MARGIN: Duration = Duration::from_secs(5);
+/// How long a connection may take to be closed in good order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the server looks, while it runs a statement, whether the client is still there.
 const CLIENT_CONNECTION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many prepared statements a connection keeps; beyond that the least recently used one is closed.
@@ -48,6 +52,8 @@ pub struct RolePool {
 
 struct Inner {
     options: PgConnectOptions,
+    /// The longest that a statement of the host's own may go without an answer.
+    answer_timeout: Duration,
     limit: usize,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -56,7 +62,7 @@ struct Inner {
 }
 
 struct Idle {
-    connection: PgConnection,
+    connection: Bounded,
     version: Option<Arc<str>>,
     since: Instant,
 }
@@ -65,22 +71,36 @@ impl RolePool {
     /// A pool of sessions that log in with `options`; `name` is shown by the server as part of the application
     /// name. Connects to nothing yet.
     pub fn new(name: &str, options: PgConnectOptions, limits: SessionLimits) -> Self {
+        let SessionLimits { max_connections, deadline } = limits;
+        let options = options.application_name(&format!("fnhost {name}"));
+        Self::with_timeouts(options, max_connections, deadline, deadline + IDLE_IN_TRANSACTION_MARGIN)
+    }
+
+    /// A pool of at most `limit` sessions whose statements are ended by the server after `statement`, and whose transactions
+    /// when they sit idle for longer than `idle_in_transaction`.
+    pub(crate) fn with_timeouts(
+        options: PgConnectOptions,
+        limit: usize,
+        statement: Duration,
+        idle_in_transaction: Duration,
+    ) -> Self {
         let millis = |duration: Duration| duration.as_millis().to_string();
         // Settings given at the start of a session are its defaults, so `RESET ALL` returns to them.
         let options = options
-            .application_name(&format!("fnhost {name}"))
             .statement_cache_capacity(STATEMENT_CACHE_CAPACITY)
+            // Some of the owner's statements hold passwords.
             .disable_statement_logging()
             .options([
-                ("statement_timeout", millis(limits.deadline)),
-                ("idle_in_transaction_session_timeout", millis(limits.deadline + IDLE_IN_TRANSACTION_MARGIN)),
+                ("statement_timeout", millis(statement)),
+                ("idle_in_transaction_session_timeout", millis(idle_in_transaction)),
                 ("client_connection_check_interval", millis(CLIENT_CONNECTION_CHECK_INTERVAL)),
             ]);
         Self {
             inner: Arc::new(Inner {
                 options,
-                limit: limits.max_connections,
-                permits: Arc::new(Semaphore::new(limits.max_connections)),
+                answer_timeout: statement + ANSWER_MARGIN,
+                limit,
+                permits: Arc::new(Semaphore::new(limit)),
                 waiting: AtomicUsize::new(0),
                 idle: Mutex::new(Vec::new()),
             }),
@@ -140,6 +160,14 @@ impl RolePool {
         drop(idle);
     }
 
+    /// Takes leave of the server on the idle connections.
+    pub(crate) async fn close(&self) {
+        let idle = std::mem::take(&mut *self.inner.idle());
+        let leave = idle.into_iter().map(|idle| idle.connection.close());
+        // One that cannot be closed in good order is closed all the same.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, futures::future::join_all(leave)).await;
+    }
+
     /// How its connections are used at the moment.
     pub fn usage(&self) -> Usage {
         let Inner { limit, permits, waiting, .. } = &*self.inner;
@@ -177,12 +205,13 @@ impl RolePool {
             .await
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
+        let connection = Bounded::new(connection, self.inner.answer_timeout);
         Ok(self.session(connection, self.version.clone(), permit, false))
     }
 
     fn session(
         &self,
-        connection: PgConnection,
+        connection: Bounded,
         version: Option<Arc<str>>,
         permit: OwnedSemaphorePermit,
         reused: bool,
@@ -229,7 +258,7 @@ impl Drop for Waiting<'_> {
 
 /// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
 pub struct Session {
-    connection: PgConnection,
+    connection: Bounded,
     /// What it was opened for.
     version: Option<Arc<str>>,
     reused: bool,
@@ -239,8 +268,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// The connection itself.
+    /// The connection itself, for statements whose limit is the deadline of their call.
     pub fn connection(&mut self) -> &mut PgConnection {
+        self.connection.unbounded()
+    }
+
+    pub(crate) fn as_bounded(&self) -> &Bounded {
+        &self.connection
+    }
+
+    /// The connection for statements of the host.
+    pub fn bounded(&mut self) -> &mut Bounded {
         &mut self.connection
     }
 
@@ -254,8 +292,13 @@ impl Session {
         self.reused
     }
 
-    /// Gives the connection back as it is: the caller has reset the session.
+    /// Gives the connection back as it is: the caller has reset the session. One on which a statement of the host got no answer is
+    /// closed, and so are the idle ones: their server is the same.
     pub fn release(self) {
+        if !self.connection.is_settled() {
+            self.pool.close_idle();
+            return;
+        }
         let now = Instant::now();
         let Self { connection, version, pool, _permit: permit, .. } = self;
         let expired = {
@@ -272,7 +315,7 @@ impl Session {
     /// next use reads before its own: the caller pays one write and no round trip.
     pub fn reset_and_release(mut self) {
         let sent = {
-            let replies = sqlx::raw_sql(RESET_SESSION).fetch_many(&mut self.connection);
+            let replies = sqlx::raw_sql(RESET_SESSION).fetch_many(self.connection());
             // Unconstrained, because the runtime's own budget could otherwise end the poll before the write.
             tokio::task::unconstrained(replies.into_future()).now_or_never().map(|(first, _)| first)
         };

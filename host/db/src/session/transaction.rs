@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use sqlx::Either;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{RESET_SESSION, RolePool, Session, SessionError, is_connection_lost};
+use super::{Bounded, RESET_SESSION, RolePool, Session, SessionError, is_connection_lost};
 
 /// A transaction as a function's role that begins with its first statement, so that a call which does not touch
 /// the database holds no connection. Dropped while open, its connection is closed and the server rolls back.
@@ -46,14 +45,14 @@ impl Transaction {
     ///
     /// # Errors
     /// Where there is no connection to be had, or where a statement was cancelled half-way.
-    pub async fn connection(&mut self) -> Result<&mut PgConnection, SessionError> {
+    pub async fn connection(&mut self) -> Result<&mut Bounded, SessionError> {
         if self.in_flight {
             return Err(SessionError::UnknownState);
         }
         if self.session.is_none() {
             self.session = Some(begin(&self.pool).await?);
         }
-        self.session.as_mut().map(Session::connection).ok_or(SessionError::UnknownState)
+        self.session.as_mut().map(Session::bounded).ok_or(SessionError::UnknownState)
     }
 
     /// The connection for the statement that [`Transaction::statement_started`] announced.
@@ -84,11 +83,14 @@ impl Transaction {
             let cancelled = std::io::Error::other("a statement of this transaction was cancelled");
             return Err(CommitError::Refused(sqlx::Error::Io(cancelled)));
         }
-        commit(session.connection()).await.map(|clean| {
-            if clean && !self.discard {
-                session.release();
-            }
-        })
+        let committed = commit(session.bounded()).await;
+        match &committed {
+            Ok(true) if !self.discard => session.release(),
+            // What ended this connection may have ended the others.
+            Err(CommitError::Unknown(_)) => self.pool.close_idle(),
+            _ => {}
+        }
+        committed.map(drop)
     }
 
     /// Rolls back. The connection is kept where its state is known, and closed otherwise, which also rolls back.
@@ -96,11 +98,11 @@ impl Transaction {
         let Some(mut session) = self.session.take() else {
             return;
         };
-        if self.in_flight || self.discard {
+        if self.in_flight || self.discard || !session.bounded().is_settled() {
             return;
         }
         let message = sqlx::AssertSqlSafe(format!("ROLLBACK; {RESET_SESSION}"));
-        if sqlx::raw_sql(message).execute(session.connection()).await.is_ok() {
+        if sqlx::raw_sql(message).execute(session.bounded()).await.is_ok() {
             session.release();
         }
     }
@@ -108,9 +110,9 @@ impl Transaction {
 
 /// Begins a transaction. `BEGIN` has no effect of its own, so one that meets a connection which died in the pool is
 /// simply sent again on a new one.
-async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
+pub(crate) async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     let mut session = pool.acquire().await?;
-    match sqlx::raw_sql("BEGIN").execute(session.connection()).await {
+    match sqlx::raw_sql("BEGIN").execute(session.bounded()).await {
         Ok(_) => return Ok(session),
         Err(error) if session.is_reused() && is_connection_lost(&error) => {}
         Err(error) => return Err(SessionError::Begin(error)),
@@ -118,7 +120,7 @@ async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     drop(session);
     pool.close_idle();
     let mut session = pool.acquire_new().await?;
-    sqlx::raw_sql("BEGIN").execute(session.connection()).await.map_err(SessionError::Begin)?;
+    sqlx::raw_sql("BEGIN").execute(session.bounded()).await.map_err(SessionError::Begin)?;
     Ok(session)
 }
 
@@ -130,11 +132,10 @@ const ANSWERS_UNTIL_COMMITTED: usize = 2;
 /// `COMMIT` of a failed transaction is answered with a success that means ROLLBACK. The reset before it is refused in a
 /// failed transaction, which also ends the message, so that the failure is an error here. What it resets is a setting
 /// that a function could have switched off: what follows from a commit cannot be taken back, so it must be durable.
-async fn commit(connection: &mut PgConnection) -> Result<bool, CommitError> {
+async fn commit(connection: &mut Bounded) -> Result<bool, CommitError> {
     let message = sqlx::AssertSqlSafe(format!("RESET synchronous_commit; COMMIT; {RESET_SESSION}"));
-    let mut answers = sqlx::raw_sql(message).fetch_many(connection);
     let mut answered = 0;
-    while let Some(answer) = answers.next().await {
+    for answer in connection.answers(sqlx::raw_sql(message)).await {
         match answer {
             Ok(Either::Left(_)) => answered += 1,
             Ok(Either::Right(_)) => {}

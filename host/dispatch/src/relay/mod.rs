@@ -24,9 +24,7 @@ use fnhost_types::record::{HOST_HEADER_PREFIX, Record, StreamSource, VERSION_HEA
 use fnhost_types::wit::Header;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
-use sqlx::{Connection as _, Postgres};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -107,11 +105,9 @@ impl Relay {
         fnhost_metrics::recovers("relay", name);
         tracing::debug!(relay = name, epoch = ownership.epoch, "relay leads");
         let _leads = metrics.leads();
-        let mut listener = PgListener::connect_with(self.owner.pool()).await?;
-        listener.listen(relay::WAKE_CHANNEL).await?;
+        let mut listener = self.owner.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {
             relay: self,
-            connection: self.owner.pool().acquire().await?,
             sender,
             ownership,
             acknowledged: None,
@@ -185,8 +181,6 @@ impl Relay {
 
 struct Leader<'a> {
     relay: &'a Relay,
-    /// Kept as long as it leads: a pool asks a connection how it is whenever it comes back.
-    connection: PoolConnection<Postgres>,
     sender: StreamSender,
     ownership: Ownership,
     acknowledged: Option<i64>,
@@ -206,10 +200,17 @@ impl Leader<'_> {
         }
         let relay = self.relay;
         let began = Timer::start();
-        let mut transaction = self.connection.begin().await?;
-        let mut events =
-            relay::take_events(&mut transaction, &relay.schema, &relay.table, EVENTS_MAX, EVENTS_BYTES_MAX)
-                .await?;
+        let mut transaction = relay.owner.begin().await?;
+        let (schema, table) = (&relay.schema, &relay.table);
+        let mut events = relay::take_events(
+            &mut transaction,
+            &self.ownership,
+            schema,
+            table,
+            EVENTS_MAX,
+            EVENTS_BYTES_MAX,
+        )
+        .await?;
         if events.is_empty() && self.acknowledged.is_none() && self.renewed.elapsed() < LEASE / 3 {
             transaction.rollback().await?;
             return Ok(0);

@@ -152,8 +152,9 @@ impl Schedule {
     async fn keep_lease(&self, ownership: &Ownership) -> anyhow::Result<()> {
         loop {
             tokio::time::sleep(LEASE / 3).await;
-            let mut connection = self.owner.pool().acquire().await?;
-            relay::renew_lease(&mut connection, ownership, LEASE).await?;
+            let mut transaction = self.owner.begin().await?;
+            relay::renew_lease(&mut transaction, ownership, LEASE).await?;
+            transaction.commit().await?;
         }
     }
 
@@ -171,7 +172,10 @@ impl Schedule {
         let called = handler.call(batch, transaction.clone()).await;
         let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
         hops.called(self.about(handler), told);
-        let Called { reply, printed, .. } = called?;
+        let Called { mut reply, printed, .. } = called?;
+        if handler.on_trial() {
+            plan::spare(&mut reply);
+        }
         let judged = plan::judge(&[item], &reply, &config(), &|topic| self.emit_limit(topic));
         match judged.map(|mut verdicts| verdicts.pop()) {
             Ok(Some(Verdict::Retry { reason, .. })) => Err(function_failed(reason)),
@@ -254,7 +258,8 @@ impl Leader<'_> {
         let nth = tick_ms.unsigned_abs() / u64::try_from(schedule.every.as_millis()).unwrap_or(1).max(1);
         let handler = schedule.handlers.pick(nth);
         let judged = schedule.call(&*handler, tick, &hops, &item, &lent).await;
-        handler.settled(1, judged.is_err().into());
+        let blamed = |failure: &CallFailure| failure.class != FailureClass::Infrastructure;
+        handler.settled(1, judged.as_ref().is_err_and(blamed).into());
         let Some(transaction) = lent.take() else {
             return Ok(Err(function_failed(
                 "a statement was still running when the function replied".to_owned(),

@@ -16,7 +16,7 @@ use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
 use fnhost_db::OwnerPool;
-use fnhost_db::ownership::{self, Ownership, PARKED_MAX};
+use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::refused::{self, Refused};
 use fnhost_db::store::Changes;
 use fnhost_kafka::assigned::{Assigned, Taken};
@@ -36,6 +36,9 @@ use work::{Source, Work};
 /// Longest rest after a batch. A worker rests for as long as its batch took, so that on a busy host batches grow and share
 /// their transaction and fsync, while on an idle one, where a batch takes a millisecond or two, nothing waits noticeably.
 const REST_MAX: Duration = Duration::from_millis(25);
+/// Batches of records that waited between two of new ones, while there are both: more than one, so that the work on a key whose
+/// records arrive without end does not only grow, and not all, so that no other key waits for it.
+const PARKED_TURNS: u32 = 2;
 /// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
 const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
 /// How long a clean release waits for Kafka's acknowledgements.
@@ -209,6 +212,8 @@ struct Worker<'a> {
     ownership: Ownership,
     watermarks: HashMap<String, i64>,
     parking: Parking,
+    /// Batches of parked records since the last one of new records.
+    parked_turns: u32,
     /// Kafka acknowledged messages up to this number, which a store has still to clear.
     acknowledged: Option<i64>,
     memory: &'a mut Memory,
@@ -258,22 +263,39 @@ impl<'a> Worker<'a> {
         self.subscription.handlers.pick(self.batches - 1)
     }
 
-    /// Parked records that are due, else what has arrived.
+    /// What waits and is due, and what has arrived, in turn.
     fn next_work(&mut self) -> Result<Option<Work>, Exit> {
-        let max = self.subscription.config.max_batch;
-        let due = self.parking.due(max, Instant::now());
-        if !due.is_empty() {
-            return Ok(Some(Work {
-                items: due,
-                end: self.ownership.position,
-                source: Source::Parked,
-                watermarks: HashMap::new(),
-                handler: self.pick(),
-            }));
+        if self.parked_turns < PARKED_TURNS
+            && let Some(work) = self.due_work()
+        {
+            self.parked_turns += 1;
+            return Ok(Some(work));
         }
-        if self.parking.len() >= PARKED_MAX {
+        self.parked_turns = 0;
+        match self.new_work()? {
+            Some(work) => Ok(Some(work)),
+            None => Ok(self.due_work()),
+        }
+    }
+
+    /// Parked records that are due.
+    fn due_work(&mut self) -> Option<Work> {
+        let items = self.parking.due(self.subscription.config.max_batch, BATCH_BYTES_MAX, Instant::now());
+        (!items.is_empty()).then(|| Work {
+            items,
+            end: self.ownership.position,
+            source: Source::Parked,
+            watermarks: HashMap::new(),
+            handler: self.pick(),
+        })
+    }
+
+    /// What has arrived, unless too much waits.
+    fn new_work(&mut self) -> Result<Option<Work>, Exit> {
+        if self.parking.is_full() {
             return Ok(None);
         }
+        let max = self.subscription.config.max_batch;
         loop {
             let Taken { records, reached } =
                 self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
@@ -338,7 +360,7 @@ impl<'a> Worker<'a> {
             .parking
             .next_due()
             .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
-        let full = self.parking.len() >= PARKED_MAX;
+        let full = self.parking.is_full();
         let unacknowledged = self.sender.unacknowledged() > 0;
         // Only now: what is acknowledged by then is noted, and for what is not progress is waited for.
         self.note_acknowledged();

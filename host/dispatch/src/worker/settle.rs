@@ -104,11 +104,14 @@ impl Worker<'_> {
     /// Settles the items in one transaction; the function gets `transaction` at its first run.
     async fn settle(&mut self, work: &Work, transaction: Transaction) -> Result<Settled, Exit> {
         let mut transaction = Some(transaction);
-        let mut behind: HashSet<usize> = HashSet::new();
-        if work.source == Source::Fetched {
-            behind.extend(
-                (0..work.items.len()).filter(|i| self.parking.blocks(work.items[*i].record.key.as_deref())),
-            );
+        let blocked = |i: &usize| self.parking.blocks(work.items[*i].record.key.as_deref());
+        let mut behind: HashSet<usize> = match work.source {
+            Source::Fetched => (0..work.items.len()).filter(blocked).collect(),
+            Source::Parked => self.parking.behind(&work.items),
+        };
+        if work.source == Source::Parked && behind.len() == work.items.len() {
+            // They are parked already.
+            return Ok(Settled::Yes);
         }
         let config = work.config(&self.subscription.config);
         let mut reruns = 0;
@@ -298,6 +301,8 @@ impl Worker<'_> {
                         reason: reason.clone(),
                     });
                 }
+                // As it is.
+                Verdict::Behind if work.source == Source::Parked => {}
                 Verdict::Behind => changes.park.push(Park {
                     record,
                     attempts: work.items[*i].attempts,

@@ -190,6 +190,7 @@ impl<'a> Worker<'a> {
             ownership: loaded.ownership.clone(),
             watermarks: loaded.watermarks.clone(),
             parking,
+            parked_turns: 0,
             acknowledged: None,
             memory,
             reached: 0,

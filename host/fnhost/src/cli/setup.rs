@@ -5,9 +5,10 @@ mod services;
 
 use super::Application;
 use anyhow::Context as _;
-use fnhost_db::OwnerPool;
+use fnhost_db::fitness::Budget;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
+use fnhost_db::{OWNER_CONNECTIONS, OWNER_STATEMENT_TIMEOUT, OwnerPool};
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
 use sqlx::postgres::PgConnectOptions;
@@ -20,6 +21,17 @@ pub use scratch::Scratch;
 
 /// Connections of one function's role per host.
 pub const ROLE_CONNECTIONS_MAX: usize = 14;
+
+/// The connections that a host opens for an application.
+pub(super) fn budget(manifest: &Manifest) -> Budget {
+    let components = manifest.components.values();
+    let databases: Vec<_> = components.clone().filter_map(|component| component.database.as_ref()).collect();
+    Budget {
+        relays: databases.iter().filter(|database| database.events.is_some()).count(),
+        schedules: components.map(|component| component.schedules.len()).sum(),
+        functions: databases.len() * ROLE_CONNECTIONS_MAX,
+    }
+}
 
 /// The prepared setup.
 pub struct Setup {
@@ -101,13 +113,21 @@ impl Setup {
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
         let logins = target.logins(manifest);
         let values = manifest.resolve(&with_host_values(manifest, sources, &target.address, &logins))?;
-        let owner = target.connect().await?;
+        let owner = target.connect(budget(manifest).owner()).await?;
         migrate(&owner, manifest, &logins, &target.secret, rotate).await?;
         if app.database.is_none() {
             seed(&owner, manifest).await?;
         }
         let roles = roles(manifest, &values, &logins, &target)?;
         Ok((owner, roles, values))
+    }
+
+    /// Refuses a database that does not take the connections this host may open.
+    ///
+    /// # Errors
+    /// As said, or the database did not answer.
+    pub async fn check_connections(&self) -> Result<(), fnhost_db::Error> {
+        budget(&self.manifest).check(&self.owner).await
     }
 
     /// The name under which positions and streams are kept.
@@ -191,10 +211,12 @@ impl Target {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<OwnerPool> {
-        OwnerPool::connect(self.options.clone()).await.with_context(|| {
-            format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
-        })
+    async fn connect(&self, connections: usize) -> anyhow::Result<OwnerPool> {
+        OwnerPool::connect_with(self.options.clone(), connections, OWNER_STATEMENT_TIMEOUT)
+            .await
+            .with_context(|| {
+                format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
+            })
     }
 
     fn logins(&self, manifest: &Manifest) -> Vec<Login> {
@@ -246,7 +268,7 @@ impl Beside {
             services::provide(app, &services, &mut sources, |name| attached.service(name))?;
         }
         let kafka = attached.and_then(|attached| attached.kafka);
-        Ok(Self { owner: target.connect().await?, manifest, kafka, provided: sources.host })
+        Ok(Self { owner: target.connect(OWNER_CONNECTIONS).await?, manifest, kafka, provided: sources.host })
     }
 }
 

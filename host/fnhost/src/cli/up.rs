@@ -145,6 +145,7 @@ async fn serve(
     host: Uuid,
     began: Instant,
 ) -> anyhow::Result<()> {
+    setup.check_connections().await?;
     let (engine, deployment) = start_deployment(args, setup, host).await?;
     let registry = Registry::default();
     let health =

@@ -315,7 +315,7 @@ async fn a_version_leaves_memory_with_its_last_call() {
     }
     assert_eq!(host.deployment.resident(), 1, "of 21 swaps");
     let kept: i64 = world.value("SELECT count(*) FROM fnhost.version").await;
-    assert!(kept <= fnhost_db::deployment::VERSIONS_KEPT + 2, "{kept} versions are kept");
+    assert!(kept <= fnhost_db::retention::VERSIONS_KEPT + 2, "{kept} versions are kept");
     host.stop().await;
 }
 

@@ -136,7 +136,7 @@ async fn what_the_database_lacks_is_named() {
         &format!("ALTER ROLE \\\"{name}\\\" CREATEROLE"),
     );
     one.expect("privileges", &["--database", &poor], "failed", "GRANT CREATE ON DATABASE");
-    one.expect("connections", &["--database", &all], "ok", "up to 22");
+    one.expect("connections", &["--database", &all], "ok", "up to 24");
     one.expect("clock", &["--database", &all], "ok", "within");
     let many = Application::new("many", 12);
     many.expect("connections", &["--database", &all], "failed", "set max_connections to");

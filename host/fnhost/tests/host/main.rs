@@ -12,5 +12,6 @@ mod gateway;
 mod http;
 mod imports;
 mod progress;
+mod retention;
 mod support;
 mod tidy;

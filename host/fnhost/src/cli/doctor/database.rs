@@ -1,10 +1,10 @@
 //! What `fnhost doctor` checks of a given database.
 
 use super::Finding;
-use crate::cli::setup::ROLE_CONNECTIONS_MAX;
-use fnhost_db::fitness::{self, Fitness, History, VERSION_MIN};
+use crate::cli::setup::{ROLE_CONNECTIONS_MAX, budget};
+use fnhost_db::Error;
+use fnhost_db::fitness::{self, Budget, Fitness, History, RESERVED_FOR_OTHERS, VERSION_MIN};
 use fnhost_db::schema::HOST_SCHEMA;
-use fnhost_db::{Error, OWNER_CONNECTIONS_MAX};
 use fnhost_manifest::Manifest;
 use fnhost_types::causes::chain;
 use sqlx::postgres::PgConnectOptions;
@@ -27,6 +27,8 @@ pub(super) async fn check(url: &str, manifest: &Path) -> Vec<Finding> {
         database: options.get_database().unwrap_or(options.get_username()).to_owned(),
     };
     let manifest = Manifest::load(manifest).ok();
+    let one = Budget { relays: 0, schedules: 0, functions: ROLE_CONNECTIONS_MAX };
+    let budget = manifest.as_ref().map_or(one, budget);
     let databases = manifest.iter().flat_map(|manifest| manifest.components.values());
     let databases: Vec<_> = databases.filter_map(|component| component.database.as_ref()).collect();
     let folders = databases.iter().filter_map(|database| Some((database, database.migrations.as_deref()?)));
@@ -34,7 +36,7 @@ pub(super) async fn check(url: &str, manifest: &Path) -> Vec<Finding> {
         folders.map(|(database, folder)| (database.schema.as_str(), folder)).collect();
     match fitness::look(options, &schemas).await {
         Ok((fitness, histories)) => {
-            let mut findings = judge(&fitness, &place, databases.len().max(1));
+            let mut findings = judge(&fitness, &place, &budget);
             findings.push(migrations(&histories));
             findings
         }
@@ -56,8 +58,8 @@ struct Place {
     database: String,
 }
 
-/// What follows from what was found, with this many functions that have a database.
-fn judge(fitness: &Fitness, place: &Place, functions: usize) -> Vec<Finding> {
+/// What follows from what was found, for a host that needs so many connections.
+fn judge(fitness: &Fitness, place: &Place, budget: &Budget) -> Vec<Finding> {
     let version = format!("Postgres {} at {}", fitness.version, place.address);
     let postgres = if fitness.version < VERSION_MIN {
         Finding::failed("postgres", version, format!("upgrade it: {VERSION_MIN} is the oldest that works"))
@@ -69,7 +71,7 @@ fn judge(fitness: &Fitness, place: &Place, functions: usize) -> Vec<Finding> {
     } else {
         Finding::ok("postgres", format!("{version} keeps what it commits"))
     };
-    vec![postgres, privileges(fitness, place), connections(fitness, functions), clock(fitness)]
+    vec![postgres, privileges(fitness, place), connections(fitness, budget), clock(fitness)]
 }
 
 fn privileges(fitness: &Fitness, place: &Place) -> Finding {
@@ -91,13 +93,15 @@ fn privileges(fitness: &Fitness, place: &Place) -> Finding {
     Finding::failed("privileges", found, format!("as a superuser: {}", cures.join("; ")))
 }
 
-fn connections(fitness: &Fitness, functions: usize) -> Finding {
+fn connections(fitness: &Fitness, budget: &Budget) -> Finding {
     const CHECK: &str = "connections";
-    let owner = i64::from(OWNER_CONNECTIONS_MAX);
-    let needed = owner + i64::try_from(ROLE_CONNECTIONS_MAX * functions).unwrap_or(i64::MAX);
+    let needed = i64::try_from(budget.total()).unwrap_or(i64::MAX);
     let Fitness { connections_max: max, connections_used: used, .. } = fitness;
     let found = format!("a host opens up to {needed}; the server allows {max}, and {used} are in use");
-    let cure = format!("set max_connections to {} or more and restart the server", needed + used.max(&10));
+    let cure = format!(
+        "set max_connections to {} or more and restart the server",
+        needed + used.max(&RESERVED_FOR_OTHERS)
+    );
     if *max < needed {
         Finding::failed(CHECK, found, cure)
     } else if max - used < needed {
@@ -167,15 +171,16 @@ mod tests {
         let place =
             Place { address: "db:5432".to_owned(), role: "owner".to_owned(), database: "orders".to_owned() };
         let is_ok = |finding: &Finding| finding.status == Status::Ok && finding.cure.is_none();
-        assert!(judge(&healthy, &place, 5).iter().all(is_ok));
+        let budget = Budget { relays: 1, schedules: 1, functions: 5 * 14 };
+        assert!(judge(&healthy, &place, &budget).iter().all(is_ok));
         for (sick, check, status, cure) in [
             (Fitness { version: 13, ..healthy.clone() }, "postgres", Status::Failed, "upgrade it: 14"),
-            (Fitness { connections_max: 77, ..healthy.clone() }, "connections", Status::Failed, "88 or more"),
-            (Fitness { connections_used: 40, ..healthy.clone() }, "connections", Status::Warning, "118 or"),
+            (Fitness { connections_max: 82, ..healthy.clone() }, "connections", Status::Failed, "93 or more"),
+            (Fitness { connections_used: 40, ..healthy.clone() }, "connections", Status::Warning, "123 or"),
             (Fitness { clock_ahead_s: -9.0, ..healthy.clone() }, "clock", Status::Warning, "synchronise"),
             (Fitness { clock_ahead_s: 2.5, ..healthy.clone() }, "clock", Status::Warning, "synchronise"),
         ] {
-            let findings = judge(&sick, &place, 5);
+            let findings = judge(&sick, &place, &budget);
             let [found] = &findings.iter().filter(|finding| !is_ok(finding)).collect::<Vec<_>>()[..] else {
                 panic!("{check}: {findings:?}")
             };

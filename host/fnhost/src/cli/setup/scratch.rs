@@ -4,7 +4,7 @@ use super::{Target, environment, migrate, roles, seed, services, with_host_value
 use crate::cli::Application;
 use anyhow::Context as _;
 use fnhost_db::session::RolePool;
-use fnhost_db::{OwnerPool, scratch};
+use fnhost_db::{OWNER_CONNECTIONS, OwnerPool, scratch};
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Values, VariableSources};
 use sqlx::postgres::PgConnectOptions;
@@ -82,7 +82,7 @@ impl Scratch {
         url.set_path(&name);
         // The password of roles that live as long as this run.
         let target = Target::with_secret(url.as_str(), uuid::Uuid::new_v4().to_string(), &name)?;
-        let owner = match target.connect().await {
+        let owner = match target.connect(OWNER_CONNECTIONS).await {
             Ok(owner) => owner,
             Err(error) => {
                 drop_all(scratch).await;

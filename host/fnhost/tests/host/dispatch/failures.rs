@@ -1,5 +1,7 @@
 //! A record that its function fails on: it alone is parked and becomes a dead letter, and everything else flows.
 
+use std::sync::atomic::Ordering;
+
 use super::world::World;
 
 /// Ways to fail, and what the dead letter says; a reject takes one attempt, everything else as many as there are.
@@ -70,6 +72,56 @@ async fn a_record_done_too_early_is_taken_back_and_waits_its_turn() {
     assert_eq!(world.effects(0).await, [1, 2, 3], "each once, whatever the first reply had written");
     let dead = world.dead(0).await;
     assert_eq!((dead.len(), dead[0].0, dead[0].1), (1, 0, MAX_ATTEMPTS as i32));
+    host.stop().await;
+}
+
+/// What has waited behind a bad record of its key follows in batches, not in a transaction for each.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_behind_a_record_follows_in_batches() {
+    const BEHIND: usize = 300;
+    let world = World::new(&["hot"]).await;
+    let mut records = vec![("hot", "retry")];
+    records.extend([("hot", "write"); BEHIND]);
+    world.send(0, &records).await;
+    let host = world.host("one", MAX_ATTEMPTS).await;
+    world.until_position(0, BEHIND as i64 + 1).await;
+    assert_eq!(world.effects(0).await, (1..=BEHIND as i64).collect::<Vec<_>>());
+    // The first message of the stream is the dead letter.
+    assert_eq!(world.emitted(0, BEHIND).await, (2..=BEHIND as i64 + 1).collect::<Vec<_>>());
+    let triggers = host.registry.triggers();
+    let [trigger] = &triggers[..] else { panic!("one trigger") };
+    let batches: u64 = trigger.partitions().iter().map(|p| p.counts.batches.load(Ordering::Relaxed)).sum();
+    assert!(batches < BEHIND as u64 / 10, "{batches}");
+    host.stop().await;
+}
+
+/// Of the records behind one that fails another fails: those behind it wait again, and nothing overtakes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_what_waited_that_fails_keeps_the_order_of_its_key() {
+    const PATIENT: u32 = 1_000;
+    let world = World::new(&["again"]).await;
+    world.run("CREATE TABLE own.open (record bigint NOT NULL)").await;
+    // Fails until the test opens it.
+    let topic = &world.topics[0];
+    let closed = |record: i64| {
+        format!(
+            "sql INSERT INTO effect (topic, record)
+             SELECT '{topic}', {record} + 0 / (SELECT count(*) FROM open WHERE record = {record})"
+        )
+    };
+    let (first, third) = (closed(0), closed(2));
+    let behaviours = [&first, "write", &third, "write", "write"];
+    world.send(0, &behaviours.map(|behaviour| ("hot", behaviour))).await;
+    let host = world.host("one", PATIENT).await;
+    for record in [0, 2] {
+        let failed =
+            format!("SELECT EXISTS (SELECT FROM fnhost.parked WHERE \"offset\" = {record} AND attempts > 0)");
+        world.until(&failed).await;
+        world.run(&format!("INSERT INTO own.open VALUES ({record})")).await;
+    }
+    world.until_position(0, 5).await;
+    let order: Vec<i64> = world.value("SELECT array_agg(record ORDER BY ctid) FROM own.effect").await;
+    assert_eq!(order, [0, 1, 2, 3, 4]);
     host.stop().await;
 }
 

@@ -1,11 +1,13 @@
 //! The dispatch with the misbehaving guest, real Kafka and real Postgres: what a batch leaves behind when its function,
 //! its database or its host fails.
 
+mod broker;
 mod world;
 
 mod changes;
 mod edges;
 mod failures;
+mod leaders;
 mod log;
 mod logs;
 mod names;

@@ -2,7 +2,7 @@
 //! were missed collapse into one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use fnhost_db::session::SharedTransaction;
@@ -12,7 +12,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::world::World;
+use super::world::{PATIENCE, World};
+use crate::support::holds;
 
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -21,6 +22,8 @@ struct Ticks {
     output: String,
     /// Calls that fail after they have written.
     fail: AtomicU32,
+    /// Whether it is a version on trial, which rejects every tick.
+    trial: AtomicBool,
 }
 
 impl Ticks {
@@ -52,12 +55,20 @@ impl Handler for Ticks {
             if fails.is_ok() {
                 return Err(failure("as the test wants it".to_owned()));
             }
+            if self.trial.load(Ordering::Acquire) {
+                let outcomes = vec![Outcome::Reject("a version on trial".to_owned())];
+                return Ok(Called::from(Reply { outcomes, emits: vec![] }));
+            }
             let [tick] = &batch.messages[..] else { panic!("one tick at a time: {batch:?}") };
             let (key, value) = (tick.key.clone(), tick.value.clone());
             let emit = Emit { cause: 0, topic: self.output.clone(), key, value, headers: vec![] };
             Ok(Called::from(Reply { outcomes: vec![Outcome::Done], emits: vec![emit] }))
         }
         .boxed()
+    }
+
+    fn on_trial(&self) -> bool {
+        self.trial.load(Ordering::Acquire)
     }
 }
 
@@ -75,7 +86,9 @@ async fn world() -> World {
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_that_die_at_any_moment_double_nothing_and_leave_nothing_out() {
     let world = world().await;
-    let ticks = || Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(0) });
+    let ticks = || {
+        Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(0), trial: AtomicBool::new(false) })
+    };
     // Each dies without a word a little later than the one before, whatever it is doing; its lease is taken away, since
     // nobody wants to wait for it here.
     for death in 0_u64..12 {
@@ -105,7 +118,8 @@ async fn leaders_that_die_at_any_moment_double_nothing_and_leave_nothing_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hosts_have_one_leader_and_a_tick_that_fails_is_tried_again() {
     let world = world().await;
-    let failing = Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(2) });
+    let failing =
+        Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(2), trial: AtomicBool::new(false) });
     let stop = CancellationToken::new();
     let one = tokio::spawn(world.schedule(EVERY, failing.clone()).await.run(stop.clone()));
     let two = tokio::spawn(world.schedule(EVERY, failing.clone()).await.run(stop.clone()));
@@ -130,7 +144,11 @@ async fn ticks_that_were_missed_collapse_into_one() {
     let world = world().await;
     let every = Duration::from_secs(3600);
     let schedule = async || {
-        let ticks = Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(0) });
+        let ticks = Arc::new(Ticks {
+            output: world.output(0),
+            fail: AtomicU32::new(0),
+            trial: AtomicBool::new(false),
+        });
         world.schedule(every, ticks).await
     };
     let stop = CancellationToken::new();
@@ -150,4 +168,23 @@ async fn ticks_that_were_missed_collapse_into_one() {
     stop.cancel();
     host.await.expect("no panic");
     assert_eq!(world.value::<i64>(TICKS).await, 1);
+}
+
+/// It may be the version's fault and not the tick's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_that_a_version_on_trial_rejects_is_tried_again() {
+    let world = world().await;
+    let ticks =
+        Arc::new(Ticks { output: world.output(0), fail: AtomicU32::new(0), trial: AtomicBool::new(true) });
+    let schedule = world.schedule(EVERY, ticks.clone()).await;
+    let status = schedule.status.clone();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(schedule.run(stop.clone()));
+    let failed = holds(async || status.failures.load(Ordering::Relaxed) > 0);
+    tokio::time::timeout(PATIENCE, failed).await.expect("it counts as a failure");
+    ticks.trial.store(false, Ordering::Release);
+    world.until("SELECT count(*) > 0 FROM own.effect").await;
+    assert_eq!(world.value::<i64>("SELECT count(*) FROM fnhost.dead").await, 0);
+    stop.cancel();
+    running.await.expect("no panic");
 }

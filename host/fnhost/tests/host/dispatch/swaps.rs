@@ -47,7 +47,7 @@ fn version(name: &str, mood: &str) -> Offer {
 impl World {
     /// The guest as hosts run it.
     pub fn spec(&self) -> ComponentSpec {
-        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.postgres.port());
+        let url = format!("postgres://{0}:unused@127.0.0.1:{1}/{0}", self.role, self.port());
         let mut spec = spec();
         spec.limits.deadline = DEADLINE;
         spec.variables.insert("database_url".to_owned(), Secret::new(url));

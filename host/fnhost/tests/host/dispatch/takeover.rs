@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fnhost_test_postgres::TestPostgres;
 
 use super::world::World;
+use crate::support::gate::Gate;
 
 /// Whether the function's session sits in COMMIT.
 const IN_COMMIT: &str =
@@ -97,6 +98,28 @@ async fn a_commit_without_an_answer_is_judged_by_the_row() {
     world.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
     release_commits(&world).await;
     world.until_position(0, 2).await;
+    world.send(0, &[("b", "write")]).await;
+    world.until_position(0, 3).await;
+    assert_eq!(world.effects(0).await, [0, 1, 2], "it was committed, and so it is not done again");
+    assert_eq!(world.emitted(0, 3).await, [1, 2, 3]);
+    assert_eq!(world.dead(0).await, []);
+    host.stop().await;
+}
+
+/// The server is gone while its connections stay open, in the middle of a COMMIT: nothing ever comes on them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_comes_is_not_waited_for() {
+    let mut world = world().await;
+    let gate = Gate::before(world.postgres.port()).await;
+    world.way = Some(gate.port());
+    world.statements = std::time::Duration::from_secs(1);
+    let host = world.host("one", 3).await;
+    world.until_position(0, 1).await;
+    hold_commits(&world).await;
+    world.send(0, &[("a", "write")]).await;
+    world.until(IN_COMMIT).await;
+    gate.withhold();
+    release_commits(&world).await;
     world.send(0, &[("b", "write")]).await;
     world.until_position(0, 3).await;
     assert_eq!(world.effects(0).await, [0, 1, 2], "it was committed, and so it is not done again");

@@ -1,23 +1,22 @@
-//! A broker that the tests share, and for each test its topics, its database and the hosts that it starts.
+//! What each test has: its topics on the broker, its database, and the hosts that it starts.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fnhost_db::OwnerPool;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
 use fnhost_db::stream_keys;
 use fnhost_db::views;
+use fnhost_db::{OWNER_CONNECTIONS, OwnerPool};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::changes;
+use fnhost_dispatch::relay::{self, Relay};
 use fnhost_dispatch::schedule::{self, Schedule};
 use fnhost_dispatch::status::Registry;
 use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_dispatch::wasm::WasmHandlers;
 use fnhost_dispatch::{Fixed, Handler, Handlers};
-use fnhost_embedded::Servers;
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
@@ -31,7 +30,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -39,6 +38,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use uuid::Uuid;
 
+use super::broker::Kafka;
 use super::log;
 use super::names::{config, group, out};
 use crate::support::{engine, holds};
@@ -48,56 +48,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The deadline of the guest's calls: short, because some run into it.
 pub const DEADLINE: Duration = Duration::from_millis(1500);
 
-/// A private Kafka in a folder of its own.
-struct Kafka {
-    servers: Option<Servers>,
-    folder: PathBuf,
-}
-
-impl Kafka {
-    /// The broker of this test process, started where no other test has it running.
-    async fn shared() -> Arc<Self> {
-        static SHARED: tokio::sync::Mutex<Weak<Kafka>> = tokio::sync::Mutex::const_new(Weak::new());
-        let mut shared = SHARED.lock().await;
-        if let Some(running) = shared.upgrade() {
-            return running;
-        }
-        let folder = std::env::temp_dir().join(format!("fnhost-dispatch-{}", Uuid::new_v4()));
-        let mut options = fnhost_embedded::Options::new(&folder);
-        options.postgres = false;
-        let servers = match fnhost_embedded::start(options).await {
-            Ok(servers) => Some(servers),
-            Err(error) => panic!("no Kafka: {:#}", anyhow::Error::from(error)),
-        };
-        let started = Arc::new(Self { servers, folder });
-        *shared = Arc::downgrade(&started);
-        started
-    }
-
-    fn address(&self) -> String {
-        self.servers.as_ref().and_then(|servers| servers.kafka.clone()).expect("an address")
-    }
-}
-
-impl Kafka {
-    fn access(&self) -> Access {
-        Access::plain(&self.address())
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        // Its end is awaited on a thread without a runtime: the test's own may be this one.
-        let servers = self.servers.take().expect("stopped once");
-        let stopped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-            runtime.block_on(servers.stop());
-        });
-        let _ = stopped.join();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 /// What one test works on: topics with one partition each, and a database with the table `effect`.
 pub struct World {
     /// The superuser's sessions, which never wait for a standby.
@@ -106,6 +56,10 @@ pub struct World {
     pub role: String,
     /// How often a host looks for changes that were not announced: never, but where a test wants it.
     pub poll: Duration,
+    /// The way of the hosts to the database, where it is not the direct one: a port.
+    pub way: Option<u16>,
+    /// Longest run of the hosts' own statements.
+    pub statements: Duration,
     /// The topics' unique names.
     pub topics: Vec<String>,
     kafka: Arc<Kafka>,
@@ -171,6 +125,8 @@ impl World {
             database,
             role,
             poll: Duration::MAX,
+            way: None,
+            statements: fnhost_db::OWNER_STATEMENT_TIMEOUT,
             topics,
             producer: client(&kafka).create().expect("a producer"),
             keys,
@@ -214,7 +170,7 @@ impl World {
         max_attempts: u32,
     ) -> Host {
         let registry = Registry::default();
-        let login = self.postgres.login(&self.role, &self.role);
+        let login = self.login(&self.role);
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
         let pool = RolePool::new("guest", login, limits);
         let group = self.value::<String>("SELECT group_id FROM fnhost.trigger").await;
@@ -229,7 +185,7 @@ impl World {
             config: TriggerConfig { max_attempts, ..config() },
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),
-            owner: OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner"),
+            owner: self.owner().await,
             role: pool.clone(),
             cluster: self.cluster.clone(),
             producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
@@ -244,9 +200,40 @@ impl World {
         Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
     }
 
+    /// Where the hosts find the database.
+    pub fn port(&self) -> u16 {
+        self.way.unwrap_or(self.postgres.port())
+    }
+
+    fn login(&self, user: &str) -> PgConnectOptions {
+        self.postgres.login(user, &self.role).port(self.port())
+    }
+
+    /// A host's connections as the owner role.
+    pub async fn owner(&self) -> OwnerPool {
+        let pool = OwnerPool::connect_with(self.login("postgres"), OWNER_CONNECTIONS, self.statements).await;
+        pool.expect("the owner's login")
+    }
+
+    /// The relay of a component whose events are in `own.outgoing_event`, on these connections.
+    pub async fn relay(&self, component: &str, owner: OwnerPool) -> Relay {
+        let (trigger, source) = relay::register(&owner, "test", component).await.expect("registered");
+        Relay {
+            trigger,
+            schema: "own".to_owned(),
+            table: "outgoing_event".to_owned(),
+            source,
+            topics: HashSet::from([out(&self.topics[0])]),
+            host: Uuid::new_v4(),
+            owner,
+            cluster: self.cluster.clone(),
+            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
+        }
+    }
+
     /// A schedule with this handler that emits to the first topic's output, as a host of this name would run it.
     pub async fn schedule(&self, every: Duration, handler: Arc<dyn Handler>) -> Schedule {
-        let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
+        let owner = self.owner().await;
         let (trigger, source) =
             schedule::register(&owner, "test", "own", "tick", &self.role).await.expect("registered");
         let limits = SessionLimits { max_connections: 14, deadline: DEADLINE };
@@ -273,11 +260,6 @@ impl World {
     /// What clients of the broker begin with.
     pub fn client(&self) -> ClientConfig {
         client(&self.kafka)
-    }
-
-    /// The trigger's owner role.
-    pub async fn owner(&self) -> OwnerPool {
-        OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner's login")
     }
 
     /// The topic that is emitted to for a topic's records.

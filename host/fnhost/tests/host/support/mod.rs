@@ -1,6 +1,7 @@
 //! What the host's tests share: the misbehaving guest, built once, and an engine that loads it.
 
 pub mod app;
+pub mod gate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,58 @@
+//! A broker that the tests share.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use fnhost_embedded::Servers;
+use fnhost_kafka::access::Access;
+use uuid::Uuid;
+
+/// A private Kafka in a folder of its own.
+pub struct Kafka {
+    servers: Option<Servers>,
+    folder: PathBuf,
+}
+
+impl Kafka {
+    /// The broker of this test process, started where no other test has it running.
+    pub async fn shared() -> Arc<Self> {
+        static SHARED: tokio::sync::Mutex<Weak<Kafka>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return running;
+        }
+        let folder = std::env::temp_dir().join(format!("fnhost-dispatch-{}", Uuid::new_v4()));
+        let mut options = fnhost_embedded::Options::new(&folder);
+        options.postgres = false;
+        let servers = match fnhost_embedded::start(options).await {
+            Ok(servers) => Some(servers),
+            Err(error) => panic!("no Kafka: {:#}", anyhow::Error::from(error)),
+        };
+        let started = Arc::new(Self { servers, folder });
+        *shared = Arc::downgrade(&started);
+        started
+    }
+
+    /// Its bootstrap address.
+    pub fn address(&self) -> String {
+        self.servers.as_ref().and_then(|servers| servers.kafka.clone()).expect("an address")
+    }
+
+    /// How hosts reach it.
+    pub fn access(&self) -> Access {
+        Access::plain(&self.address())
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // Its end is awaited on a thread without a runtime: the test's own may be this one.
+        let servers = self.servers.take().expect("stopped once");
+        let stopped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(servers.stop());
+        });
+        let _ = stopped.join();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
