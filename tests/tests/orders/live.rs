@@ -82,6 +82,10 @@ async fn only_who_may_see_an_order_may_watch_it() -> Outcome {
     assert_eq!(eve.ask(Method::GET, &path, None).await?.status, StatusCode::NOT_FOUND);
     assert_eq!(ada.ask(Method::POST, &path, None).await?.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(client.get(&path).await?.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(eve.ask(Method::HEAD, &path, None).await?.status, StatusCode::NOT_FOUND);
+    let head = ada.ask(Method::HEAD, &path, None).await?;
+    assert_eq!((head.status, head.header("content-type")), (StatusCode::OK, "text/event-stream"));
+    assert!(head.body.is_empty());
 
     let (ada, eve) = (&ada.token, &eve.token);
     let own = format!("http://{}", client.address());
