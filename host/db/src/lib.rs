@@ -3,7 +3,7 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
+//! where, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
 //! is kept, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
@@ -23,6 +23,7 @@ pub mod schedule;
 pub mod schema;
 pub mod scratch;
 pub mod session;
+pub mod stopped;
 pub mod store;
 pub mod stream_keys;
 pub mod tally;

@@ -131,7 +131,7 @@ impl Subscription {
                     group,
                     "the database lost commits, as after a restore; messages are numbered on new streams from here on"
                 );
-                return Ok(fnhost_db::ownership::begin_incarnation(&self.owner).await?);
+                return Ok(fnhost_db::stopped::begin_incarnation(&self.owner).await?);
             }
         }
         Ok(())

@@ -27,7 +27,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -205,7 +204,7 @@ impl Server {
             // A connection without a request just ends; one in the middle of a head is told why.
             let parts = connection.into_parts().filter(|parts| !parts.read_buf.is_empty());
             if let Some(parts) = parts.filter(|_| error.is_timeout()) {
-                head_timed_out(parts.io.into_inner()).await;
+                problem::head_timed_out(parts.io.into_inner()).await;
             }
         }
         if let Some(socket) = handover.take() {
@@ -358,19 +357,6 @@ async fn accept(
 /// No body.
 fn empty() -> ServerBody {
     Either::Right(Full::new(Bytes::new()))
-}
-
-/// Answers a request whose head is not there yet; the connection is closed after it.
-async fn head_timed_out(mut stream: TcpStream) {
-    const DETAIL: &str = "the request's headers were not sent in time";
-    let body = problem::document(StatusCode::REQUEST_TIMEOUT, DETAIL, None).to_string();
-    let answer = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        problem::CONTENT_TYPE,
-        body.len(),
-    );
-    // A client that has gone away does not want it.
-    let _ = stream.write_all(answer.as_bytes()).await;
 }
 
 /// Logs why a call failed and answers without the reason.

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::ServerBody;
 
@@ -42,4 +44,17 @@ fn answer(status: StatusCode, document: &serde_json::Value) -> Response<ServerBo
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+/// Answers a request whose head is not there yet; the connection is closed after it.
+pub(super) async fn head_timed_out(mut stream: TcpStream) {
+    const DETAIL: &str = "the request's headers were not sent in time";
+    let body = document(StatusCode::REQUEST_TIMEOUT, DETAIL, None).to_string();
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        CONTENT_TYPE,
+        body.len(),
+    );
+    // A client that has gone away does not want it.
+    let _ = stream.write_all(answer.as_bytes()).await;
 }

@@ -1,14 +1,10 @@
 //! Topics, their partitions, limits and offsets.
 
 use super::access::Access;
-use super::{Error, murmur2, reports, topic_ids};
+use super::{Error, murmur2, reports};
 use fnhost_manifest::Start;
-use fnhost_types::causes::chain;
 use fnhost_types::record::TopicPartition;
-use futures::future::BoxFuture;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResourceResult, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -18,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Longest wait for an answer of the cluster to a metadata or offset question.
@@ -27,14 +22,10 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const EVENTS_TIMEOUT: Duration = Duration::from_millis(20);
 /// Events of librdkafka that are handled at a time.
 const EVENTS_MAX: usize = 1_000;
-/// How often the topics' ids are read anew: how long a topic that was made anew can be taken for the former one.
-const IDS_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the numbers of the topics' partitions, and their limits, are read anew, in rounds of [`IDS_INTERVAL`].
-const REFRESH_ROUNDS: u32 = 60;
 /// Pause between two tries of a question that a cluster in motion cannot answer yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Largest record of a topic whose configuration cannot be read, bytes: Kafka's default `max.message.bytes`.
-const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+pub(super) const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 
 /// What an emit needs to know of a topic.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +39,11 @@ pub struct Topic {
 /// A connection to the cluster for questions about topics.
 pub struct Cluster {
     scout: BaseConsumer<Scout>,
-    admin: AdminClient<DefaultClientContext>,
-    topics: RwLock<HashMap<String, Topic>>,
-    ids: watch::Sender<Arc<HashMap<String, Uuid>>>,
+    pub(super) admin: AdminClient<DefaultClientContext>,
+    pub(super) topics: RwLock<HashMap<String, Topic>>,
+    pub(super) ids: watch::Sender<Arc<HashMap<String, Uuid>>>,
     /// Asks for the limits to be read at once.
-    doubted: Notify,
+    pub(super) doubted: Notify,
 }
 
 /// First and next offset of a partition's log.
@@ -166,112 +157,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// The largest record of each of these topics, bytes, where its configuration can be read.
-    async fn limits(&self, topics: &[String]) -> Result<HashMap<String, usize>, Error> {
-        if topics.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let resources: Vec<_> = topics.iter().map(|t| ResourceSpecifier::Topic(t)).collect();
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
-        let configs = self
-            .admin
-            .describe_configs(&resources, &options)
-            .await
-            .map_err(Error::new("cannot read the topics' configuration"))?;
-        let limit = |config: &ConfigResourceResult| {
-            config.as_ref().ok()?.get("max.message.bytes")?.value.as_ref()?.parse().ok()
-        };
-        let found = topics.iter().zip(&configs).filter_map(|(topic, c)| Some((topic.clone(), limit(c)?)));
-        Ok(found.collect())
-    }
-
-    /// Reads the numbers of partitions and the limits anew, so that messages use partitions that were added, and none is
-    /// committed that Kafka would refuse.
-    ///
-    /// # Errors
-    /// The cluster did not answer.
-    async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
-        self.clone().ask(Self::take_events).await?;
-        let known = self.known();
-        let (partitions, limits) = (self.topic_partitions().await?, self.limits(&known).await?);
-        for (name, topic) in write(&self.topics).iter_mut() {
-            topic.partitions = partitions.get(name).copied().unwrap_or(topic.partitions);
-            topic.max_message_bytes = limits.get(name).copied().unwrap_or(topic.max_message_bytes);
-        }
-        Ok(())
-    }
-
-    /// Reads the topics' ids every [`IDS_INTERVAL`] until `stop`, and partitions and limits less often.
-    pub fn keep_fresh(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
-        // Boxed, so that it is compiled here and not in the crate that awaits it.
-        Box::pin(async move {
-            let mut round = 0;
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep(IDS_INTERVAL) => round += 1,
-                    () = self.doubted.notified() => round = REFRESH_ROUNDS,
-                    () = stop.cancelled() => return,
-                }
-                if round >= REFRESH_ROUNDS {
-                    round = 0;
-                    if let Err(error) = self.refresh().await {
-                        tracing::warn!(
-                            error = chain(&error),
-                            "cannot read the topics' partitions and limits"
-                        );
-                    }
-                }
-                match self.read_topic_ids(self.known()).await {
-                    Ok(ids) => drop(self.ids.send_if_modified(|known| {
-                        let changed = **known != ids;
-                        *known = Arc::new(ids);
-                        changed
-                    })),
-                    Err(error) => tracing::debug!(error = chain(&error), "cannot read the topics' ids"),
-                }
-            }
-        })
-    }
-
-    /// Asks for partitions and limits to be read at once: Kafka refused a message that they allow.
-    pub fn doubt_limits(&self) {
-        self.doubted.notify_one();
-    }
-
-    /// Topics that are known, with their ids as last read; changes where one of them is made anew.
-    pub fn topic_ids(&self) -> watch::Receiver<Arc<HashMap<String, Uuid>>> {
-        self.ids.subscribe()
-    }
-
-    /// The present id of a topic; none where it does not exist, or the brokers have no ids (before Kafka 2.8).
-    ///
-    /// # Errors
-    /// The cluster did not answer.
-    pub async fn topic_id(self: &Arc<Self>, topic: &str) -> Result<Option<Uuid>, Error> {
-        Ok(self.read_topic_ids(vec![topic.to_owned()]).await?.remove(topic))
-    }
-
-    #[allow(unsafe_code, reason = "the client is handed to librdkafka as it is")]
-    async fn read_topic_ids(self: &Arc<Self>, topics: Vec<String>) -> Result<HashMap<String, Uuid>, Error> {
-        if topics.is_empty() {
-            return Ok(HashMap::new());
-        }
-        // SAFETY: the client lives as long as `c`.
-        let asked =
-            self.clone().ask(move |c| unsafe { topic_ids::read(c.admin.inner().native_ptr(), &topics) });
-        asked.await?.map_err(Error::new("cannot read the topics' ids"))
-    }
-
-    /// Bytes of the smallest of the known topics' largest records: what a batch of messages may have wherever it goes.
-    pub fn smallest_limit(&self) -> usize {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.values().map(|topic| topic.max_message_bytes).min().unwrap_or(DEFAULT_MAX_MESSAGE_BYTES)
-    }
-
-    fn known(&self) -> Vec<String> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-    }
-
     /// What is known of a topic that [`Cluster::prepare_topics`] was told of.
     pub fn topic(&self, name: &str) -> Option<Topic> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
@@ -286,7 +171,7 @@ impl Cluster {
         }
     }
 
-    async fn topic_partitions(self: &Arc<Self>) -> Result<HashMap<String, i32>, Error> {
+    pub(super) async fn topic_partitions(self: &Arc<Self>) -> Result<HashMap<String, i32>, Error> {
         let metadata = self
             .clone()
             .ask(|c| {
@@ -366,7 +251,7 @@ impl Cluster {
     }
 
     /// Handles what librdkafka has to say besides its answers: it keeps that until somebody asks.
-    fn take_events(&self) {
+    pub(super) fn take_events(&self) {
         (0..EVENTS_MAX).take_while(|_| self.scout.poll(EVENTS_TIMEOUT).is_some()).for_each(drop);
     }
 
@@ -404,7 +289,7 @@ impl Cluster {
         Ok(assignments.flatten().collect())
     }
 
-    async fn ask<R: Send + 'static>(
+    pub(super) async fn ask<R: Send + 'static>(
         self: Arc<Self>,
         question: impl FnOnce(&Self) -> R + Send + 'static,
     ) -> Result<R, Error> {
@@ -466,6 +351,6 @@ impl ClientContext for Scout {
 
 impl ConsumerContext for Scout {}
 
-fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+pub(super) fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }

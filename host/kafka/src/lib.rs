@@ -13,8 +13,10 @@ mod queue;
 mod record;
 mod reports;
 pub mod scan;
+mod sender;
 pub mod tail;
 mod topic_ids;
+mod topics;
 
 /// What can go wrong with the cluster.
 #[derive(Debug, thiserror::Error)]

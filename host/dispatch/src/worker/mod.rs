@@ -3,7 +3,9 @@
 //! A batch is settled in one transaction: the function's statements, then the store, then COMMIT. Only after COMMIT does
 //! memory change and are messages sent, so a failure anywhere leaves memory equal to the database or ends the ownership.
 
+mod blame;
 mod dead_letter;
+mod exit;
 mod logging;
 mod neighbours;
 mod settle;
@@ -15,12 +17,13 @@ use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
+use exit::Exit;
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::refused::{self, Refused};
 use fnhost_db::store::Changes;
 use fnhost_kafka::assigned::{Assigned, Taken};
-use fnhost_kafka::producer::{Failed, NotResent, Refusal, StreamSender};
+use fnhost_kafka::producer::{Refusal, StreamSender};
 use fnhost_types::causes::chain;
 use fnhost_types::record::Record;
 use neighbours::Neighbours;
@@ -49,44 +52,6 @@ const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// What somebody can do about a message that Kafka refuses.
 pub(crate) const REFUSED_CURE: &str =
     "it is tried again all the time; see `fnhost outbox list`, and `fnhost outbox to-dead` gives it up";
-
-/// Why a worker left its loop.
-enum Exit {
-    /// It was told to stop.
-    Stop,
-    /// The partition has to be taken over again: fenced, or the producer failed.
-    TakeOver(String),
-    /// Nobody's fault: pause, then take over again.
-    BackOff(String),
-    /// Kafka refuses a message, and nothing behind it may be sent.
-    Refused(Refusal),
-    /// Going on would lose or double something.
-    Stopped(String),
-}
-
-impl From<fnhost_db::Error> for Exit {
-    fn from(error: fnhost_db::Error) -> Self {
-        match error {
-            fnhost_db::Error::Fenced { .. } => Exit::TakeOver(error.to_string()),
-            other => Exit::BackOff(chain(&other)),
-        }
-    }
-}
-
-impl From<fnhost_kafka::Error> for Exit {
-    fn from(error: fnhost_kafka::Error) -> Self {
-        Exit::BackOff(chain(&error))
-    }
-}
-
-impl From<Failed> for Exit {
-    fn from(error: Failed) -> Self {
-        match error {
-            Failed::Refused(refusal) => Exit::Refused(refusal),
-            Failed::Closed(_) => Exit::TakeOver(error.to_string()),
-        }
-    }
-}
 
 /// How carefully records are handed out after an owner or a session of ours ended badly: a record may have ended it, and must be
 /// found without making every crash slow.
@@ -185,15 +150,6 @@ pub(crate) async fn note_refused(owner: &OwnerPool, ownership: &Ownership, refus
     let refused = Refused { seq: *seq, topic, partition: *partition, reason };
     if let Err(error) = refused::note(owner, ownership, refused).await {
         tracing::warn!(error = chain(&error), "cannot note that Kafka refuses a message");
-    }
-}
-
-impl From<NotResent> for Exit {
-    fn from(error: NotResent) -> Self {
-        match error {
-            NotResent::Unreadable(unreadable) => Exit::Stopped(unreadable.to_string()),
-            NotResent::Failed(failed) => failed.into(),
-        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
-use super::neighbours::Blame;
 use super::work::{Source, Work, message};
 use super::{Care, Exit, Worker};
 use crate::commit::{Ended, commit};
-use crate::plan::{self, Breach, Item, Verdict};
+use crate::plan::{self, Breach, Item, Verdict, jittered};
 use crate::status::Counts;
 use crate::{BACK_OFF_MAX, CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
 use fnhost_db::ownership::{self, Ownership};
@@ -20,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-enum Settled {
+pub(super) enum Settled {
     Yes,
     /// The call failed and the items have to be tried in these parts.
     Split(CallFailure),
@@ -28,7 +27,7 @@ enum Settled {
 
 /// What follows from a call beside the verdicts on its records.
 #[derive(Default)]
-struct Effects {
+pub(super) struct Effects {
     emits: Vec<Emit>,
     /// The hops of the emits, where they are recorded.
     sends: Sends,
@@ -172,48 +171,6 @@ impl Worker<'_> {
         }
     }
 
-    /// A session broke under these items, and one of them may be what broke it: if the database serves others, they are handed out with
-    /// more care from now on. If it does not, it is nobody's fault.
-    async fn suspect(&mut self, work: &Work) {
-        if self.subscription.database_serves().await {
-            if self.memory.care == Care::None {
-                self.memory.care = Care::Batch;
-            }
-        } else {
-            self.memory.excused = work.items.first().map(|item| item.record.offset);
-        }
-    }
-
-    /// What becomes of the one item of `work` after a failure that may be the database's.
-    async fn ask_neighbours(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
-        let item = &work.items[0];
-        let set_aside = match self.memory.neighbours.failed(item.record.offset) {
-            Blame::Record => return self.charge(work, failure).await,
-            Blame::Database => return Err(Exit::BackOff(failure.reason.clone())),
-            Blame::Unknown(set_aside) => set_aside,
-        };
-        let reason = failure.reason.clone();
-        let verdict = Verdict::SetAside { times: set_aside, reason };
-        self.store_verdict(work, verdict).await
-    }
-
-    /// Charges a failed attempt to the one item of `work`.
-    async fn charge(&mut self, work: &Work, failure: &CallFailure) -> Result<Settled, Exit> {
-        let verdict = plan::failed(&work.items[0], &failure.reason, &work.config(&self.subscription.config));
-        self.store_verdict(work, verdict).await
-    }
-
-    /// Stores what became of the one item of `work` without the function's transaction.
-    async fn store_verdict(&mut self, work: &Work, verdict: Verdict) -> Result<Settled, Exit> {
-        match self
-            .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
-            .await?
-        {
-            Ok(()) => Ok(Settled::Yes),
-            Err(failure) => Err(Exit::BackOff(failure.reason)),
-        }
-    }
-
     /// Calls the function with the items of `calls`, as messages; answers a verdict for each, and the effects.
     async fn call(
         &self,
@@ -252,7 +209,7 @@ impl Worker<'_> {
 
     /// Stores and commits what became of the items, then makes memory follow and sends the messages. The inner error is a failure
     /// of the store or of COMMIT that rolled everything back. What the function printed is written after COMMIT, or not as such.
-    async fn store_verdicts(
+    pub(super) async fn store_verdicts(
         &mut self,
         work: &Work,
         verdicts: &[(usize, Verdict)],
@@ -435,10 +392,4 @@ async fn roll_back(transaction: Option<Transaction>) {
     if let Some(transaction) = transaction {
         transaction.rollback().await;
     }
-}
-
-/// Between half and all of `delay`, so that records parked together do not come back together.
-fn jittered(delay: Duration) -> Duration {
-    let random = uuid::Uuid::new_v4().as_u128() as u32;
-    delay / 2 + (delay / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

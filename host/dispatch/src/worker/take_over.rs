@@ -7,8 +7,8 @@ use crate::status::{PartitionStatus, State};
 use crate::subscription::Subscription;
 use fnhost_db::ownership::{self, Loaded};
 use fnhost_db::parked::{self, Parked};
-use fnhost_db::refused;
 use fnhost_db::schema::StoredPosition;
+use fnhost_db::{refused, stopped};
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::producer::StreamSender;
 use fnhost_types::record::{StreamSource, TopicPartition};
@@ -116,7 +116,7 @@ async fn check_position(
             "the stored position {position} is below the group's offset {group}: the database lost commits; {cure}"
         );
         // What it numbers from now on is not what Kafka already has under the same numbers.
-        ownership::begin_incarnation(&subscription.owner).await?;
+        stopped::begin_incarnation(&subscription.owner).await?;
         return Err(stop(subscription, tp, row, reason).await);
     }
     Ok(now)
@@ -129,7 +129,7 @@ pub(super) async fn stop(
     row: (i64, i64),
     reason: String,
 ) -> Exit {
-    match ownership::stop(&subscription.owner, subscription.trigger, tp, row, &reason).await {
+    match stopped::stop(&subscription.owner, subscription.trigger, tp, row, &reason).await {
         Ok(()) => Exit::Stopped(reason),
         Err(error) => error.into(),
     }

@@ -12,6 +12,7 @@ mod log;
 mod logs;
 mod names;
 mod printed;
+mod reader;
 mod readiness;
 mod refusals;
 mod schedule;
