@@ -15,6 +15,7 @@ mod printed;
 mod reader;
 mod readiness;
 mod refusals;
+mod restored;
 mod schedule;
 mod swaps;
 mod takeover;

@@ -1,6 +1,6 @@
 //! Reads what the hosts of a test have sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -20,15 +20,16 @@ impl World {
             assignment.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning).expect("a partition");
             consumer.assign(&assignment).expect("assigned");
             let deadline = std::time::Instant::now() + PATIENCE;
-            let (mut next, mut highest, mut accepted) = (0, 0, Vec::new());
+            let (mut next, mut highest, mut accepted) = (0, HashMap::new(), Vec::new());
             loop {
                 if let Some(record) = consumer.poll(Duration::from_millis(100)) {
                     let record = record.expect("a record");
                     next = record.offset() + 1;
                     let headers = headers(&record);
                     let number: i64 = headers["fnhost-seq"].parse().expect("a number");
-                    if number > highest {
-                        highest = number;
+                    let seen = highest.entry(headers["fnhost-stream"].clone()).or_insert(0);
+                    if number > *seen {
+                        *seen = number;
                         accepted.push(headers);
                     }
                     continue;

@@ -186,7 +186,7 @@ impl World {
             owner: self.owner().await,
             role: pool.clone(),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
+            producer: self.sender(),
             handlers: handlers(pool),
             status: registry.trigger("trigger", "guest", &group),
         };
@@ -225,7 +225,7 @@ impl World {
             host: Uuid::new_v4(),
             owner,
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
+            producer: self.sender(),
         }
     }
 
@@ -245,7 +245,7 @@ impl World {
             owner,
             role: RolePool::new("own", self.postgres.login(&self.role, &self.role), limits),
             cluster: self.cluster.clone(),
-            producer: Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer")),
+            producer: self.sender(),
             handlers: Arc::new(Fixed::from(handler)),
             status: Arc::default(),
         }
@@ -253,6 +253,11 @@ impl World {
 
     fn access(&self) -> Access {
         self.kafka.access().with_keys(self.keys.clone())
+    }
+
+    /// A producer as a host has it.
+    pub fn sender(&self) -> Arc<Producer> {
+        Arc::new(Producer::new(&self.access(), self.cluster.clone()).expect("a producer"))
     }
 
     /// What clients of the broker begin with.
