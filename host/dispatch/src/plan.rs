@@ -158,12 +158,6 @@ pub fn retry_delay(attempts: u32, max: Duration) -> Duration {
     RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(max)
 }
 
-/// Between half and all of `delay`, so that records parked together do not come back together.
-pub fn jittered(delay: Duration) -> Duration {
-    let random = uuid::Uuid::new_v4().as_u128() as u32;
-    delay / 2 + (delay / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
-}
-
 /// Where to split a batch of `len` (at least 2) whose call failed: around the message that the failure names, else in half.
 pub fn split(len: usize, failure: &CallFailure) -> Vec<std::ops::Range<usize>> {
     let parts = match failure.message.map(|m| m as usize) {

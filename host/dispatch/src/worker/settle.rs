@@ -1,9 +1,9 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
-use super::work::{Source, Work, message};
+use super::work::{Source, Work, jittered, message};
 use super::{Care, Exit, Worker};
 use crate::commit::{Ended, commit};
-use crate::plan::{self, Breach, Item, Verdict, jittered};
+use crate::plan::{self, Breach, Item, Verdict};
 use crate::status::Counts;
 use crate::{BACK_OFF_MAX, CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
 use fnhost_db::ownership::{self, Ownership};

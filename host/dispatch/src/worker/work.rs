@@ -6,6 +6,7 @@ use fnhost_manifest::TriggerConfig;
 use fnhost_types::wit::Message;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Items to settle in one transaction, and the position after them.
 pub(super) struct Work {
@@ -75,4 +76,10 @@ pub(super) fn message(item: &Item, config: &TriggerConfig) -> Message {
         attempt: item.attempts + 1,
         last_attempt: item.is_last_attempt(config),
     }
+}
+
+/// Between half and all of `delay`, so that records parked together do not come back together.
+pub(super) fn jittered(delay: Duration) -> Duration {
+    let random = uuid::Uuid::new_v4().as_u128() as u32;
+    delay / 2 + (delay / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

@@ -39,7 +39,8 @@ impl Command {
         let name = word.split('=').next().unwrap_or_default();
         let variable = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let assigns = word.contains('=') && !name.is_empty() && name.chars().all(variable);
-        if !std::mem::take(&mut self.redirected) && !(self.words.is_empty() && assigns) {
+        let assignment = assigns && self.words.is_empty();
+        if !std::mem::take(&mut self.redirected) && !assignment {
             self.words.push(word);
         }
     }
