@@ -195,9 +195,8 @@ async fn of_two_exchanges_at_a_time_one_succeeds() {
     let token = login(&function, "ada@example.com", PASSWORD).await.body["refresh_token"].clone();
     let held = function.hold("SELECT FROM refresh_token FOR UPDATE").await;
     let both = async { tokio::join!(refresh(&function, &token), refresh(&function, &token)) };
-    // The manifest lets one call of auth run at a time, so one waits for the lock and one for its turn.
     let release = async {
-        function.until_waiting(1).await;
+        function.until_waiting(2).await;
         held.rollback().await.expect("released");
     };
     let ((one, other), ()) = tokio::join!(both, release);

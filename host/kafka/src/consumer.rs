@@ -279,6 +279,7 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
     if consumer.context().consumer.set(Arc::downgrade(&consumer)).is_err() {
         return Err(Error::Client("a consumer was set up twice".into()));
     }
+    fnhost_metrics::expect_forged_numbers(&membership.topics);
     let topics: Vec<&str> = membership.topics.iter().map(String::as_str).collect();
     consumer
         .subscribe(&topics)

@@ -108,6 +108,11 @@ pub fn kafka_error(client: KafkaClient) {
     KAFKA_ERRORS.with_label_values(&[label]).inc();
 }
 
+/// Shows the count of these topics' forged numbers before there is one.
+pub fn expect_forged_numbers<'t>(topics: impl IntoIterator<Item = &'t String>) {
+    topics.into_iter().for_each(|topic| drop(FORGED_NUMBERS.with_label_values(&[topic.as_str()])));
+}
+
 /// Counts a record that claims a number which this deployment has not given.
 pub fn forged_number(topic: &str) {
     FORGED_NUMBERS.with_label_values(&[topic]).inc();

@@ -29,6 +29,8 @@ where
 {
     let name = if name.is_empty() { kind.to_owned() } else { format!("{kind} {name}") };
     let _well = WellAtLast(&name);
+    // Shown before the first one.
+    PANICS.with_label_values(&[kind]);
     let mut pause = PAUSE_FIRST;
     loop {
         let mut running = Box::pin(AssertUnwindSafe(task()).catch_unwind());

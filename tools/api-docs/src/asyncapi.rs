@@ -81,7 +81,7 @@ fn headers(event: &Described) -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": format!("urn:orders:headers:{}", event.event_type),
         "type": "object",
-        "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "content-type", "fnhost-stream", "fnhost-seq"],
+        "required": ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "content-type", "fnhost-stream", "fnhost-seq", "fnhost-mac"],
         "properties": {
             "ce_specversion": { "const": "1.0" },
             "ce_id": { "type": "string", "format": "uuid", "description": "The event; one that comes again has the same." },
@@ -93,6 +93,7 @@ fn headers(event: &Described) -> Value {
             "traceparent": { "type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$", "description": "W3C trace context." },
             "fnhost-stream": text("Numbered by fnhost: the stream that the record belongs to."),
             "fnhost-seq": { "type": "string", "pattern": "^[0-9]+$", "description": "Its number in the stream; a lower or equal one was there before." },
+            "fnhost-mac": { "type": "string", "pattern": "^[0-9]+:[0-9a-f]{32}$", "description": "By it fnhost knows that the number is its own." },
             "fnhost-version": text("The digest of the component that sent it."),
         },
     })

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 /// Orders of the load.
 const ORDERS: usize = 400;
 
-/// An order half of whose body has been sent: the function runs and waits for the rest.
+/// An order half of whose body has been sent: the host waits for the rest.
 struct HalfSent {
     stream: TcpStream,
     rest: Vec<u8>,
@@ -37,10 +37,9 @@ impl HalfSent {
         let mut stream = TcpStream::connect(fnhost.client()?.address()).await?;
         stream.write_all(&[head.as_bytes(), first].concat()).await?;
         let admin = fnhost.admin()?;
-        until("the function to run", READY_DEADLINE, async || {
-            let running = [("component", "order"), ("handler", "http")];
-            let running = Scrape::of(&admin).await?.sum("fnhost_calls_running", &running);
-            Ok(Look::from_bool(running >= 1.0, format!("{running} run")))
+        until("the request to be in hand", READY_DEADLINE, async || {
+            let in_hand = Scrape::of(&admin).await?.sum("fnhost_http_requests_in_flight", &[]);
+            Ok(Look::from_bool(in_hand >= 1.0, format!("{in_hand} are in hand")))
         })
         .await?;
         Ok(Self { stream, rest: rest.to_owned() })

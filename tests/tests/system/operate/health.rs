@@ -49,7 +49,10 @@ async fn every_check_is_named_and_a_broker_that_hangs_shows() -> Outcome {
     let admin = fnhost.admin()?;
     let readiness = Readiness::of(&admin).await?;
     let names: Vec<&str> = readiness.checks.iter().map(|check| check.check.as_str()).collect();
-    assert_eq!(names, ["stage", "components", "database", "broker", "partitions", "schedules", "lag"]);
+    assert_eq!(
+        names,
+        ["stage", "components", "database", "broker", "partitions", "tasks", "schedules", "lag"]
+    );
     // A schedule says when it was done last; the others speak of faults alone.
     let quiet = readiness.checks.iter().all(|c| c.detail.is_empty() || c.check == "schedules");
     assert!(readiness.ready && quiet, "{readiness:?}");
