@@ -14,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Bounded, RESET_SESSION, SessionError};
 
-/// How long a login may take, from the first packet to the first ready message.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a login may take, from the first packet to the first ready message: on a machine that has more to do than it can, several
+/// seconds, and to give one up only makes another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much later than the call's own deadline the server ends a transaction that sits idle: the host ends the
 /// call first, unless the host itself is stopped, which is the case this is for.
 const IDLE_IN_TRANSACTION_MARGIN: Duration = Duration::from_secs(1);
