@@ -79,7 +79,6 @@ impl Assigned {
             }
         }
         if taken.records.is_empty()
-            && taken.reached.is_none()
             && let Some(error) = fetched.failed.take()
         {
             return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
