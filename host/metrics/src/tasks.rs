@@ -53,11 +53,10 @@ where
 /// As [`supervise`], for what runs on a thread of its own: runs `task` once, and answers false where it panicked.
 pub fn survives(kind: &'static str, name: &str, task: impl FnOnce()) -> bool {
     let name = format!("{kind} {name}");
+    // It runs again; whether its work is done is for others to say.
+    ailing().remove(&name);
     match std::panic::catch_unwind(AssertUnwindSafe(task)) {
-        Ok(()) => {
-            ailing().remove(&name);
-            true
-        }
+        Ok(()) => true,
         Err(panic) => {
             ended_by_panic(kind, &name, &*panic);
             false
