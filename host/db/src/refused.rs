@@ -75,6 +75,22 @@ pub async fn note(pool: &OwnerPool, ownership: &Ownership, refused: Refused<'_>)
     Ok(())
 }
 
+/// Whether the stream that `ownership` numbers waits.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn waits(pool: &OwnerPool, ownership: &Ownership) -> Result<bool, Error> {
+    let waits = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM fnhost.refused WHERE trigger = $1 AND topic = $2 AND partition = $3)",
+    );
+    Ok(waits
+        .bind(ownership.trigger)
+        .bind(&ownership.tp.topic)
+        .bind(ownership.tp.partition)
+        .fetch_one(pool.pool())
+        .await?)
+}
+
 /// Kafka has taken what it refused before.
 ///
 /// # Errors

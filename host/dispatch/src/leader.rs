@@ -1,16 +1,16 @@
 //! Work that one host of a deployment does at a time: whoever has the lease.
 
-use crate::worker::{self, REFUSED_CURE};
+use crate::stream::{self, REFUSED_CURE};
 use crate::{BACK_OFF_FIRST, BACK_OFF_MAX};
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership::Ownership;
-use fnhost_db::refused;
-use fnhost_kafka::producer::{Failed, NotResent, Producer, Refusal, StreamSender};
-use fnhost_types::outbox::Unsent;
+use fnhost_db::relay;
+use fnhost_kafka::producer::{Producer, StreamSender};
 use fnhost_types::record::StreamSource;
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Time after which another host may take the lead over from one that does not renew.
 pub const LEASE: Duration = Duration::from_secs(6);
@@ -43,7 +43,7 @@ async fn campaign<'a>(
                 if led { Duration::ZERO } else { ELECTION_INTERVAL }
             }
             Err(error) => {
-                let cure = refusal(&error).map(|_| format!("; {REFUSED_CURE}")).unwrap_or_default();
+                let cure = stream::refusal(&error).map(|_| format!("; {REFUSED_CURE}")).unwrap_or_default();
                 fnhost_metrics::ails(kind, name, format!("{error:#}{cure}"));
                 tracing::warn!(name, error = format!("{error:#}"), "the leader failed and starts again");
                 pause = if began.elapsed() > BACK_OFF_MAX {
@@ -61,39 +61,48 @@ async fn campaign<'a>(
     }
 }
 
-/// Opens a leader's stream and sends what a former leader left. Where Kafka refused a message of the stream before, its acknowledgement
-/// is waited for.
-pub async fn open(
-    owner: &OwnerPool,
-    producer: &Producer,
-    source: &StreamSource,
-    ownership: &Ownership,
-    unsent: &[Unsent],
-) -> anyhow::Result<StreamSender> {
-    let sender = producer.open(source, &ownership.incarnation)?;
-    sender.resend(unsent).await?;
-    if sender.is_apart() {
-        sender.drained().await?;
-        refused::forget(owner, ownership).await?;
-        producer.trust(source);
-    }
-    Ok(sender)
+/// The lead over one stream: what it takes to get it, and to go on with the stream.
+pub struct Leadership<'a> {
+    /// What it is, for `/readyz`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: &'a str,
+    /// Row of `fnhost.trigger`.
+    pub trigger: i64,
+    /// What numbers its messages.
+    pub source: &'a StreamSource,
+    /// Id of this process, which becomes the owner.
+    pub host: Uuid,
+    /// Connections as the owner role.
+    pub owner: &'a OwnerPool,
+    /// The host's producer.
+    pub producer: &'a Producer,
 }
 
-/// Notes for people where a leader ended because Kafka refuses a message of its stream.
-pub async fn note_refused<T>(owner: &OwnerPool, ownership: &Ownership, ended: &anyhow::Result<T>) {
-    if let Some(refusal) = ended.as_ref().err().and_then(refusal) {
-        worker::note_refused(owner, ownership, refusal).await;
-    }
-}
-
-fn refusal(error: &anyhow::Error) -> Option<&Refusal> {
-    let failed = error.downcast_ref::<Failed>().or_else(|| match error.downcast_ref::<NotResent>() {
-        Some(NotResent::Failed(failed)) => Some(failed),
-        _ => None,
-    });
-    match failed {
-        Some(Failed::Refused(refusal)) => Some(refusal),
-        _ => None,
+impl Leadership<'_> {
+    /// Takes the lease, sends what a former leader left, and does the work (true); false where another host has the lease.
+    ///
+    /// # Errors
+    /// The lease, the stream or the work failed.
+    pub async fn lead<F>(&self, work: impl FnOnce(Ownership, StreamSender) -> F) -> anyhow::Result<bool>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let Self { kind, name, trigger, source, host, owner, producer } = *self;
+        if !relay::take_lease(owner, trigger, host, LEASE).await? {
+            return Ok(false);
+        }
+        let (ownership, unsent) = relay::load(owner, trigger, host).await?;
+        let led = async {
+            let sender = stream::open(owner, producer, source, &ownership, &unsent).await?;
+            fnhost_metrics::recovers(kind, name);
+            tracing::debug!(kind, name, epoch = ownership.epoch, "leads");
+            work(ownership.clone(), sender).await
+        }
+        .await;
+        if let Some(refusal) = led.as_ref().err().and_then(stream::refusal) {
+            stream::note_refused(owner, producer, &ownership, refusal).await;
+        }
+        led.map(|()| true)
     }
 }

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod relay;
 pub mod schedule;
 pub mod status;
+mod stream;
 pub mod subscription;
 pub mod wasm;
 pub mod worker;

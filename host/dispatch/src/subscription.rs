@@ -1,14 +1,15 @@
 //! A trigger's membership in its group, and the workers of the partitions it is given.
 
 use super::status::{PartitionStatus, TriggerStatus};
-use super::{Handlers, worker};
+use super::{Handlers, stream, worker};
 use fnhost_db::OwnerPool;
+use fnhost_db::ownership::Ownership;
 use fnhost_db::session::{RolePool, Transaction};
 use fnhost_kafka::access::Access;
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::consumer::{Assignments, GroupConsumer, Membership};
-use fnhost_kafka::producer::Producer;
+use fnhost_kafka::producer::{Producer, Refusal};
 use fnhost_manifest::Start;
 use fnhost_manifest::TriggerConfig;
 use fnhost_types::causes::chain;
@@ -75,6 +76,11 @@ impl Subscription {
     /// What numbers the messages that a partition's dispatches emit.
     pub fn source(&self, tp: &TopicPartition) -> StreamSource {
         StreamSource::new(&self.deployment, &self.id, Some(tp))
+    }
+
+    /// Notes that Kafka refuses a message of a partition's stream.
+    pub(crate) async fn note_refused(&self, ownership: &Ownership, refusal: &Refusal) {
+        stream::note_refused(&self.owner, &self.producer, ownership, refusal).await;
     }
 
     /// Whether the database lets the function's role in at the moment and answers it.

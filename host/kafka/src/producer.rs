@@ -4,8 +4,8 @@
 //! only the highest number it accepted per stream. So a message that the producer gives up is the end of that
 //! producer (`enable.gapless.guarantee`): every stream that used it is taken over anew and continues from its outbox.
 //!
-//! A stream whose message Kafka refused gets a producer of its own from then on, until all that it had to send is acknowledged. Where Kafka
-//! goes on refusing, that one ends again, and no other stream notices.
+//! A stream whose message Kafka refused is opened apart, on a producer of its own, until all that it had to send is acknowledged. Where
+//! Kafka goes on refusing, that one ends again, and no other stream notices.
 
 use super::Error;
 use super::access::Access;
@@ -19,7 +19,6 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,13 +40,7 @@ const BATCH_FRAMING_BYTES: usize = 512;
 pub struct Producer {
     access: Access,
     cluster: Arc<Cluster>,
-    current: Mutex<Current>,
-}
-
-struct Current {
-    shared: Arc<Generation>,
-    /// Streams whose message Kafka refused, and of which not all has been acknowledged since.
-    refused: HashSet<StreamSource>,
+    current: Mutex<Arc<Generation>>,
 }
 
 /// One librdkafka producer, until its first failed delivery.
@@ -105,42 +98,36 @@ impl Producer {
     /// # Errors
     /// librdkafka refused the configuration.
     pub fn new(access: &Access, cluster: Arc<Cluster>) -> Result<Self, Error> {
-        let shared = Arc::new(Generation::new(access, Some(&cluster))?);
-        let current = Mutex::new(Current { shared, refused: HashSet::new() });
+        let current = Mutex::new(Arc::new(Generation::new(access, Some(&cluster))?));
         Ok(Self { access: access.clone(), cluster, current })
     }
 
-    /// A sender of the stream of `source`, numbered in an incarnation of the database, on a producer that has not failed.
+    /// A sender of the stream of `source`, numbered in an incarnation of the database, on a producer that has not failed: the one
+    /// of all streams, or, `apart`, one of its own, so that what Kafka refuses of it ends no other stream's.
     ///
     /// # Errors
     /// A new producer was needed and librdkafka refused to make it.
-    pub fn open(&self, source: &StreamSource, incarnation: &str) -> Result<StreamSender, Error> {
-        let mut current = lock(&self.current);
-        let failure = current.shared.failure.borrow().clone();
-        if let Some(failure) = failure {
-            if let Some((source, _)) = failure.refused {
-                current.refused.insert(source);
-                // Perhaps the topic's limit is another one by now.
-                self.cluster.doubt_limits();
-            }
-            current.shared = Arc::new(Generation::new(&self.access, Some(&self.cluster))?);
-        }
-        let apart = current.refused.contains(source);
-        let generation =
-            if apart { Arc::new(Generation::new(&self.access, None)?) } else { current.shared.clone() };
-        Ok(StreamSender::new(source, incarnation, self.access.keys().clone(), generation, apart))
+    pub fn open(&self, source: &StreamSource, incarnation: &str, apart: bool) -> Result<StreamSender, Error> {
+        let generation = if apart { Arc::new(Generation::new(&self.access, None)?) } else { self.shared()? };
+        Ok(StreamSender::new(source, incarnation, self.access.keys().clone(), generation))
     }
 
-    /// Kafka has acknowledged everything of a stream that had a producer of its own: its next sender shares the host's again.
-    pub fn trust(&self, source: &StreamSource) {
-        lock(&self.current).refused.remove(source);
-        // What was too large is not any more.
+    fn shared(&self) -> Result<Arc<Generation>, Error> {
+        let mut current = lock(&self.current);
+        if current.failure.borrow().is_some() {
+            *current = Arc::new(Generation::new(&self.access, Some(&self.cluster))?);
+        }
+        Ok(current.clone())
+    }
+
+    /// Has the topics' limits read again: Kafka refuses what they allow, or takes what it refused before.
+    pub fn doubt_limits(&self) {
         self.cluster.doubt_limits();
     }
 
     /// Waits for the acknowledgement of what was sent, at most [`FLUSH_TIMEOUT`].
     pub fn flush(&self) {
-        let current = lock(&self.current).shared.clone();
+        let current = lock(&self.current).clone();
         if let Err(error) = current.client.flush(FLUSH_TIMEOUT) {
             tracing::warn!(%error, "Kafka did not acknowledge all messages in time; their outbox rows are sent again at the next start");
         }

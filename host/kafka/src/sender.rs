@@ -40,8 +40,6 @@ pub struct StreamSender {
     name: String,
     keys: StreamKeys,
     generation: Arc<Generation>,
-    /// Nobody else uses the producer.
-    apart: bool,
     acks: Arc<Acks>,
 }
 
@@ -51,7 +49,6 @@ impl StreamSender {
         incarnation: &str,
         keys: StreamKeys,
         generation: Arc<Generation>,
-        apart: bool,
     ) -> Self {
         let acks = Acks { source: source.clone(), batches: Mutex::default(), changed: Notify::new() };
         Self {
@@ -59,7 +56,6 @@ impl StreamSender {
             name: source.name(Some(incarnation)),
             keys,
             generation,
-            apart,
             acks: Arc::new(acks),
         }
     }
@@ -163,14 +159,9 @@ impl StreamSender {
 
     fn failed_by(&self, Failure { reason, refused }: Failure) -> Failed {
         match refused {
-            Some((_, refusal)) if self.apart => Failed::Refused(refusal),
+            Some((source, refusal)) if source == self.source => Failed::Refused(refusal),
             _ => Failed::Closed(reason),
         }
-    }
-
-    /// Whether the stream has a producer of its own, because Kafka refused a message of it.
-    pub fn is_apart(&self) -> bool {
-        self.apart
     }
 
     /// The highest number up to which Kafka has acknowledged everything sent here; forgets those batches.

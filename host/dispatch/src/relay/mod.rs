@@ -7,7 +7,7 @@
 pub mod orphans;
 
 use crate::commit_log;
-use crate::leader::{self, LEASE};
+use crate::leader::{self, LEASE, Leadership};
 use crate::plan::FRAMING_MAX_BYTES;
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership::{self, Judgement, Ownership};
@@ -19,7 +19,7 @@ use fnhost_metrics::{RelayMetrics, Timer};
 use fnhost_trace::TRACEPARENT;
 use fnhost_trace::batch::Sends;
 use fnhost_types::causes::chain;
-use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing, Unsent};
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record, StreamSource, VERSION_HEADER};
 use fnhost_types::wit::Header;
 use futures::FutureExt as _;
@@ -31,6 +31,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// What it is, for metrics and `/readyz`.
+const KIND: &str = "relay";
 /// Events of one outbox row at most.
 pub const EVENTS_MAX: i64 = 500;
 /// Bytes of keys, values and headers after which an outbox row takes no further event.
@@ -76,34 +78,28 @@ impl Relay {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
             let name = self.source.to_string();
-            leader::elect("relay", &name, &stop, || self.lead(&name, &stop).boxed()).await;
+            // Made here, so that hosts which do not lead show it too.
+            let (leadership, metrics) = (self.leadership(&name), RelayMetrics::new(&name));
+            let lead = || {
+                leadership.lead(|ownership, sender| self.relay(&metrics, ownership, sender, &stop)).boxed()
+            };
+            leader::elect(KIND, &name, &stop, lead).await;
         })
     }
 
-    /// Takes the lease and relays until `stop` (true); false where another host has the lease.
-    async fn lead(&self, name: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
-        let metrics = RelayMetrics::new(name);
-        if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
-            return Ok(false);
-        }
-        let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
-        let before = ownership.clone();
-        let ended = self.lead_as(name, ownership, &unsent, metrics, stop).await;
-        leader::note_refused(&self.owner, &before, &ended).await;
-        ended.map(|()| true)
+    fn leadership<'a>(&'a self, name: &'a str) -> Leadership<'a> {
+        let Self { trigger, source, host, owner, producer, .. } = self;
+        Leadership { kind: KIND, name, trigger: *trigger, source, host: *host, owner, producer }
     }
 
-    async fn lead_as(
+    /// Relays until `stop`.
+    async fn relay(
         &self,
-        name: &str,
+        metrics: &RelayMetrics,
         ownership: Ownership,
-        unsent: &[Unsent],
-        metrics: RelayMetrics,
+        sender: StreamSender,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let sender = leader::open(&self.owner, &self.producer, &self.source, &ownership, unsent).await?;
-        fnhost_metrics::recovers("relay", name);
-        tracing::debug!(relay = name, epoch = ownership.epoch, "relay leads");
         let _leads = metrics.leads();
         let mut listener = self.owner.listen(relay::WAKE_CHANNEL).await?;
         let mut leader = Leader {

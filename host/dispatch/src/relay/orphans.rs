@@ -5,7 +5,7 @@
 //! are cleared within moments, so only old ones are looked for; should there be an owner after all, it is fenced and takes
 //! over again, which is safe and loses nothing.
 
-use crate::leader;
+use crate::stream;
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership;
 use fnhost_kafka::producer::Producer;
@@ -80,11 +80,13 @@ impl Orphans {
         let source = StreamSource::new(&self.deployment, &orphan.id, consumed);
         let sent = async {
             let (owner, unsent) = (&loaded.ownership, &loaded.unsent);
-            leader::open(&self.owner, &self.producer, &source, owner, unsent).await?.drained().await?;
+            stream::open(&self.owner, &self.producer, &source, owner, unsent).await?.drained().await?;
             Ok::<_, anyhow::Error>(())
         };
         let sent = tokio::time::timeout(SEND_TIMEOUT, sent).await?;
-        leader::note_refused(&self.owner, &loaded.ownership, &sent).await;
+        if let Some(refusal) = sent.as_ref().err().and_then(stream::refusal) {
+            stream::note_refused(&self.owner, &self.producer, &loaded.ownership, refusal).await;
+        }
         sent?;
         ownership::clear(&self.owner, &loaded.ownership, loaded.ownership.emitted).await?;
         ownership::release(&self.owner, &loaded.ownership).await?;

@@ -9,7 +9,7 @@ pub mod status;
 mod time;
 
 use crate::commit::{Ended, commit};
-use crate::leader::{self, LEASE};
+use crate::leader::{self, LEASE, Leadership};
 use crate::plan::{self, Breach, Item, Verdict};
 use crate::{CallFailure, Called, FailureClass, Handler, Handlers, commit_log};
 use fnhost_db::ownership::{self, Ownership};
@@ -23,7 +23,7 @@ use fnhost_manifest::SCHEDULE_TOPIC;
 use fnhost_manifest::TriggerConfig;
 use fnhost_trace::batch::{About, Batch as Hops};
 use fnhost_types::causes::chain;
-use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing, Unsent};
+use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::record::{Record, StreamSource};
 use fnhost_types::wit::{Batch, Emit, Message};
 use futures::FutureExt as _;
@@ -36,6 +36,8 @@ use time::Due;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// What it is, for metrics and `/readyz`.
+const KIND: &str = "schedule";
 /// Longest sleep between two looks at the database's clock, so that a local clock which runs apart does no harm.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// How long a leader that resigns waits for Kafka's acknowledgements.
@@ -109,32 +111,24 @@ impl Schedule {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
             let name = self.source.to_string();
-            leader::elect("schedule", &name, &stop, || self.lead(&name, &stop).boxed()).await;
+            let leadership = self.leadership(&name);
+            let lead = || leadership.lead(|ownership, sender| self.tick_on(ownership, sender, &stop)).boxed();
+            leader::elect(KIND, &name, &stop, lead).await;
         })
     }
 
-    /// Takes the lease and runs the ticks until `stop` (true); false where another host has the lease.
-    async fn lead(&self, name: &str, stop: &CancellationToken) -> anyhow::Result<bool> {
-        if !relay::take_lease(&self.owner, self.trigger, self.host, LEASE).await? {
-            return Ok(false);
-        }
-        let (ownership, unsent) = relay::load(&self.owner, self.trigger, self.host).await?;
-        let before = ownership.clone();
-        let ended = self.lead_as(name, ownership, &unsent, stop).await;
-        leader::note_refused(&self.owner, &before, &ended).await;
-        ended.map(|()| true)
+    fn leadership<'a>(&'a self, name: &'a str) -> Leadership<'a> {
+        let Self { trigger, source, host, owner, producer, .. } = self;
+        Leadership { kind: KIND, name, trigger: *trigger, source, host: *host, owner, producer }
     }
 
-    async fn lead_as(
+    /// Runs the ticks until `stop`.
+    async fn tick_on(
         &self,
-        name: &str,
         ownership: Ownership,
-        unsent: &[Unsent],
+        sender: StreamSender,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let sender = leader::open(&self.owner, &self.producer, &self.source, &ownership, unsent).await?;
-        fnhost_metrics::recovers("schedule", name);
-        tracing::debug!(schedule = name, epoch = ownership.epoch, "schedule leads");
         let _leads = self.status.leads(ownership.position);
         let lease = ownership.clone();
         let mut leader = Leader { schedule: self, sender, ownership, acknowledged: None, failures: 0 };

@@ -1,5 +1,6 @@
 //! Why a worker stops serving its partition, and which failures come to that.
 
+use crate::stream::NotOpened;
 use fnhost_kafka::producer::{Failed, NotResent, Refusal};
 use fnhost_types::causes::chain;
 
@@ -46,6 +47,16 @@ impl From<NotResent> for Exit {
         match error {
             NotResent::Unreadable(unreadable) => Exit::Stopped(unreadable.to_string()),
             NotResent::Failed(failed) => failed.into(),
+        }
+    }
+}
+
+impl From<NotOpened> for Exit {
+    fn from(error: NotOpened) -> Self {
+        match error {
+            NotOpened::Database(error) => error.into(),
+            NotOpened::Kafka(error) => error.into(),
+            NotOpened::NotResent(error) => error.into(),
         }
     }
 }

@@ -15,15 +15,14 @@ mod work;
 use super::parking::Parking;
 use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
+use super::stream::REFUSED_CURE;
 use super::subscription::Subscription;
 use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
 use exit::Exit;
-use fnhost_db::OwnerPool;
 use fnhost_db::ownership::{self, Ownership};
-use fnhost_db::refused::{self, Refused};
 use fnhost_db::store::Changes;
 use fnhost_kafka::assigned::{Assigned, Taken};
-use fnhost_kafka::producer::{Refusal, StreamSender};
+use fnhost_kafka::producer::StreamSender;
 use fnhost_types::causes::chain;
 use fnhost_types::record::Record;
 use neighbours::Neighbours;
@@ -48,10 +47,6 @@ const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
 const RELEASE_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a stopped partition looks whether somebody resolved it.
 const STOPPED_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// What somebody can do about a message that Kafka refuses.
-pub(crate) const REFUSED_CURE: &str =
-    "it is tried again all the time; see `fnhost outbox list`, and `fnhost outbox to-dead` gives it up";
 
 /// How carefully records are handed out after an owner or a session of ours ended badly: a record may have ended it, and must be
 /// found without making every crash slow.
@@ -98,9 +93,7 @@ pub async fn run(
                 let exit = worker.serve(&stop).await.err().unwrap_or(Exit::Stop);
                 match &exit {
                     Exit::Stop => worker.release().await,
-                    Exit::Refused(refusal) => {
-                        note_refused(&subscription.owner, &worker.ownership, refusal).await
-                    }
+                    Exit::Refused(refusal) => subscription.note_refused(&worker.ownership, refusal).await,
                     _ => {}
                 }
                 exit
@@ -141,15 +134,6 @@ pub async fn run(
             () = status.version_above(known) => {}
             () = stop.cancelled() => return,
         }
-    }
-}
-
-/// Notes for people that Kafka refuses a message of a stream.
-pub(crate) async fn note_refused(owner: &OwnerPool, ownership: &Ownership, refusal: &Refusal) {
-    let Refusal { seq, topic, partition, reason } = refusal;
-    let refused = Refused { seq: *seq, topic, partition: *partition, reason };
-    if let Err(error) = refused::note(owner, ownership, refused).await {
-        tracing::warn!(error = chain(&error), "cannot note that Kafka refuses a message");
     }
 }
 

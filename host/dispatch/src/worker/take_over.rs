@@ -1,17 +1,18 @@
 //! Becoming the owner of a partition.
 
-use super::{Care, Exit, Memory, Worker, note_refused};
+use super::{Care, Exit, Memory, Worker};
 use crate::parking::Parking;
 use crate::plan::Item;
 use crate::status::{PartitionStatus, State};
+use crate::stream;
 use crate::subscription::Subscription;
 use fnhost_db::ownership::{self, Loaded};
 use fnhost_db::parked::{self, Parked};
 use fnhost_db::schema::StoredPosition;
-use fnhost_db::{refused, stopped};
+use fnhost_db::stopped;
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::producer::StreamSender;
-use fnhost_types::record::{StreamSource, TopicPartition};
+use fnhost_types::record::TopicPartition;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -47,35 +48,18 @@ pub(super) async fn take_over<'a>(
     }
     memory.fetching = true;
     let source = subscription.source(tp);
-    let sender = subscription.producer.open(&source, &loaded.ownership.incarnation)?;
-    let sent = tokio::select! {
-        sent = send_unsent(subscription, &source, &sender, &loaded) => sent,
+    let ownership = &loaded.ownership;
+    let opened = tokio::select! {
+        opened = stream::open(owner, &subscription.producer, &source, ownership, &loaded.unsent) => opened.map_err(Exit::from),
         () = stop.cancelled() => Err(Exit::Stop),
     };
-    if let Err(Exit::Refused(refusal)) = &sent {
-        note_refused(owner, &loaded.ownership, refusal).await;
+    if let Err(Exit::Refused(refusal)) = &opened {
+        subscription.note_refused(ownership, refusal).await;
     }
-    sent?;
+    let sender = opened?;
     let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
     status.set(State::Owned);
     Ok(worker)
-}
-
-/// Sends what an earlier owner left. Where Kafka refused a message of the stream before, its acknowledgement is waited for: nothing new
-/// is handled while what it causes could not be sent.
-async fn send_unsent(
-    subscription: &Subscription,
-    source: &StreamSource,
-    sender: &StreamSender,
-    loaded: &Loaded,
-) -> Result<(), Exit> {
-    sender.resend(&loaded.unsent).await?;
-    if sender.is_apart() {
-        sender.drained().await?;
-        refused::forget(&subscription.owner, &loaded.ownership).await?;
-        subscription.producer.trust(source);
-    }
-    Ok(())
 }
 
 /// Refuses positions that would skip or repeat records, until somebody decides; answers the topic's id.

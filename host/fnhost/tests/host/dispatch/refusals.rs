@@ -78,3 +78,18 @@ async fn a_refused_message_that_is_given_up_is_a_dead_letter_and_what_is_behind_
     owner.close().await;
     host.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_starts_goes_on_with_a_refused_message() {
+    let world = World::new(&["restarted", "beside"]).await;
+    let host = world.host("one", 3).await;
+    host.ready().await;
+    refuse(&world).await;
+    host.stop().await;
+    limit(&world, "1048588").await;
+    let host = world.host("one", 3).await;
+    assert_eq!(world.emitted(0, 1).await, [1]);
+    world.until("SELECT NOT EXISTS (SELECT FROM fnhost.refused)").await;
+    host.ready().await;
+    host.stop().await;
+}
