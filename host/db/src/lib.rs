@@ -3,7 +3,7 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
+//! where, [`unsent`] is what a former owner left in the outbox, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
 //! is kept, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
@@ -27,6 +27,7 @@ pub mod stopped;
 pub mod store;
 pub mod stream_keys;
 pub mod tally;
+pub mod unsent;
 pub mod views;
 
 pub use owner::{OWNER_CONNECTIONS, OWNER_STATEMENT_TIMEOUT, OwnerConnection, OwnerPool};

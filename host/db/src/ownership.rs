@@ -5,7 +5,6 @@
 use super::parked::{self, Parked};
 use super::session::Bounded;
 use super::{Error, OwnerPool};
-use fnhost_types::outbox::Unsent;
 use fnhost_types::record::TopicPartition;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -52,8 +51,6 @@ pub struct Loaded {
     pub ownership: Ownership,
     /// Highest number accepted from each stream.
     pub watermarks: HashMap<String, i64>,
-    /// Outbox rows that Kafka may not have, in order.
-    pub unsent: Vec<Unsent>,
     /// Parked records in offset order.
     pub parked: Vec<Parked>,
     /// The previous owner, another process, did not release the partition.
@@ -197,7 +194,7 @@ async fn terminate_blockers(pool: &OwnerPool, trigger: i64, tp: &TopicPartition)
 /// Reads what the new owner continues from, in statements that began after the epoch was raised.
 ///
 /// # Errors
-/// The database did not answer; an outbox row or parked headers cannot be read.
+/// The database did not answer; parked headers cannot be read.
 pub async fn load(
     pool: &OwnerPool,
     trigger: i64,
@@ -235,7 +232,6 @@ pub async fn load(
     drop(connection);
     Ok(Loaded {
         watermarks,
-        unsent: load_unsent(pool, trigger, tp).await?,
         parked: parked::load(pool, trigger, tp).await?,
         unclean: taken.unclean,
         announced: announced.map(|offset| (offset, announcements)),
@@ -258,24 +254,6 @@ pub(super) async fn load_watermarks(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().collect())
-}
-
-pub(super) async fn load_unsent(
-    pool: &OwnerPool,
-    trigger: i64,
-    tp: &TopicPartition,
-) -> Result<Vec<Unsent>, Error> {
-    let rows: Vec<(i64, Vec<u8>, Option<String>)> = sqlx::query_as(
-        "SELECT first_seq, messages, incarnation FROM fnhost.outbox
-          WHERE trigger = $1 AND topic = $2 AND partition = $3 ORDER BY first_seq",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .fetch_all(pool.pool())
-    .await?;
-    let unsent = |(first_seq, messages, incarnation)| Unsent { first_seq, messages, incarnation };
-    Ok(rows.into_iter().map(unsent).collect())
 }
 
 /// Looks at the row from a new connection after a COMMIT of `before` got no answer.
@@ -334,7 +312,7 @@ pub async fn announce(
     .ok_or_else(|| Error::Fenced { partition: ownership.tp.to_string() })
 }
 
-/// Drops the outbox rows up to `seq`, which Kafka has acknowledged, of a partition that nobody dispatches on.
+/// Drops the outbox rows up to `seq`, which Kafka has acknowledged, while nothing is dispatched on the partition.
 ///
 /// # Errors
 /// The database did not answer, or the partition has another owner.

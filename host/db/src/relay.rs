@@ -3,7 +3,6 @@
 use super::ownership::{Ownership, limit_lock_wait, unlocking};
 use super::session::Bounded;
 use super::{Error, OwnerPool, ident};
-use fnhost_types::outbox::Unsent;
 use fnhost_types::record::TopicPartition;
 use futures::FutureExt as _;
 use sqlx::Row as _;
@@ -82,12 +81,11 @@ async fn try_take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
     Ok(taken.rows_affected() == 1)
 }
 
-/// Reads the ownership that [`take_lease`] won, and the outbox rows to send first. A statement of its own: it sees what a former
-/// leader committed.
+/// Reads the ownership that [`take_lease`] won. A statement of its own: it sees what a former leader committed.
 ///
 /// # Errors
 /// The database did not answer, or another leader took over meanwhile.
-pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Ownership, Vec<Unsent>), Error> {
+pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<Ownership, Error> {
     let row = sqlx::query(
         "SELECT token, epoch, version, stores, position, emitted, COALESCE(incarnation, '') FROM fnhost.partition
           WHERE trigger = $1 AND topic = '' AND partition = 0 AND owner = $2",
@@ -97,7 +95,7 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
     .fetch_optional(pool.pool())
     .await?
     .ok_or_else(|| Error::Fenced { partition: "the relay".into() })?;
-    let ownership = Ownership {
+    Ok(Ownership {
         trigger,
         tp: TopicPartition::new("", 0),
         token: row.try_get(0)?,
@@ -108,9 +106,7 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
         emitted: row.try_get(5)?,
         incarnation: row.try_get(6)?,
         topic_id: None,
-    };
-    let unsent = super::ownership::load_unsent(pool, trigger, &ownership.tp).await?;
-    Ok((ownership, unsent))
+    })
 }
 
 /// Renews the lease, in the relay's transaction or alone.

@@ -92,9 +92,9 @@ impl Leadership<'_> {
         if !relay::take_lease(owner, trigger, host, LEASE).await? {
             return Ok(false);
         }
-        let (ownership, unsent) = relay::load(owner, trigger, host).await?;
+        let ownership = relay::load(owner, trigger, host).await?;
         let led = async {
-            let sender = stream::open(owner, producer, source, &ownership, &unsent).await?;
+            let sender = stream::open(owner, producer, source, &ownership).await?;
             fnhost_metrics::recovers(kind, name);
             tracing::debug!(kind, name, epoch = ownership.epoch, "leads");
             work(ownership.clone(), sender).await

@@ -1,12 +1,11 @@
 //! A stream as whoever numbers it goes on with it: a partition's owner, the leader of a relay or a schedule, or who sends what an
 //! orphan left. And what follows where Kafka refuses a message of it.
 
-use fnhost_db::OwnerPool;
-use fnhost_db::ownership::Ownership;
+use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::refused::{self, Refused};
+use fnhost_db::{OwnerPool, unsent};
 use fnhost_kafka::producer::{Failed, NotResent, Producer, Refusal, StreamSender};
 use fnhost_types::causes::chain;
-use fnhost_types::outbox::Unsent;
 use fnhost_types::record::StreamSource;
 
 /// What somebody can do about a message that Kafka refuses.
@@ -36,17 +35,35 @@ pub async fn open(
     producer: &Producer,
     source: &StreamSource,
     ownership: &Ownership,
-    unsent: &[Unsent],
 ) -> Result<StreamSender, NotOpened> {
     let apart = refused::waits(owner, ownership).await?;
     let sender = producer.open(source, &ownership.incarnation, apart)?;
-    sender.resend(unsent).await?;
+    resend(owner, &sender, ownership).await?;
     if apart {
         sender.drained().await.map_err(NotResent::from)?;
         refused::forget(owner, ownership).await?;
         producer.doubt_limits();
     }
     Ok(sender)
+}
+
+/// Sends the outbox page by page. Before a further page is read, Kafka has acknowledged the one before, since the producer keeps a
+/// message until then; and it is cleared, so that whoever takes over in the middle goes on from there.
+async fn resend(owner: &OwnerPool, sender: &StreamSender, ownership: &Ownership) -> Result<(), NotOpened> {
+    let mut after = 0;
+    loop {
+        let page = unsent::page(owner, ownership, after).await?;
+        sender.resend(&page.rows).await?;
+        if !page.more {
+            return Ok(());
+        }
+        after = page.last_seq;
+        // The bytes are in the producer now.
+        drop(page);
+        sender.drained().await.map_err(NotResent::from)?;
+        sender.take_acknowledged();
+        ownership::clear(owner, ownership, after).await?;
+    }
 }
 
 /// Notes that Kafka refuses a message of the stream that `ownership` numbers: for people, and so that it is opened apart.

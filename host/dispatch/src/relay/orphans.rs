@@ -79,8 +79,7 @@ impl Orphans {
         let consumed = (!orphan.tp.topic.is_empty()).then_some(&orphan.tp);
         let source = StreamSource::new(&self.deployment, &orphan.id, consumed);
         let sent = async {
-            let (owner, unsent) = (&loaded.ownership, &loaded.unsent);
-            stream::open(&self.owner, &self.producer, &source, owner, unsent).await?.drained().await?;
+            stream::open(&self.owner, &self.producer, &source, &loaded.ownership).await?.drained().await?;
             Ok::<_, anyhow::Error>(())
         };
         let sent = tokio::time::timeout(SEND_TIMEOUT, sent).await?;
@@ -92,7 +91,7 @@ impl Orphans {
         ownership::release(&self.owner, &loaded.ownership).await?;
         tracing::info!(
             stream = %source,
-            rows = loaded.unsent.len(),
+            last = loaded.ownership.emitted,
             "sent the remaining messages of a stream without an owner"
         );
         Ok(())

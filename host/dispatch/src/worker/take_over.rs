@@ -50,7 +50,7 @@ pub(super) async fn take_over<'a>(
     let source = subscription.source(tp);
     let ownership = &loaded.ownership;
     let opened = tokio::select! {
-        opened = stream::open(owner, &subscription.producer, &source, ownership, &loaded.unsent) => opened.map_err(Exit::from),
+        opened = stream::open(owner, &subscription.producer, &source, ownership) => opened.map_err(Exit::from),
         () = stop.cancelled() => Err(Exit::Stop),
     };
     if let Err(Exit::Refused(refusal)) = &opened {

@@ -45,7 +45,7 @@ async fn a_leader_that_is_stopped_inside_its_transaction_is_replaced() {
     tokio::time::timeout(PATIENCE / 4, led).await.expect("the other one leads");
     let ended = held.commit().await;
     assert!(ended.is_err(), "it was holding the row until then, and its session was ended");
-    let (ownership, _) = sql::load(&owner, trigger, other).await.expect("it leads");
+    let ownership = sql::load(&owner, trigger, other).await.expect("it leads");
     let mut next = owner.begin().await.expect("a transaction");
     let taken =
         sql::take_events(&mut next, &ownership, "own", "outgoing_event", 10, 1).await.expect("events");
@@ -60,7 +60,7 @@ async fn large_events_are_taken_few_at_a_time_and_one_that_is_too_large_is_refus
     let (trigger, _) = relay::register(&owner, "test", "own").await.expect("registered");
     let host = Uuid::new_v4();
     assert!(sql::take_lease(&owner, trigger, host, PATIENCE).await.expect("the database"));
-    let (ownership, _) = sql::load(&owner, trigger, host).await.expect("it leads");
+    let ownership = sql::load(&owner, trigger, host).await.expect("it leads");
     let insert =
         "INSERT INTO own.outgoing_event (topic, value) SELECT 't', decode(repeat('ab', 2000000), 'hex')";
     world.run(&format!("{insert} FROM generate_series(1, 7)")).await;

@@ -4,6 +4,7 @@
 mod broker;
 mod world;
 
+mod backlog;
 mod changes;
 mod edges;
 mod failures;
