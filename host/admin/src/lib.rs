@@ -3,6 +3,7 @@
 mod deployment;
 mod door;
 pub mod health;
+mod listen;
 mod outbox;
 mod scrape;
 
@@ -17,6 +18,7 @@ pub use door::AllowedHosts;
 use fnhost_db::{OwnerPool, views};
 use fnhost_deployment::Deployment;
 use fnhost_dispatch::status::PartitionStatus;
+pub use listen::serve;
 pub use scrape::Scrape;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// How often files are looked at. A change is built once they have been quiet for as long.
@@ -126,19 +127,40 @@ fn files(paths: impl IntoIterator<Item = PathBuf>) -> Files {
     paths.into_iter().filter_map(look).collect()
 }
 
-/// Watches one component until `stop`.
-async fn watch_one(watched: &Watched, deployment: &Deployment, stop: &CancellationToken) {
+/// What is known of a component whose files are looked at.
+struct Known {
+    /// As they were when it was last built.
+    files: Files,
+    /// Of the component that was made of them.
+    digest: String,
+}
+
+/// Watches one component until `stop`, also through panics: a change that was in hand then is taken up again.
+async fn watch_one<O>(watched: &Watched, known: Known, stop: &CancellationToken, offer: impl Fn(String) -> O)
+where
+    O: Future<Output = Option<String>>,
+{
+    let known = Mutex::new(known);
+    fnhost_metrics::supervise("watch", &watched.component, || look_on(watched, &known, stop, &offer)).await;
+}
+
+async fn look_on<O>(
+    watched: &Watched,
+    known: &Mutex<Known>,
+    stop: &CancellationToken,
+    offer: &impl Fn(String) -> O,
+) where
+    O: Future<Output = Option<String>>,
+{
     let look = || tokio::task::block_in_place(|| watched.files());
-    let mut known = look();
-    let running = deployment.slots().get(&watched.component).map(|slot| slot.running());
-    let mut digest = running.map(|r| r.current.version.component.digest().to_owned()).unwrap_or_default();
+    let mut known = known.lock().await;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let mut seen = look();
-        if seen == known {
+        if seen == known.files {
             continue;
         }
         loop {
@@ -149,14 +171,14 @@ async fn watch_one(watched: &Watched, deployment: &Deployment, stop: &Cancellati
             }
             seen = later;
         }
-        known = seen;
         let built = tokio::select! {
             () = stop.cancelled() => return,
             built = watched.build() => built,
         };
-        if built && let Some(offered) = watched.offer(deployment, &digest).await {
-            digest = offered;
+        if built && let Some(offered) = offer(known.digest.clone()).await {
+            known.digest = offered;
         }
+        known.files = seen;
     }
 }
 
@@ -168,17 +190,22 @@ pub fn watch(
 ) -> BoxFuture<'static, ()> {
     // Boxed, so that it is compiled here and not in the crate that awaits it.
     Box::pin(async move {
-        let watched: Vec<_> = watched
-            .into_iter()
-            .filter(|watched| deployment.slots().contains_key(&watched.component))
-            .collect();
-        futures::future::join_all(watched.iter().map(|one| watch_one(one, &deployment, &stop))).await;
+        let watching = watched.iter().filter_map(|one| {
+            let running = deployment.slots().get(&one.component)?.running();
+            let files = tokio::task::block_in_place(|| one.files());
+            let known = Known { files, digest: running.current.version.component.digest().to_owned() };
+            let deployment = &deployment;
+            let offer = move |digest: String| async move { one.offer(deployment, &digest).await };
+            Some(watch_one(one, known, &stop, offer))
+        });
+        futures::future::join_all(watching).await;
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     const MANIFEST: &str = r#"
 spin_manifest_version = 2
@@ -228,6 +255,40 @@ component = "plain"
             let after = look();
             assert_eq!([before[0] != after[0], before[1] != after[1]], changes, "{name}");
         }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// Bound of what is awaited here.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_that_ends_the_watch_by_a_panic_is_taken_up_again() {
+        let folder = std::env::temp_dir().join(format!("fnhost-watch-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("plain.wasm"), "1").unwrap();
+        let manifest = Manifest::parse(&folder.join("spin.toml"), MANIFEST).unwrap();
+        let watched = Watched::all(&manifest).into_iter().find(|one| one.component == "plain").unwrap();
+        let known = Known { files: watched.files(), digest: "former".to_owned() };
+        std::fs::write(folder.join("plain.wasm"), "another text").unwrap();
+        let (stop, (offered, mut offers)) = (CancellationToken::new(), tokio::sync::mpsc::channel(9));
+        let ending = stop.clone();
+        let watching = tokio::spawn(async move {
+            let calls = AtomicU32::new(0);
+            let offer = |digest: String| {
+                let (offered, call) = (offered.clone(), calls.fetch_add(1, Ordering::AcqRel));
+                async move {
+                    offered.send(digest).await.unwrap();
+                    assert!(call > 0, "a fault of the host, for this test");
+                    Some("new".to_owned())
+                }
+            };
+            watch_one(&watched, known, &ending, offer).await;
+        });
+        let mut next = async || tokio::time::timeout(PATIENCE, offers.recv()).await.expect("an offer");
+        assert_eq!(next().await.as_deref(), Some("former"));
+        assert_eq!(next().await.as_deref(), Some("former"), "the same change, once more");
+        stop.cancel();
+        tokio::time::timeout(PATIENCE, watching).await.expect("it ends").expect("no panic");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP trigger: accepts connections, finds the component of a request's route and calls it.
 
+mod accept;
 mod body;
 mod clients;
 mod edge;
@@ -28,10 +29,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use accept::Accepted;
 use body::{LimitedBody, Received, discard};
 pub use body::{MAX_UPLOADS, WHOLE_BODY_MAX_BYTES};
 pub use clients::MAX_CONNECTIONS_PER_ADDRESS;
@@ -57,8 +58,6 @@ pub const MAX_CONNECTIONS: usize = 4096;
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time, while the host stops, that a client takes to read the end of a stream.
 const STREAM_END_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time after which accepting is tried again where the system has no more file descriptors.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Paths that the host answers itself, as Spin does.
 const WELL_KNOWN: &str = "/.well-known/spin/";
@@ -121,31 +120,18 @@ impl Server {
         Box::pin(async move {
             let local = listener.local_addr()?;
             let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-            let mut connections = JoinSet::new();
-            loop {
-                tokio::select! {
-                    biased;
-                    () = shutdown.cancelled() => break,
-                    Some(_) = connections.join_next() => {}
-                    accepted = accept(&listener, &places) => match accepted {
-                        Ok((stream, client, place)) => {
-                            let Some(counted) = self.admit(client) else { continue };
-                            let peers = Peers { local, client };
-                            let connection = self.clone().connection(stream, peers, shutdown.clone());
-                            let open = self.metrics.connection();
-                            connections.spawn(async move {
-                                let _open = open;
-                                connection.await;
-                                drop((place, counted));
-                            });
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "cannot accept a connection");
-                            tokio::time::sleep(ACCEPT_RETRY).await;
-                        }
-                    },
-                }
-            }
+            let serve = |(stream, client, place): Accepted| {
+                let counted = self.admit(client)?;
+                let connection = self.clone().connection(stream, Peers { local, client }, shutdown.clone());
+                let open = self.metrics.connection();
+                Some(async move {
+                    let _open = open;
+                    connection.await;
+                    drop((place, counted));
+                })
+            };
+            let accept = || accept(&listener, &places);
+            let mut connections = accept::until(&shutdown, &local.to_string(), accept, serve).await;
             drop(listener);
             while connections.join_next().await.is_some() {}
             Ok(())
@@ -344,10 +330,7 @@ struct Peers {
     client: SocketAddr,
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, Option<OwnedSemaphorePermit>)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
     // The semaphore is never closed.
     let place = places.clone().acquire_owned().await.ok();
     let (stream, client) = listener.accept().await?;

@@ -7,6 +7,7 @@ use super::collector::{Collector, Refused};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use std::sync::OnceLock;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +67,15 @@ impl Exporter {
         let (queue, spans) = mpsc::channel(QUEUE_SPANS_MAX);
         let stop = CancellationToken::new();
         tracing::info!(collector = collector.shown(), ratio, "traces are exported");
-        let task = tokio::spawn(run(Sending { collector, stop: stop.clone(), failing: false }, spans));
+        let work = Mutex::new((Sending { collector, stop: stop.clone(), failing: false }, spans));
+        let task = tokio::spawn(async move {
+            let work = &work;
+            let run = || async move {
+                let (sending, spans) = &mut *work.lock().await;
+                run(sending, spans).await;
+            };
+            fnhost_metrics::supervise("traces", "", run).await;
+        });
         TRACER.get_or_init(|| Tracer { queue, ratio });
         Self { stop, task }
     }
@@ -82,7 +91,7 @@ impl Exporter {
     }
 }
 
-async fn run(mut sending: Sending, mut spans: Receiver<Span>) {
+async fn run(sending: &mut Sending, spans: &mut Receiver<Span>) {
     let stop = sending.stop.clone();
     let mut batch = Vec::new();
     loop {

@@ -104,7 +104,10 @@ impl RedisStore {
             up: StoreUp::new(label),
         });
         let mut keeper = JoinSet::new();
-        keeper.spawn(link.clone().keep());
+        let kept = link.clone();
+        keeper.spawn(async move {
+            fnhost_metrics::supervise("key-value", &kept.label, || kept.clone().keep()).await;
+        });
         Ok(Self { link, max_age, _keeper: keeper })
     }
 

@@ -267,11 +267,7 @@ fn serve_admin(
         hosts: args.admin.hosts(),
     });
     let mut task = JoinSet::new();
-    task.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the admin server failed");
-        }
-    });
+    task.spawn(fnhost_admin::serve(listener, router));
     task
 }
 
