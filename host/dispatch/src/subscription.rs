@@ -126,7 +126,7 @@ impl Subscription {
     pub async fn notice_lost_commits(&self, access: &Access) -> anyhow::Result<()> {
         let stored = fnhost_db::schema::unchosen_positions(&self.owner, self.trigger).await?;
         let partitions: Vec<TopicPartition> = stored.iter().map(|(tp, _)| tp.clone()).collect();
-        let group = fnhost_kafka::consumer::group_positions(access, &self.group, &partitions).await?;
+        let group = fnhost_kafka::offsets::group_positions(access, &self.group, &partitions).await?;
         for (tp, position) in stored {
             if let Some(group) = group.get(&tp).filter(|group| **group > position) {
                 tracing::error!(

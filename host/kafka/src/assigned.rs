@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 /// Longest wait for the group's stored offset.
 const GROUP_ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub struct Taken {
     /// Everything below this offset has been taken by now: records of it that are missing are not for consumers, such as
     /// markers of transactions and records of aborted ones.
     pub reached: Option<i64>,
+    /// The id of the topic that they were fetched by; none where nothing was, or the brokers are of before Kafka 3.1.
+    pub topic_id: Option<Uuid>,
 }
 
 impl Assigned {
@@ -82,6 +85,9 @@ impl Assigned {
             && let Some(error) = fetched.failed.take()
         {
             return Err(Error::new(format!("cannot fetch {}", self.tp))(error));
+        }
+        if !taken.records.is_empty() || taken.reached.is_some() {
+            taken.topic_id = self.consumer.context().fetched_by(&self.tp.topic);
         }
         Ok(taken)
     }

@@ -6,7 +6,7 @@
 
 use super::access::Access;
 use super::assigned::Assigned;
-use super::cluster::ANSWER_TIMEOUT;
+use super::learned::{self, Learned, Shown};
 use super::{Error, reports};
 use fnhost_metrics::KafkaClient;
 use fnhost_types::record::TopicPartition;
@@ -15,13 +15,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// How long the broker waits for a silent member before it hands its partitions to others, milliseconds.
 pub const SESSION_TIMEOUT_MS: u32 = 6_000;
@@ -83,6 +83,7 @@ pub(super) struct Context {
     assignments: Arc<dyn Assignments>,
     keys: StreamKeys,
     consumer: OnceLock<Weak<Inner>>,
+    learned: OnceLock<Learned>,
     broken: AtomicBool,
     /// What the group has given to this member. Held while the assignment changes.
     ours: Mutex<HashSet<TopicPartition>>,
@@ -174,6 +175,18 @@ impl Context {
         consumer.incremental_assign(&list).map_err(failed())
     }
 
+    /// The id of a topic by which those of its records were fetched that have been polled by now.
+    pub(super) fn fetched_by(&self, topic: &str) -> Option<Uuid> {
+        self.learned.get()?.id(topic, self)
+    }
+
+    /// Takes in what librdkafka has logged.
+    fn take_in_log(&self) {
+        if let Some(learned) = self.learned.get() {
+            learned.take_in(self);
+        }
+    }
+
     fn ours(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
         self.ours.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -243,13 +256,6 @@ impl GroupConsumer {
 }
 
 fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result<Arc<Inner>, Error> {
-    let context = Context {
-        assignments,
-        keys: membership.access.keys().clone(),
-        consumer: OnceLock::new(),
-        broken: AtomicBool::new(false),
-        ours: Mutex::default(),
-    };
     let mut config = membership.access.base_config();
     config
         .set("group.id", &membership.group)
@@ -269,14 +275,25 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("isolation.level", "read_committed")
         .set("statistics.interval.ms", REPORT_INTERVAL.as_millis().to_string());
-    let consumer: Inner = membership
-        .access
-        .over(&mut config)
+    let mut config = membership.access.over(&mut config).clone();
+    let context = Context {
+        assignments,
+        keys: membership.access.keys().clone(),
+        consumer: OnceLock::new(),
+        learned: OnceLock::new(),
+        broken: AtomicBool::new(false),
+        ours: Mutex::default(),
+    };
+    let shown = learned::ask(&mut config);
+    let consumer: Inner = config
         .create_with_context(context)
         .map_err(Error::new(format!("cannot make a consumer of group {}", membership.group)))?;
     let consumer = Arc::new(consumer);
     // The rebalance callback needs the shared consumer to split partition queues off it.
-    if consumer.context().consumer.set(Arc::downgrade(&consumer)).is_err() {
+    let learned = learned(&consumer, shown);
+    if consumer.context().consumer.set(Arc::downgrade(&consumer)).is_err()
+        || consumer.context().learned.set(learned).is_err()
+    {
         return Err(Error::Client("a consumer was set up twice".into()));
     }
     fnhost_metrics::expect_forged_numbers(&membership.topics);
@@ -287,35 +304,10 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
     Ok(consumer)
 }
 
-/// The offsets that a group has committed of these partitions, without joining it.
-///
-/// # Errors
-/// The group's coordinator did not answer.
-pub async fn group_positions(
-    access: &Access,
-    group: &str,
-    partitions: &[TopicPartition],
-) -> Result<HashMap<TopicPartition, i64>, Error> {
-    if partitions.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut config = access.base_config();
-    let failed = Error::new(format!("cannot read the offsets of group {group}"));
-    let consumer: BaseConsumer = access
-        .over(config.set("group.id", group).set("enable.auto.commit", "false"))
-        .create()
-        .map_err(Error::new(format!("cannot make a consumer of group {group}")))?;
-    let mut list = TopicPartitionList::new();
-    partitions.iter().for_each(|tp| drop(list.add_partition(&tp.topic, tp.partition)));
-    let committed = tokio::task::spawn_blocking(move || consumer.committed_offsets(list, ANSWER_TIMEOUT))
-        .await
-        .map_err(|error| Error::Client(format!("a request to the group ended early: {error}")))?
-        .map_err(failed)?;
-    let offset = |e: &TopicPartitionListElem<'_>| match e.offset() {
-        Offset::Offset(offset) => Some((TopicPartition::new(e.topic(), e.partition()), offset)),
-        _ => None,
-    };
-    Ok(committed.elements().iter().filter_map(offset).collect())
+#[allow(unsafe_code, reason = "the client is handed to librdkafka as it is")]
+fn learned(consumer: &Inner, shown: Shown) -> Learned {
+    // SAFETY: only the client's own context has it, which is used no more once the client is gone.
+    unsafe { Learned::by(consumer.client().native_ptr(), shown) }
 }
 
 /// Why a consumer is not polled any more.
@@ -359,6 +351,7 @@ fn poll_until_broken(consumer: &Arc<Inner>, assignments: &dyn Assignments, stop:
                 break;
             }
         }
+        consumer.context().take_in_log();
         if committed.elapsed() >= GROUP_COMMIT_INTERVAL {
             committed = Instant::now();
             commit_group(consumer, &assignments.positions_to_commit());

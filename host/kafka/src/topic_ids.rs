@@ -12,7 +12,7 @@ use std::ptr;
 use uuid::Uuid;
 
 /// What is destroyed when it goes out of use.
-struct Guard<T>(*mut T, unsafe extern "C" fn(*mut T));
+pub(super) struct Guard<T>(pub *mut T, pub unsafe extern "C" fn(*mut T));
 
 impl<T> Drop for Guard<T> {
     #[allow(unsafe_code, reason = "librdkafka's structures are C")]

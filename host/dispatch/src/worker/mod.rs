@@ -237,8 +237,9 @@ impl<'a> Worker<'a> {
         }
         let max = self.subscription.config.max_batch;
         loop {
-            let Taken { records, reached } =
+            let Taken { records, reached, topic_id } =
                 self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            self.check_fetched(topic_id)?;
             self.reached = self.reached.max(reached.unwrap_or(0));
             if records.is_empty() {
                 return Ok(None);
@@ -343,6 +344,16 @@ impl<'a> Worker<'a> {
         let reason = take_over::made_anew(self.subscription, tp, known, now);
         Err(take_over::stop(self.subscription, tp, (self.ownership.position, self.ownership.version), reason)
             .await)
+    }
+
+    /// Refuses records of a topic that is not the one that the position belongs to; the take-over finds out which of the two is there.
+    fn check_fetched(&self, topic_id: Option<Uuid>) -> Result<(), Exit> {
+        match self.ownership.topic_id.zip(topic_id).filter(|(known, fetched)| known != fetched) {
+            None => Ok(()),
+            Some((known, fetched)) => Err(Exit::BackOff(format!(
+                "records were fetched of another topic of this name: its id is {fetched}, that of the stored position {known}"
+            ))),
+        }
     }
 
     /// Clears acknowledged outbox rows, and moves the position over what is not for consumers, while nothing else is to be stored.

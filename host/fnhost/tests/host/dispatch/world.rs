@@ -56,6 +56,10 @@ pub struct World {
     pub poll: Duration,
     /// The way of the hosts to the database, where it is not the direct one: a port.
     pub way: Option<u16>,
+    /// Where the trigger begins in a topic that it does not know.
+    pub start: Start,
+    /// Whether the hosts read the topics' ids every second.
+    pub watchful: bool,
     /// Longest run of the hosts' own statements.
     pub statements: Duration,
     /// The topics' unique names.
@@ -124,6 +128,8 @@ impl World {
             role,
             poll: Duration::MAX,
             way: None,
+            start: Start::Earliest,
+            watchful: true,
             statements: fnhost_db::OWNER_STATEMENT_TIMEOUT,
             topics,
             producer: client(&kafka).create().expect("a producer"),
@@ -179,7 +185,7 @@ impl World {
             trigger: self.trigger,
             topics: self.topics.clone(),
             emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
-            start: Start::Earliest,
+            start: self.start,
             config: TriggerConfig { max_attempts, ..config() },
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),
@@ -193,7 +199,9 @@ impl World {
         let watching = CancellationToken::new();
         let owner = subscription.owner.clone();
         tokio::spawn(changes::watch(owner, subscription.host, registry.clone(), self.poll, watching.clone()));
-        tokio::spawn(self.cluster.clone().keep_fresh(watching.clone()));
+        if self.watchful {
+            tokio::spawn(self.cluster.clone().keep_fresh(watching.clone()));
+        }
         let running = Running::start(Arc::new(subscription), &self.access()).await.expect("it joins");
         Host { running: Arc::new(running), registry, _watching: watching.drop_guard() }
     }
