@@ -144,6 +144,20 @@ async fn what_the_database_lacks_is_named() {
     one.expect("privileges", &["--database", &poor], "ok", "may create");
 }
 
+/// A host that would find no connection in the middle of its work does not start.
+#[test]
+fn a_database_that_takes_too_few_connections_is_refused_at_the_start() {
+    let server = TestPostgres::start();
+    let application = Application::new("crowd", 12);
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", server.port());
+    let arguments =
+        ["--only", "http", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--role-secret", "x"];
+    let output = application.run(&[&["up", "--database", &url], &arguments[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("needs up to") && said.contains("set max_connections to"), "{said}");
+}
+
 #[tokio::test]
 async fn migrations_that_do_not_fit_are_named() {
     let server = TestPostgres::shared();

@@ -18,6 +18,8 @@ mod readiness;
 mod refusals;
 mod restored;
 mod schedule;
+mod starts;
 mod swaps;
 mod takeover;
+mod turns;
 mod walls;

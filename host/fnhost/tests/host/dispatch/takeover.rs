@@ -106,6 +106,30 @@ async fn a_commit_without_an_answer_is_judged_by_the_row() {
     host.stop().await;
 }
 
+/// The same in the middle of a function's own statement, which no limit of the host is on: the deadline of its call is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_a_function_that_never_comes_is_not_waited_for() {
+    const IN_STATEMENT: &str = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let mut world = World::on(Arc::new(TestPostgres::start()), &["withheld"]).await;
+    let gate = Gate::before(world.postgres.port()).await;
+    world.way = Some(gate.port());
+    world.statements = std::time::Duration::from_secs(1);
+    let host = world.host("one", 3).await;
+    world.send(0, &[("a", "write")]).await;
+    world.until_position(0, 1).await;
+    world.send(0, &[("b", "sql SELECT pg_sleep(1)")]).await;
+    world.until(IN_STATEMENT).await;
+    let session = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let pid = world.value::<i32>(session).await;
+    gate.withhold();
+    world.send(0, &[("c", "write")]).await;
+    world.until_position(0, 3).await;
+    world.until(&format!("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid})")).await;
+    assert_eq!(world.effects(0).await, [0, 2]);
+    assert_eq!(world.dead(0).await, []);
+    host.stop().await;
+}
+
 /// The server is gone while its connections stay open, in the middle of a COMMIT: nothing ever comes on them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_never_comes_is_not_waited_for() {
