@@ -163,6 +163,39 @@ async fn nothing_dies_of_a_version_that_is_on_trial() {
     host.stop().await;
 }
 
+/// Calls fail by the dozen, and none of them for a reason that the version before would not meet as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_database_is_not_the_new_versions_fault() {
+    const TOPICS: [&str; 8] = ["o0", "o1", "o2", "o3", "o4", "o5", "o6", "o7"];
+    let world = World::new(&TOPICS).await;
+    let (host, deployment) = world.deployed_host("one", MAX_ATTEMPTS).await;
+    host.ready().await;
+    deployment.offer("guest", version("new", "good")).await.expect("taken");
+    // The store goes on, and the functions' statements fail as those do of a server that is just shutting down.
+    world
+        .run(
+            "CREATE FUNCTION own.away() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'terminating connection' USING ERRCODE = '57P01'; END $$;
+             CREATE TRIGGER away BEFORE INSERT ON own.effect FOR EACH ROW EXECUTE FUNCTION own.away()",
+        )
+        .await;
+    for index in 0..TOPICS.len() {
+        world.send(index, &[("a", "write")]).await;
+    }
+    // More failed calls than any version on trial may have, and fewer than a record may end sessions with.
+    world.until("SELECT coalesce(sum(calls), 0) > 20 FROM fnhost.tally").await;
+    world.run("DROP TRIGGER away ON own.effect").await;
+    for index in 0..TOPICS.len() {
+        world.until_position(index, 1).await;
+        assert_eq!(world.effects(index).await, [0]);
+        assert_eq!(world.dead(index).await, []);
+    }
+    let withdrawn = "SELECT count(*) FROM fnhost.version WHERE withdrawn_at IS NOT NULL";
+    assert_eq!(world.value::<i64>(withdrawn).await, 0);
+    assert!(deployment.slots()["guest"].running().on_trial, "it is still the new one that is tried");
+    host.stop().await;
+}
+
 /// Records one after another while versions change: how long between the effects of two of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn switching_loses_nothing_doubles_nothing_and_does_not_pause() {
