@@ -5,10 +5,12 @@ mod door;
 pub mod health;
 mod listen;
 mod outbox;
+mod records;
 mod scrape;
+mod triggers;
 
 use crate::health::Health;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -17,16 +19,13 @@ use axum::{Json, Router};
 pub use door::AllowedHosts;
 use fnhost_db::{OwnerPool, views};
 use fnhost_deployment::Deployment;
+use fnhost_dispatch::operator::Operator;
 use fnhost_dispatch::status::PartitionStatus;
 pub use listen::serve;
 pub use scrape::Scrape;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::sync::atomic::Ordering;
-
-/// Records that a list shows where the caller names no limit.
-const LIST_DEFAULT: i64 = 100;
-/// Records that a list shows at most.
-const LIST_MAX: i64 = 1_000;
+use std::sync::{Arc, OnceLock};
 
 /// What the admin address needs.
 #[derive(Clone)]
@@ -39,6 +38,8 @@ pub struct Admin {
     pub health: Health,
     /// Metrics.
     pub scrape: Scrape,
+    /// What needs both Kafka and the database; nothing is there where this host has no Kafka, and while it starts.
+    pub operator: Arc<OnceLock<Operator>>,
     /// Hosts by which it may be asked besides the loopback ones.
     pub hosts: AllowedHosts,
 }
@@ -53,8 +54,8 @@ pub fn router(admin: Admin) -> Router {
         .merge(outbox::router())
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
-        .route("/dead-letters", get(dead_letters))
-        .route("/parked", get(parked))
+        .merge(records::router())
+        .merge(triggers::router())
         .layer(middleware::from_fn_with_state(admin.hosts.clone(), door::guard))
         .with_state(admin)
 }
@@ -124,33 +125,8 @@ fn partition_view(
     }
 }
 
-#[derive(Deserialize)]
-struct ListQuery {
-    limit: Option<i64>,
-}
-
-impl ListQuery {
-    fn limit(&self) -> i64 {
-        self.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX)
-    }
-}
-
 async fn totals(State(admin): State<Admin>) -> Result<Json<views::Totals>, Failure> {
     Ok(Json(views::totals(&admin.owner, admin.deployment.id()).await?))
-}
-
-async fn dead_letters(
-    State(admin): State<Admin>,
-    query: Query<ListQuery>,
-) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::dead_letters(&admin.owner, admin.deployment.id(), query.limit()).await?))
-}
-
-async fn parked(
-    State(admin): State<Admin>,
-    query: Query<ListQuery>,
-) -> Result<Json<Vec<views::RecordView>>, Failure> {
-    Ok(Json(views::parked(&admin.owner, admin.deployment.id(), query.limit()).await?))
 }
 
 struct Failure(fnhost_db::Error);

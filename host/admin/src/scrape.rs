@@ -19,7 +19,7 @@ use std::time::Instant;
 /// Content type of a scrape's answer.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// The states that a partition can be in.
-const STATES: [&str; 5] = ["taking-over", "owned", "backing-off", "blocked", "stopped"];
+const STATES: [&str; 6] = ["taking-over", "owned", "paused", "backing-off", "blocked", "stopped"];
 
 /// What a scrape reads.
 #[derive(Clone)]
@@ -58,10 +58,11 @@ impl Scrape {
 
     fn partitions(&self) -> Vec<MetricFamily> {
         type Counter = fn(&Counts) -> &AtomicU64;
-        let counters: [(&'static Name, Counter); 5] = [
+        let counters: [(&'static Name, Counter); 6] = [
             (&names::RECORDS, |c| &c.records),
             (&names::BATCHES, |c| &c.batches),
             (&names::DUPLICATES, |c| &c.duplicates),
+            (&names::UNWANTED, |c| &c.unwanted),
             (&names::FAILED_ATTEMPTS, |c| &c.failed_attempts),
             (&names::DEAD_LETTERS, |c| &c.dead),
         ];

@@ -95,9 +95,9 @@ async fn parked_at(
     let sql = "
         SELECT k.\"offset\", k.attempts, k.reason,
                to_char(k.next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-               (SELECT min(h.\"offset\") FROM fnhost.parked h
+               (SELECT h.\"offset\" FROM fnhost.parked h
                  WHERE h.trigger = k.trigger AND h.topic = k.topic AND h.partition = k.partition
-                   AND h.key = k.key AND h.\"offset\" < k.\"offset\")
+                   AND h.key = k.key AND h.line < k.line ORDER BY h.line LIMIT 1)
           FROM fnhost.parked k
          WHERE k.trigger = $1 AND k.topic = $2 AND k.partition = $3 AND k.\"offset\" = ANY ($4)";
     by_offset(connection, sql, (trigger, tp, offsets), |row| {

@@ -4,11 +4,12 @@
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
 //! where, [`unsent`] is what a former owner left in the outbox, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
-//! is kept, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
+//! is kept, [`dead`], [`parked`] and [`positions`] are what people see and change of records, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
 mod call;
 pub mod changes;
+pub mod dead;
 pub mod deployment;
 pub mod fates;
 pub mod fitness;
@@ -16,6 +17,7 @@ pub mod hosts;
 mod owner;
 pub mod ownership;
 pub mod parked;
+pub mod positions;
 pub mod refused;
 pub mod relay;
 pub mod retention;

@@ -51,12 +51,14 @@ pub struct Loaded {
     pub ownership: Ownership,
     /// Highest number accepted from each stream.
     pub watermarks: HashMap<String, i64>,
-    /// Parked records in offset order.
+    /// Parked records, those of a key in the order in which they are handled.
     pub parked: Vec<Parked>,
     /// The previous owner, another process, did not release the partition.
     pub unclean: bool,
     /// The record that was announced and never finished, and how often that happened.
     pub announced: Option<(i64, i32)>,
+    /// Why nothing is handled until somebody resumes; none where it is not paused.
+    pub paused: Option<String>,
 }
 
 /// What became of a COMMIT that got no answer.
@@ -202,8 +204,10 @@ pub async fn load(
     taken: &TakenOver,
 ) -> Result<Loaded, Error> {
     let row = sqlx::query(
-        "SELECT epoch, version, stores, position, emitted, announced, announcements, COALESCE(incarnation, ''), topic_id
-           FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
+        "SELECT epoch, version, stores, position, emitted, announced, announcements, COALESCE(p.incarnation, ''), topic_id,
+                COALESCE(p.paused, t.paused)
+           FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
+          WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3",
     )
     .bind(trigger)
     .bind(&tp.topic)
@@ -235,6 +239,7 @@ pub async fn load(
         parked: parked::load(pool, trigger, tp).await?,
         unclean: taken.unclean,
         announced: announced.map(|offset| (offset, announcements)),
+        paused: row.try_get(9)?,
         ownership,
     })
 }

@@ -261,8 +261,9 @@ async fn bury(
         .await?;
     }
     sqlx::query(
-        "INSERT INTO fnhost.dead (trigger, topic, partition, \"offset\", key, value, headers, timestamp_ms, attempts, reason)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, -1, 1, $8)",
+        "INSERT INTO fnhost.dead (trigger, topic, partition, \"offset\", key, value, headers, timestamp_ms, attempts, reason,
+                                  target_topic, target_partition)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, -1, 1, $8, $9, $10)",
     )
     .bind(trigger)
     .bind(&tp.topic)
@@ -275,6 +276,8 @@ async fn bury(
         "message {seq} of the stream, for {}/{}, was refused by Kafka and given up by an operator: {reason}",
         message.topic, message.partition
     ))
+    .bind(message.topic)
+    .bind(message.partition)
     .execute(connection)
     .await?;
     Ok(true)

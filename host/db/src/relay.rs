@@ -36,7 +36,7 @@ impl Event {
     }
 }
 
-/// Takes the lease of a relay or a schedule, if nobody holds it, and raises its epoch. The row is made where it is missing.
+/// Takes the lease of a relay or a schedule, if nobody holds it and it is not paused, and raises its epoch. The row is made where it is missing.
 /// Sessions that hold the row although its lease has passed are a former leader's that is stopped or gone: they are terminated.
 ///
 /// # Errors
@@ -53,8 +53,10 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
 async fn try_take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Duration) -> Result<bool, Error> {
     // Looked at without the lock: nobody waits for a leader, or ends its sessions, before its time is up.
     let free: bool = sqlx::query_scalar(
-        "SELECT owner IS NULL OR owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp()
-           FROM fnhost.partition WHERE trigger = $1 AND topic = '' AND partition = 0",
+        "SELECT t.paused IS NULL AND p.paused IS NULL
+                AND (p.owner IS NULL OR p.owner = $2 OR p.lease_until IS NULL OR p.lease_until < clock_timestamp())
+           FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
+          WHERE p.trigger = $1 AND p.topic = '' AND p.partition = 0",
     )
     .bind(trigger)
     .bind(owner)

@@ -43,6 +43,19 @@ pub struct Removed {
     pub hosts: u64,
 }
 
+/// Notes how long the dead letters of a trigger are kept.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn keep_dead(pool: &OwnerPool, trigger: i64, days: u32) -> Result<(), Error> {
+    sqlx::query("UPDATE fnhost.trigger SET dead_kept_days = $2 WHERE trigger = $1 AND dead_kept_days IS DISTINCT FROM $2")
+        .bind(trigger)
+        .bind(i32::try_from(days).unwrap_or(i32::MAX))
+        .execute(pool.pool())
+        .await?;
+    Ok(())
+}
+
 /// Whether the upkeep of a deployment is due; where it is, it is due again after `interval`, and the caller does it now.
 ///
 /// # Errors
@@ -81,9 +94,10 @@ async fn remove_dead(pool: &OwnerPool, deployment: &str, kept: &Kept) -> Result<
         let rows = sqlx::query(
             "DELETE FROM fnhost.dead WHERE id IN (
                  SELECT id FROM (
-                     SELECT d.id, d.died_at, row_number() OVER (ORDER BY d.id DESC) AS newer
+                     SELECT d.id, d.died_at, t.dead_kept_days, row_number() OVER (ORDER BY d.id DESC) AS newer
                        FROM fnhost.dead d JOIN fnhost.trigger t USING (trigger) WHERE t.deployment = $1) AS ranked
-                  WHERE newer > $2 OR died_at < clock_timestamp() - $3 * interval '1 millisecond'
+                  WHERE newer > $2
+                     OR died_at < clock_timestamp() - COALESCE(dead_kept_days * interval '1 day', $3 * interval '1 millisecond')
                   ORDER BY id LIMIT $4)",
         )
         .bind(deployment)

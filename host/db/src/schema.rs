@@ -26,6 +26,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "schedule", include_str!("../../../migrations/fnhost/0004_schedule.sql")),
     (5, "edges", include_str!("../../../migrations/fnhost/0005_edges.sql")),
     (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
+    (7, "operations", include_str!("../../../migrations/fnhost/0007_operations.sql")),
 ];
 
 /// A function's place in the database.
@@ -164,7 +165,7 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
              GRANT USAGE ON SCHEMA {HOST_SCHEMA} TO {role};
-             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.park_charged, fnhost.bury TO {role};",
+             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.park_charged, fnhost.bury, fnhost.pause TO {role};",
             password = literal(function.password),
         ),
     )

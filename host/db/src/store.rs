@@ -29,8 +29,12 @@ pub struct Changes<'a> {
     pub unpark: Vec<i64>,
     /// Records that are dead.
     pub bury: Vec<Bury<'a>>,
+    /// Why the partition is paused from here on; none where it goes on.
+    pub pause: Option<String>,
     /// The version that attempts are charged by, see `fnhost.parked`; 0 where there is none.
     pub version: i64,
+    /// The first digits of its digest, kept with what is dead.
+    pub digest: &'a str,
 }
 
 /// A record to park.
@@ -53,6 +57,8 @@ pub struct Bury<'a> {
     pub attempts: u32,
     /// Why the record is a dead letter.
     pub reason: String,
+    /// What it emits is not sent, also where it is put back.
+    pub silent: bool,
 }
 
 /// Stores `changes` if `ownership` still is what the row says, else fails with SQLSTATE [`FENCED`]; answers what the
@@ -91,7 +97,10 @@ pub async fn store(
         park(&mut *connection, ownership, changes).await?;
     }
     if !changes.bury.is_empty() {
-        bury(connection, ownership, changes).await?;
+        bury(&mut *connection, ownership, changes).await?;
+    }
+    if let Some(reason) = &changes.pause {
+        of_owner("fnhost.pause", ownership).with("p_reason", storable(reason)).run(connection).await?;
     }
     Ok(after)
 }
@@ -153,6 +162,8 @@ async fn bury(
         .with("p_attempts", dead.iter().map(|b| b.attempts as i32).collect::<Vec<_>>())
         .with("p_reasons", dead.iter().map(|b| storable(&b.reason)).collect::<Vec<_>>())
         .with("p_traceparents", dead.iter().map(|b| traceparent(b.record)).collect::<Vec<_>>())
+        .with("p_silents", dead.iter().map(|b| b.silent).collect::<Vec<_>>())
+        .with("p_digest", changes.digest)
         .run(connection)
         .await
 }

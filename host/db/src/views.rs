@@ -2,10 +2,8 @@
 
 use super::{Error, OwnerPool};
 use fnhost_types::outbox;
-use fnhost_types::record::TopicPartition;
 use serde::Serialize;
 use sqlx::Row as _;
-use uuid::Uuid;
 
 /// A record that waits or died, for people. Keys, values and headers are text; bytes that are not UTF-8 are replaced.
 #[derive(Debug, Serialize)]
@@ -32,43 +30,8 @@ pub struct RecordView {
     pub at: String,
 }
 
-/// Dead letters of a deployment, newest first, at most `limit`.
-///
-/// # Errors
-/// The database did not answer.
-pub async fn dead_letters(pool: &OwnerPool, deployment: &str, limit: i64) -> Result<Vec<RecordView>, Error> {
-    let rows = sqlx::query(
-        "SELECT t.id, d.topic, d.partition, d.\"offset\", d.key, d.value, d.headers, d.attempts, d.reason,
-                to_char(d.died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
-           FROM fnhost.dead d JOIN fnhost.trigger t USING (trigger)
-          WHERE t.deployment = $1 ORDER BY d.id DESC LIMIT $2",
-    )
-    .bind(deployment)
-    .bind(limit)
-    .fetch_all(pool.pool())
-    .await?;
-    rows.iter().map(view).collect()
-}
-
-/// Parked records of a deployment, the next due first, at most `limit`.
-///
-/// # Errors
-/// The database did not answer.
-pub async fn parked(pool: &OwnerPool, deployment: &str, limit: i64) -> Result<Vec<RecordView>, Error> {
-    let rows = sqlx::query(
-        "SELECT t.id, k.topic, k.partition, k.\"offset\", k.key, k.value, k.headers, k.attempts, k.reason,
-                to_char(k.next_attempt_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')
-           FROM fnhost.parked k JOIN fnhost.trigger t USING (trigger)
-          WHERE t.deployment = $1 ORDER BY k.next_attempt_at LIMIT $2",
-    )
-    .bind(deployment)
-    .bind(limit)
-    .fetch_all(pool.pool())
-    .await?;
-    rows.iter().map(view).collect()
-}
-
-fn view(row: &sqlx::postgres::PgRow) -> Result<RecordView, Error> {
+/// The record in columns 0 to 9 of a row: trigger id, topic, partition, offset, key, value, headers, attempts, reason, time.
+pub(super) fn record_view(row: &sqlx::postgres::PgRow) -> Result<RecordView, Error> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let headers: Vec<u8> = row.try_get(6)?;
     Ok(RecordView {
@@ -143,47 +106,4 @@ pub async fn outbox(pool: &OwnerPool, deployment: &str) -> Result<Vec<OutboxView
     .await?;
     let view = |(trigger, rows, oldest_age_s)| OutboxView { trigger, rows, oldest_age_s };
     Ok(rows.into_iter().map(view).collect())
-}
-
-/// Moves a trigger's position of a partition and raises its version, so that a present owner notices before its next store.
-/// It goes on where it had stopped, in the topic of that id. Parked records from the position on are forgotten,
-/// because they come again. Where it moves back, the watermarks go too: the records from there on are meant to be handled again, and a message that Kafka
-/// holds twice is still taken once where both copies lie behind the new position. Answers the former position; none where the
-/// trigger has no such partition.
-///
-/// # Errors
-/// The database did not answer.
-pub async fn set_position(
-    pool: &OwnerPool,
-    deployment: &str,
-    trigger: &str,
-    tp: &TopicPartition,
-    position: i64,
-    topic_id: Option<Uuid>,
-) -> Result<Option<i64>, Error> {
-    Ok(sqlx::query_scalar(
-        "WITH former AS (
-             SELECT p.trigger, p.topic, p.partition, p.position
-               FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
-              WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p),
-         forgotten AS (
-             DELETE FROM fnhost.watermark w USING former f
-              WHERE w.trigger = f.trigger AND w.topic = f.topic AND w.partition = f.partition AND $5 < f.position),
-         unparked AS (
-             DELETE FROM fnhost.parked k USING former f
-              WHERE k.trigger = f.trigger AND k.topic = f.topic AND k.partition = f.partition AND k.\"offset\" >= $5)
-         UPDATE fnhost.partition p
-            SET position = $5, version = p.version + 1, chosen = true, stopped = NULL, stopped_at = NULL, topic_id = $6,
-                announced = NULL, announcements = 0
-           FROM former f WHERE p.trigger = f.trigger AND p.topic = f.topic AND p.partition = f.partition
-         RETURNING f.position",
-    )
-    .bind(deployment)
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .bind(position)
-    .bind(topic_id)
-    .fetch_optional(pool.pool())
-    .await?)
 }

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod commit;
 mod commit_log;
 mod leader;
+pub mod operator;
 pub mod parking;
 pub mod plan;
 pub mod relay;
@@ -36,8 +37,6 @@ pub const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 /// How often a record may be in hand while the host or its database session ends before it is a dead letter.
 pub const KILLS_MAX: i32 = 5;
-/// Bytes of keys, values and headers after which a batch takes no further record.
-pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a trigger runs on a batch: a version of a component, or native code in a benchmark, which has no versions.
 pub trait Handler: Send + Sync + 'static {

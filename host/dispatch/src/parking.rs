@@ -1,6 +1,7 @@
 //! The records of one partition that wait: for another attempt, or behind an earlier record of their key.
 //!
-//! This is the owner's memory of `fnhost.parked`; the rows are the truth and are loaded at each take-over.
+//! This is the owner's memory of `fnhost.parked`; the rows are the truth and are loaded at each take-over. Records of a key are in
+//! the order in which they were parked, which is that of the log, but for those that somebody put back: they come last.
 
 use super::plan::Item;
 use fnhost_db::ownership::PARKED_MAX;
@@ -30,14 +31,18 @@ struct Waiting {
     /// Moment of the first attempt.
     first_attempt: Option<Instant>,
     due: Instant,
+    /// Place in the line of everything that was parked.
+    line: u64,
 }
 
-/// What waits, by key and in offset order.
+/// What waits, by key and in line.
 #[derive(Debug, Default)]
 pub struct Parking {
     keys: HashMap<Key, VecDeque<Waiting>>,
     records: usize,
     bytes: usize,
+    /// Places taken in the line.
+    lined_up: u64,
     /// When the next head is due; absent where it has to be found anew.
     next_due: Option<Option<Instant>>,
 }
@@ -74,10 +79,11 @@ impl Parking {
         let key = Key::of(&item);
         let first_attempt = (item.attempts > 0).then(|| now.checked_sub(item.age).unwrap_or(now));
         let queue = self.keys.entry(key).or_default();
-        let waiting = Waiting { due: now + delay, first_attempt, item };
+        let waiting = Waiting { due: now + delay, first_attempt, item, line: self.lined_up };
         match queue.iter_mut().find(|w| w.item.record.offset == waiting.item.record.offset) {
-            Some(same) => *same = waiting,
+            Some(same) => *same = Waiting { line: same.line, ..waiting },
             None => {
+                self.lined_up += 1;
                 self.records += 1;
                 self.bytes += waiting.item.record.size();
                 queue.push_back(waiting);
@@ -102,7 +108,7 @@ impl Parking {
         self.next_due = None;
     }
 
-    /// What is due, in offset order, with its present age: at most `max` records, and none after `max_bytes`. First the heads of
+    /// What is due, in line, with its present age: at most `max` records, and none after `max_bytes`. First the heads of
     /// keys, the oldest first; then what stands behind a head that has only waited itself. Behind one that failed nothing
     /// is taken: should it fail again, that would only have to go on waiting.
     pub fn due(&mut self, max: usize, max_bytes: usize, now: Instant) -> Vec<Item> {
@@ -113,7 +119,7 @@ impl Parking {
         let only_waited = |w: &&Waiting| w.item.attempts == 0 && w.due <= now;
         let mut queues: Vec<_> =
             self.keys.values().filter(|q| q.front().is_some_and(|w| is_due(&w))).collect();
-        queues.sort_by_key(|queue| queue[0].item.record.offset);
+        queues.sort_by_key(|queue| queue[0].line);
         let heads = queues.iter().map(|queue| &queue[0]);
         let behind = queues
             .iter()
@@ -125,14 +131,10 @@ impl Parking {
             bytes += w.item.record.size();
             fits
         };
-        let mut items: Vec<Item> = heads
-            .chain(behind)
-            .take(max)
-            .take_while(fits)
-            .map(|w| Item { age: w.first_attempt.map_or(Duration::ZERO, |t| now - t), ..w.item.clone() })
-            .collect();
-        items.sort_by_key(|item| item.record.offset);
-        items
+        let mut taken: Vec<&Waiting> = heads.chain(behind).take(max).take_while(fits).collect();
+        taken.sort_by_key(|w| w.line);
+        let age = |w: &Waiting| w.first_attempt.map_or(Duration::ZERO, |t| now - t);
+        taken.into_iter().map(|w| Item { age: age(w), ..w.item.clone() }).collect()
     }
 
     /// Which of these parked items, by index, still stand behind a record of their key that is not one of them.
@@ -160,7 +162,7 @@ mod tests {
     fn item(offset: i64, key: Option<&str>, attempts: u32) -> Item {
         let record =
             Record { offset, timestamp_ms: 0, key: key.map(|k| k.into()), value: None, headers: vec![] };
-        Item { record, attempts, age: Duration::ZERO }
+        Item { attempts, ..Item::new(record) }
     }
 
     fn offsets(items: &[Item]) -> Vec<i64> {

@@ -1,16 +1,11 @@
 //! What follows from a reply. Pure: items and a reply in, a plan or a breach of the contract out.
 
 use super::CallFailure;
-use fnhost_manifest::TriggerConfig;
+use fnhost_manifest::{OnExhausted, TriggerConfig};
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record};
 use fnhost_types::wit::{Emit, Outcome, Reply};
 use std::collections::HashSet;
 use std::time::Duration;
-
-/// Pause before the second attempt of a record; doubles up to `max_back_off` of its trigger's [`TriggerConfig`].
-pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(200);
-/// Longest `max_back_off` that a trigger may have, and its default.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// A record in hand.
 #[derive(Clone, Debug)]
@@ -21,14 +16,20 @@ pub struct Item {
     pub attempts: u32,
     /// Time since its first attempt; zero before it.
     pub age: Duration,
+    /// It runs again by `fnhost replay`, and what it emits is not sent.
+    pub silent: bool,
 }
 
 impl Item {
+    /// A record that was not tried before.
+    pub fn new(record: Record) -> Self {
+        Self { record, attempts: 0, age: Duration::ZERO, silent: false }
+    }
+
     /// True where failing the coming attempt makes the record a dead letter.
     pub fn is_last_attempt(&self, config: &TriggerConfig) -> bool {
         let attempt = self.attempts + 1;
-        attempt >= config.max_attempts
-            || self.age + retry_delay(attempt, config.max_back_off) > config.max_age
+        attempt >= config.max_attempts || self.age + config.back_off.pause(attempt) > config.max_age
     }
 }
 
@@ -51,6 +52,13 @@ pub enum Verdict {
         /// What the attempt said.
         reason: String,
     },
+    /// Its last attempt failed: it keeps waiting, and its partition is paused.
+    Exhausted {
+        /// Attempts made, this one included.
+        attempts: u32,
+        /// What the attempt said.
+        reason: String,
+    },
     /// Waits behind an earlier record of its key.
     Behind,
     /// Dead letter.
@@ -69,6 +77,7 @@ impl Verdict {
             Self::Done => ("done", None),
             Self::Retry { reason, .. } => ("retry", Some(reason)),
             Self::SetAside { reason, .. } => ("set-aside", Some(reason)),
+            Self::Exhausted { reason, .. } => ("exhausted", Some(reason)),
             Self::Behind => ("behind", None),
             Self::Dead { reason, .. } => ("dead", Some(reason)),
         }
@@ -120,7 +129,7 @@ pub fn judge(
             Outcome::Retry(reason) => failed(item, reason, config),
             Outcome::Reject(reason) => Verdict::Dead { attempts: item.attempts + 1, reason: reason.clone() },
         };
-        if let (Verdict::Retry { .. }, Some(key)) = (&verdict, key) {
+        if let (Verdict::Retry { .. } | Verdict::Exhausted { .. }, Some(key)) = (&verdict, key) {
             waiting.insert(key);
         }
         verdicts.push(verdict);
@@ -145,17 +154,20 @@ pub fn spare(reply: &mut Reply) {
 
 /// The verdict on an item whose attempt failed.
 pub fn failed(item: &Item, reason: &str, config: &TriggerConfig) -> Verdict {
-    let attempts = item.attempts + 1;
+    let (attempts, reason) = (item.attempts + 1, reason.to_string());
     if item.is_last_attempt(config) {
-        Verdict::Dead { attempts, reason: reason.to_string() }
+        exhausted(attempts, reason, config)
     } else {
-        Verdict::Retry { attempts, reason: reason.to_string() }
+        Verdict::Retry { attempts, reason }
     }
 }
 
-/// Pause after that many attempts, before jitter; never longer than `max`.
-pub fn retry_delay(attempts: u32, max: Duration) -> Duration {
-    RETRY_DELAY_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(max)
+/// The verdict on an item that is not tried again.
+pub fn exhausted(attempts: u32, reason: String, config: &TriggerConfig) -> Verdict {
+    match config.on_exhausted {
+        OnExhausted::DeadLetter => Verdict::Dead { attempts, reason },
+        OnExhausted::Pause => Verdict::Exhausted { attempts, reason },
+    }
 }
 
 /// Where to split a batch of `len` (at least 2) whose call failed: around the message that the failure names, else in half.
@@ -222,7 +234,7 @@ mod tests {
             value: None,
             headers: vec![],
         };
-        Item { record, attempts, age: Duration::ZERO }
+        Item { attempts, ..Item::new(record) }
     }
 
     fn emit(cause: u32, topic: &str) -> Emit {
@@ -254,6 +266,7 @@ mod tests {
                 Verdict::Done => "done",
                 Verdict::Retry { .. } => "retry",
                 Verdict::SetAside { .. } => "set-aside",
+                Verdict::Exhausted { .. } => "exhausted",
                 Verdict::Behind => "behind",
                 Verdict::Dead { .. } => "dead",
             })
@@ -364,10 +377,18 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_up_to_their_limit() {
-        assert_eq!(retry_delay(1, RETRY_DELAY_MAX), RETRY_DELAY_FIRST);
-        assert_eq!(retry_delay(3, RETRY_DELAY_MAX), RETRY_DELAY_FIRST * 4);
-        assert_eq!(retry_delay(40, RETRY_DELAY_MAX), RETRY_DELAY_MAX);
-        assert_eq!(retry_delay(40, RETRY_DELAY_FIRST * 3), RETRY_DELAY_FIRST * 3);
+    fn an_exhausted_record_pauses_where_that_is_asked_for() {
+        let pausing = TriggerConfig { on_exhausted: OnExhausted::Pause, ..config() };
+        let reason = || "later".to_owned();
+        assert_eq!(
+            failed(&item(Some("a"), 1), "later", &pausing),
+            Verdict::Retry { attempts: 2, reason: reason() }
+        );
+        let last = failed(&item(Some("a"), 2), "later", &pausing);
+        assert_eq!(last, Verdict::Exhausted { attempts: 3, reason: reason() });
+        let (first, next) = (item(Some("a"), 2), item(Some("a"), 0));
+        let reply = Reply { outcomes: vec![retry(), retry()], emits: vec![] };
+        let verdicts = judge(&[&first, &next], &reply, &pausing, &topics);
+        assert_eq!(verdicts, Ok(vec![last, Verdict::Behind]), "its key waits behind it");
     }
 }

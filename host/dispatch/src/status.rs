@@ -19,6 +19,11 @@ pub enum State {
     TakingOver,
     /// Owned; batches are handled.
     Owned,
+    /// Owned, and nothing is handled until somebody resumes.
+    Paused {
+        /// Who or what paused it.
+        reason: String,
+    },
     /// Waits after a failure that is not the function's.
     BackingOff {
         /// Description of the failure.
@@ -42,6 +47,7 @@ impl State {
         match self {
             Self::TakingOver => "taking-over",
             Self::Owned => "owned",
+            Self::Paused { .. } => "paused",
             Self::BackingOff { .. } => "backing-off",
             Self::Blocked { .. } => "blocked",
             Self::Stopped { .. } => "stopped",
@@ -58,6 +64,8 @@ pub struct Counts {
     pub batches: AtomicU64,
     /// Records refused because their number was accepted before.
     pub duplicates: AtomicU64,
+    /// Records that the trigger's filter passed over.
+    pub unwanted: AtomicU64,
     /// Attempts that failed.
     pub failed_attempts: AtomicU64,
     /// Records that became dead letters.
@@ -118,6 +126,12 @@ impl PartitionStatus {
                     "partition backs off"
                 )
             }
+            State::Paused { reason } => tracing::info!(
+                topic = self.tp.topic,
+                partition = self.tp.partition,
+                reason,
+                "partition paused"
+            ),
             State::TakingOver | State::Owned => {
                 tracing::debug!(topic = self.tp.topic, partition = self.tp.partition, ?state, "partition")
             }
@@ -244,7 +258,8 @@ impl TriggerStatus {
             )];
         }
         let waiting = partitions.iter().filter_map(|partition| match partition.state() {
-            State::Owned => None,
+            // Paused is what somebody wants it to be.
+            State::Owned | State::Paused { .. } => None,
             State::TakingOver => Some(format!("trigger {id}: taking over {}", partition.tp)),
             State::BackingOff { reason } | State::Blocked { reason } | State::Stopped { reason } => {
                 Some(format!("trigger {id}: {}: {reason}", partition.tp))

@@ -10,11 +10,10 @@ use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::consumer::{Assignments, GroupConsumer, Membership};
 use fnhost_kafka::producer::{Producer, Refusal};
-use fnhost_manifest::Start;
-use fnhost_manifest::TriggerConfig;
+use fnhost_manifest::{Filter, Start, TriggerConfig};
 use fnhost_types::causes::chain;
 use fnhost_types::clock::now_ms;
-use fnhost_types::record::{StreamSource, TopicPartition};
+use fnhost_types::record::{StreamSource, TopicPartition, dead_letter_topic};
 use futures::future::BoxFuture;
 use sqlx::Connection as _;
 use std::collections::{HashMap, HashSet};
@@ -22,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -54,6 +54,12 @@ pub struct Subscription {
     pub start: Start,
     /// How it takes records and tries them again.
     pub config: TriggerConfig,
+    /// Which records it wants.
+    pub filter: Filter,
+    /// Topic that gets copies of its dead letters, where it is not the one of each topic.
+    pub dead_letter_topic: Option<String>,
+    /// As many permits as batches that this host may handle at a time.
+    pub in_flight: Arc<Semaphore>,
     /// Id of this process, which becomes the owner of partitions.
     pub host: Uuid,
     /// Name of the member in its group, the same after a restart.
@@ -76,6 +82,11 @@ impl Subscription {
     /// What numbers the messages that a partition's dispatches emit.
     pub fn source(&self, tp: &TopicPartition) -> StreamSource {
         StreamSource::new(&self.deployment, &self.id, Some(tp))
+    }
+
+    /// The topic that gets copies of the dead letters of `topic`.
+    pub fn dead_letters(&self, topic: &str) -> String {
+        self.dead_letter_topic.clone().unwrap_or_else(|| dead_letter_topic(topic))
     }
 
     /// Notes that Kafka refuses a message of a partition's stream.

@@ -14,15 +14,33 @@ use std::time::{Duration, Instant};
 /// Longest sleep in one poll.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// Where a scan ends although it has not read everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Longest time that it takes.
+    pub timeout: Duration,
+    /// Bytes of wanted records after which it ends.
+    pub max_bytes: usize,
+}
+
+impl Bounds {
+    /// Bounded by time alone.
+    pub fn time(timeout: Duration) -> Self {
+        Self { timeout, max_bytes: usize::MAX }
+    }
+}
+
 /// What a scan found.
 pub struct Scanned {
     /// The records that were wanted, in offset order.
     pub records: Vec<Record>,
-    /// Whether everything was read; false where time was up before.
+    /// Whether everything was read; false where a bound was reached before.
     pub complete: bool,
+    /// The offset after the last record that was looked at.
+    pub next: i64,
 }
 
-/// Reads offsets `from..to` of a partition and keeps what is `wanted`, for `timeout` at most.
+/// Reads offsets `from..to` of a partition within `bounds` and keeps what is `wanted`.
 ///
 /// # Errors
 /// The cluster cannot be read.
@@ -30,11 +48,11 @@ pub async fn scan(
     access: &Access,
     tp: &TopicPartition,
     range: std::ops::Range<i64>,
-    timeout: Duration,
+    bounds: Bounds,
     wanted: impl Fn(&Record) -> bool + Send + 'static,
 ) -> Result<Scanned, Error> {
     if range.is_empty() {
-        return Ok(Scanned { records: Vec::new(), complete: true });
+        return Ok(Scanned { records: Vec::new(), complete: true, next: range.start });
     }
     let mut config = access.reader_config();
     // A compacted log may have nothing at the offsets before its end.
@@ -47,7 +65,7 @@ pub async fn scan(
     consumer.assign(&list).map_err(Error::new(format!("cannot read {tp}")))?;
     let name = tp.to_string();
     let keys = access.keys().clone();
-    tokio::task::spawn_blocking(move || read(&consumer, &keys, range.end, timeout, &wanted))
+    tokio::task::spawn_blocking(move || read(&consumer, &keys, range, bounds, &wanted))
         .await
         .map_err(|error| Error::Client(format!("reading {name} ended early: {error}")))?
         .map_err(Error::new(format!("cannot read {tp}")))
@@ -56,22 +74,24 @@ pub async fn scan(
 fn read(
     consumer: &BaseConsumer,
     keys: &StreamKeys,
-    end: i64,
-    timeout: Duration,
+    range: std::ops::Range<i64>,
+    bounds: Bounds,
     wanted: &dyn Fn(&Record) -> bool,
 ) -> Result<Scanned, KafkaError> {
-    let deadline = Instant::now() + timeout;
-    let mut scanned = Scanned { records: Vec::new(), complete: true };
-    while Instant::now() < deadline {
+    let deadline = Instant::now() + bounds.timeout;
+    let mut scanned = Scanned { records: Vec::new(), complete: true, next: range.start };
+    let mut bytes = 0;
+    while Instant::now() < deadline && bytes < bounds.max_bytes {
         match consumer.poll(POLL_TIMEOUT) {
-            Some(Ok(message)) if message.offset() >= end => return Ok(scanned),
+            Some(Ok(message)) if message.offset() >= range.end => return Ok(scanned),
             Some(Ok(message)) => {
                 let record = borrowed(&message, keys);
-                let last = record.offset + 1 >= end;
+                scanned.next = record.offset + 1;
                 if wanted(&record) {
+                    bytes += record.size();
                     scanned.records.push(record);
                 }
-                if last {
+                if scanned.next >= range.end {
                     return Ok(scanned);
                 }
             }

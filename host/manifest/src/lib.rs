@@ -4,10 +4,12 @@
 //! values and checks what depends on them. What only a component's code can tell, its exports and imports, is checked where
 //! it is loaded, in `fnhost-engine`.
 
+mod back_off;
 mod component;
 pub mod edge;
 mod error;
 pub mod files;
+mod filter;
 pub mod given;
 pub mod hosts;
 pub mod keys;
@@ -26,15 +28,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use back_off::BackOff;
 pub use component::ComponentSpec;
 pub use error::{Error, Place};
+pub use filter::Filter;
 pub use start::Start;
-pub use trigger::TriggerConfig;
+pub use trigger::{OnExhausted, TriggerConfig};
 pub use variables::{
     ResolvedComponent, Secret, Template, Values, VariableSources, valid_name as valid_variable_name,
 };
 
 use files::Files;
+use fnhost_types::record::dead_letter_topic;
 use outbound::OutboundSettings;
 use route::{Pattern, Route};
 
@@ -268,6 +273,17 @@ pub struct KafkaTrigger {
     pub start: Start,
     /// How it takes records and tries them again.
     pub config: TriggerConfig,
+    /// Which records it wants; others are passed over before the function is called.
+    pub filter: Filter,
+    /// Topic that gets copies of its dead letters, where it is not the one of each topic.
+    pub dead_letter_topic: Option<String>,
+}
+
+impl KafkaTrigger {
+    /// The topic that gets copies of the dead letters of `topic`.
+    pub fn dead_letters(&self, topic: &str) -> String {
+        self.dead_letter_topic.clone().unwrap_or_else(|| dead_letter_topic(topic))
+    }
 }
 
 impl Manifest {

@@ -72,6 +72,8 @@ names! {
         "Records settled: done, parked or dead. A record that is tried again counts again.";
     BATCHES = Counter, "fnhost_batches_total", "batches", ["trigger", "topic", "partition"],
         "Batches committed.";
+    UNWANTED = Counter, "fnhost_records_unwanted_total", "records", ["trigger", "topic", "partition"],
+        "Records that the trigger's filter passed over, without a call of the function.";
     DUPLICATES = Counter, "fnhost_duplicates_refused_total", "records", ["trigger", "topic", "partition"],
         "Records refused as duplicates: their number was accepted before. Normal after a crash.";
     FAILED_ATTEMPTS = Counter, "fnhost_failed_attempts_total", "attempts", ["trigger", "topic", "partition"],
@@ -89,7 +91,7 @@ names! {
     PARKED = Gauge, "fnhost_partition_parked_records", "records", ["trigger", "topic", "partition"],
         "Records that wait for another attempt, or behind one of the same key.";
     STATE = Gauge, "fnhost_partition_state", "boolean", ["trigger", "topic", "partition", "state"],
-        "1 for the state that a partition of this host is in: taking-over, owned, backing-off, blocked, stopped.";
+        "1 for the state that a partition of this host is in: taking-over, owned, paused, backing-off, blocked, stopped.";
 
     // Dispatches, by trigger.
     DISPATCH = Histogram(SECONDS), "fnhost_dispatch_duration_seconds", "seconds", ["trigger"],

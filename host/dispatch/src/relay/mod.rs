@@ -237,7 +237,7 @@ impl Leader<'_> {
             acknowledged: self.acknowledged,
             bury: unfit
                 .iter()
-                .map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone() })
+                .map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone(), silent: false })
                 .collect(),
             ..Changes::default()
         };

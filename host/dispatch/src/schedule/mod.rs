@@ -247,7 +247,7 @@ impl Leader<'_> {
         let hops = Hops::begin(&mut tick);
         let Message { offset, timestamp_ms, key, value, headers, .. } = tick[0].clone();
         let record = Record { offset, timestamp_ms, key, value, headers };
-        let item = Item { record, attempts: self.failures, age: Duration::ZERO };
+        let item = Item { attempts: self.failures, ..Item::new(record) };
         let lent = SharedTransaction::new(Transaction::new(schedule.role.clone()));
         let nth = tick_ms.unsigned_abs() / u64::try_from(schedule.every.as_millis()).unwrap_or(1).max(1);
         let handler = schedule.handlers.pick(nth);
@@ -269,7 +269,9 @@ impl Leader<'_> {
         };
         let sends = hops.emits(&mut emits);
         let bury = match verdict {
-            Verdict::Dead { attempts, reason } => vec![Bury { record: &item.record, attempts, reason }],
+            Verdict::Dead { attempts, reason } => {
+                vec![Bury { record: &item.record, attempts, reason, silent: false }]
+            }
             _ => Vec::new(),
         };
         let version = handler.version().digest;
@@ -324,7 +326,7 @@ impl Leader<'_> {
     fn failed(&mut self, tick_ms: i64, failure: &CallFailure) -> anyhow::Result<Duration> {
         anyhow::ensure!(failure.class != FailureClass::Infrastructure, "{}", failure.reason);
         self.failures += 1;
-        let pause = plan::retry_delay(self.failures, config().max_back_off);
+        let pause = config().back_off.pause(self.failures);
         let (schedule, reason) = (&self.schedule.source, &failure.reason);
         tracing::error!(%schedule, tick_ms, reason, attempts = self.failures, ?pause, "a tick failed");
         Ok(pause)

@@ -5,7 +5,6 @@ use super::work::Work;
 use crate::plan::{FRAMING_MAX_BYTES, Verdict};
 use fnhost_kafka::murmur2;
 use fnhost_types::outbox::{HeaderRef, Outgoing};
-use fnhost_types::record::dead_letter_topic;
 use fnhost_types::record::{HOST_HEADER_PREFIX, Record, TopicPartition};
 
 /// A copy of a dead record for the dead-letter topic.
@@ -71,12 +70,12 @@ impl Worker<'_> {
         if !verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Dead { .. })) {
             return Vec::new();
         }
-        let topic = dead_letter_topic(&self.assigned.tp.topic);
+        let topic = self.subscription.dead_letters(&self.assigned.tp.topic);
         let limits = self.subscription.cluster.topic(&topic);
         verdicts
             .iter()
             .filter_map(|(i, verdict)| match verdict {
-                Verdict::Dead { attempts, reason } => {
+                Verdict::Dead { attempts, reason } if !work.items[*i].silent => {
                     let record = &work.items[*i].record;
                     let limits = limits?;
                     let letter = DeadLetter::new(

@@ -17,7 +17,7 @@ use super::plan::Item;
 use super::status::{Counts, PartitionStatus, State};
 use super::stream::REFUSED_CURE;
 use super::subscription::Subscription;
-use super::{BACK_OFF_FIRST, BACK_OFF_MAX, BATCH_BYTES_MAX, Handler};
+use super::{BACK_OFF_FIRST, BACK_OFF_MAX, Handler};
 use exit::Exit;
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::store::Changes;
@@ -83,7 +83,7 @@ pub async fn run(
     let mut memory = Memory { care, excused: None, neighbours: Neighbours::default(), fetching: again };
     while !stop.is_cancelled() {
         // What stopped or delayed it stays visible, and is said once, until it is owned.
-        if status.state() == State::Owned {
+        if matches!(status.state(), State::Owned | State::Paused { .. }) {
             status.set(State::TakingOver);
         }
         let began = Instant::now();
@@ -164,6 +164,8 @@ struct Worker<'a> {
     /// Batches taken so far.
     batches: u64,
     withdrawals: watch::Receiver<i64>,
+    /// Nothing is handled until somebody resumes, who raises the row's version.
+    paused: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -180,9 +182,15 @@ impl<'a> Worker<'a> {
                 self.give_back().await?;
             }
             if let Some(work) = self.next_work()? {
+                let subscription = self.subscription;
+                let permit = tokio::select! {
+                    permit = subscription.in_flight.acquire() => permit,
+                    () = stop.cancelled() => return Err(Exit::Stop),
+                };
                 let began = Instant::now();
-                let full = work.items.len() >= self.subscription.config.max_batch;
+                let full = work.items.len() >= subscription.config.max_batch;
                 self.process(work).await?;
+                drop(permit);
                 if !full {
                     rest(began.elapsed().min(REST_MAX), stop).await;
                 }
@@ -205,6 +213,9 @@ impl<'a> Worker<'a> {
 
     /// What waits and is due, and what has arrived, in turn.
     fn next_work(&mut self) -> Result<Option<Work>, Exit> {
+        if self.paused {
+            return Ok(None);
+        }
         if self.parked_turns < PARKED_TURNS
             && let Some(work) = self.due_work()
         {
@@ -220,7 +231,8 @@ impl<'a> Worker<'a> {
 
     /// Parked records that are due.
     fn due_work(&mut self) -> Option<Work> {
-        let items = self.parking.due(self.subscription.config.max_batch, BATCH_BYTES_MAX, Instant::now());
+        let config = &self.subscription.config;
+        let items = self.parking.due(config.max_batch, config.max_batch_bytes, Instant::now());
         (!items.is_empty()).then(|| Work {
             items,
             end: self.ownership.position,
@@ -235,10 +247,12 @@ impl<'a> Worker<'a> {
         if self.parking.is_full() {
             return Ok(None);
         }
-        let max = self.subscription.config.max_batch;
+        let config = &self.subscription.config;
         loop {
-            let Taken { records, reached, topic_id } =
-                self.assigned.take(max, BATCH_BYTES_MAX).map_err(|e| Exit::BackOff(chain(&e)))?;
+            let Taken { records, reached, topic_id } = self
+                .assigned
+                .take(config.max_batch, config.max_batch_bytes)
+                .map_err(|e| Exit::BackOff(chain(&e)))?;
             self.check_fetched(topic_id)?;
             self.reached = self.reached.max(reached.unwrap_or(0));
             if records.is_empty() {
@@ -252,7 +266,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Drops records that were accepted before: below the position, or with a number of their stream that is not new.
+    /// Drops records that were accepted before: below the position, or with a number of their stream that is not new; and those that
+    /// the trigger does not want.
     fn filter(&mut self, records: Vec<Record>) -> Option<Work> {
         let end = (records.last()?.offset + 1).max(self.reached);
         if end <= self.ownership.position {
@@ -265,7 +280,7 @@ impl<'a> Worker<'a> {
             watermarks: HashMap::new(),
             handler: self.pick(),
         };
-        let mut duplicates = 0;
+        let (mut duplicates, mut unwanted) = (0, 0);
         for record in records {
             if record.offset < self.ownership.position {
                 continue;
@@ -281,8 +296,13 @@ impl<'a> Worker<'a> {
                     None => drop(work.watermarks.insert(stream.to_string(), seq)),
                 }
             }
-            work.items.push(Item { record, attempts: 0, age: Duration::ZERO });
+            if !self.subscription.filter.wants(&record) {
+                unwanted += 1;
+                continue;
+            }
+            work.items.push(Item::new(record));
         }
+        Counts::add(&self.status.counts.unwanted, unwanted);
         if duplicates > 0 {
             Counts::add(&self.status.counts.duplicates, duplicates);
             tracing::info!(
@@ -301,7 +321,7 @@ impl<'a> Worker<'a> {
             .parking
             .next_due()
             .map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
-        let full = self.parking.is_full();
+        let (full, paused) = (self.parking.is_full(), self.paused);
         let unacknowledged = self.sender.unacknowledged() > 0;
         // Only now: what is acknowledged by then is noted, and for what is not progress is waited for.
         self.note_acknowledged();
@@ -311,7 +331,7 @@ impl<'a> Worker<'a> {
             () = self.status.version_above(self.ownership.version) => {
                 Err(Exit::TakeOver("an operator changed the partition".into()))
             }
-            () = self.assigned.arrived(), if !full => Ok(()),
+            () = self.assigned.arrived(), if !full && !paused => Ok(()),
             // Their marks are taken off here; the worker has to see them.
             Ok(()) = self.topic_ids.changed() => {
                 self.topic_ids.mark_changed();
@@ -321,11 +341,17 @@ impl<'a> Worker<'a> {
                 self.withdrawals.mark_changed();
                 Ok(())
             }
-            () = tokio::time::sleep(due) => Ok(()),
+            () = tokio::time::sleep(due), if !paused => Ok(()),
             progress = self.sender.progress(), if unacknowledged => Ok(progress?),
             failed = self.sender.failed(), if !unacknowledged => Err(failed.into()),
             () = tokio::time::sleep(IDLE_CLEAR_DELAY), if to_clear && !unacknowledged => self.clear().await,
         }
+    }
+
+    /// Handles nothing more until somebody resumes.
+    fn pause(&mut self, reason: String) {
+        self.paused = true;
+        self.status.set(State::Paused { reason });
     }
 
     fn note_acknowledged(&mut self) {

@@ -10,6 +10,8 @@ use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{SharedTransaction, Transaction};
 use fnhost_db::store::{Bury, Changes, Park};
 use fnhost_engine::guest_log::Printed;
+use fnhost_engine::short_digest;
+use fnhost_manifest::BackOff;
 use fnhost_metrics::{DispatchPhase, Timer};
 use fnhost_trace::batch::{About, Batch as Hops, Sends};
 use fnhost_types::causes::chain;
@@ -90,7 +92,7 @@ impl Worker<'_> {
         }
         let reason =
             format!("the host or its database session died {KILLS_MAX} times while handling this record");
-        let verdict = Verdict::Dead { attempts: work.items[0].attempts + 1, reason };
+        let verdict = plan::exhausted(work.items[0].attempts + 1, reason, &self.subscription.config);
         match self
             .store_verdicts(work, &[(0, verdict)], Effects::default(), self.subscription.transaction())
             .await?
@@ -190,6 +192,8 @@ impl Worker<'_> {
         let told = called.as_ref().map(|called| called.phases).map_err(|failure| failure.reason.as_str());
         hops.called(self.about(work), told);
         let Called { mut reply, printed, .. } = called.map_err(CallEnd::Failed)?;
+        // One whose cause is not in the batch is judged like any other.
+        reply.emits.retain(|emit| items.get(emit.cause as usize).is_none_or(|item| !item.silent));
         let sends = hops.emits(&mut reply.emits);
         if work.handler.on_trial() {
             plan::spare(&mut reply);
@@ -231,15 +235,20 @@ impl Worker<'_> {
             watermarks: work.watermarks.clone(),
             acknowledged: self.acknowledged,
             version: work.handler.version().number,
+            digest: short_digest(work.handler.version().digest),
             ..Changes::default()
         };
+        let pauses = self.subscription.config.back_off;
         let mut delays = HashMap::new();
         for (i, verdict) in verdicts {
             let record = &work.items[*i].record;
             match verdict {
                 Verdict::Done => {}
                 Verdict::SetAside { times, reason } => {
-                    let delay = jittered(plan::retry_delay(*times + 1, BACK_OFF_MAX));
+                    let delay = jittered(
+                        BackOff::default().up_to(BACK_OFF_MAX).pause(*times + 1),
+                        pauses.jitter_percent,
+                    );
                     delays.insert(*i, delay);
                     changes.park.push(Park {
                         record,
@@ -249,7 +258,7 @@ impl Worker<'_> {
                     });
                 }
                 Verdict::Retry { attempts, reason } => {
-                    let delay = jittered(plan::retry_delay(*attempts, self.subscription.config.max_back_off));
+                    let delay = jittered(pauses.pause(*attempts), pauses.jitter_percent);
                     delays.insert(*i, delay);
                     changes.park.push(Park {
                         record,
@@ -257,6 +266,18 @@ impl Worker<'_> {
                         delay_ms: delay.as_millis() as i64,
                         reason: reason.clone(),
                     });
+                }
+                Verdict::Exhausted { attempts, reason } => {
+                    changes.park.push(Park {
+                        record,
+                        attempts: *attempts,
+                        delay_ms: 0,
+                        reason: reason.clone(),
+                    });
+                    changes.pause = Some(format!(
+                        "the record at offset {} failed its last attempt ({attempts}): {reason}",
+                        record.offset
+                    ));
                 }
                 // As it is.
                 Verdict::Behind if work.source == Source::Parked => {}
@@ -267,7 +288,12 @@ impl Worker<'_> {
                     reason: "waits behind an earlier record of its key".into(),
                 }),
                 Verdict::Dead { attempts, reason } => {
-                    changes.bury.push(Bury { record, attempts: *attempts, reason: reason.clone() });
+                    changes.bury.push(Bury {
+                        record,
+                        attempts: *attempts,
+                        reason: reason.clone(),
+                        silent: work.items[*i].silent,
+                    });
                 }
             }
             if work.source == Source::Parked && matches!(verdict, Verdict::Done | Verdict::Dead { .. }) {
@@ -283,6 +309,9 @@ impl Worker<'_> {
         printed.committed();
         self.stored(after);
         self.remember(work, verdicts, &delays);
+        if let Some(reason) = changes.pause.take() {
+            self.pause(reason);
+        }
         let version = work.handler.version().digest;
         commit_log::committed(&self.subscription.id, version, &messages);
         let metrics = &self.subscription.status.metrics;
@@ -336,6 +365,12 @@ impl Worker<'_> {
                     self.say_parked(&item.record, version, *attempts, reason);
                     let delay = delays.get(i).copied().unwrap_or_default();
                     self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
+                }
+                Verdict::Exhausted { attempts, reason } => {
+                    failed += 1;
+                    self.say_parked(&item.record, version, *attempts, reason);
+                    self.memory.neighbours.forget(item.record.offset);
+                    self.parking.park(Item { attempts: *attempts, ..item.clone() }, Duration::ZERO, now);
                 }
                 Verdict::SetAside { reason, .. } => {
                     // Neither done nor failed: nothing is known of it.

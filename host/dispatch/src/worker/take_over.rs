@@ -57,8 +57,11 @@ pub(super) async fn take_over<'a>(
         subscription.note_refused(ownership, refusal).await;
     }
     let sender = opened?;
-    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
-    status.set(State::Owned);
+    let mut worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
+    match loaded.paused.take() {
+        Some(reason) => worker.pause(reason),
+        None => status.set(State::Owned),
+    }
     Ok(worker)
 }
 
@@ -141,7 +144,12 @@ fn parking(rows: &[Parked]) -> Parking {
     let mut parking = Parking::default();
     for parked in rows {
         let age = Duration::from_millis(parked.age_ms.unwrap_or(0).max(0) as u64);
-        let item = Item { record: parked.record.clone(), attempts: parked.attempts, age };
+        let item = Item {
+            attempts: parked.attempts,
+            age,
+            silent: parked.silent,
+            ..Item::new(parked.record.clone())
+        };
         parking.park(item, Duration::from_millis(parked.due_in_ms.max(0) as u64), now);
     }
     parking
@@ -181,6 +189,7 @@ impl<'a> Worker<'a> {
             topic_ids: subscription.cluster.topic_ids(),
             batches: 0,
             withdrawals,
+            paused: false,
         }
     }
 

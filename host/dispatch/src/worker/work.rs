@@ -78,8 +78,9 @@ pub(super) fn message(item: &Item, config: &TriggerConfig) -> Message {
     }
 }
 
-/// Between half and all of `delay`, so that records parked together do not come back together.
-pub(super) fn jittered(delay: Duration) -> Duration {
+/// `delay`, or less by up to `percent` of it, so that records parked together do not come back together.
+pub(super) fn jittered(delay: Duration, percent: u32) -> Duration {
     let random = uuid::Uuid::new_v4().as_u128() as u32;
-    delay / 2 + (delay / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    let share = f64::from(percent) / 100.0 * f64::from(random) / f64::from(u32::MAX);
+    delay - delay.mul_f64(share)
 }

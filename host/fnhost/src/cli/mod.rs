@@ -1,17 +1,24 @@
 //! The command line.
 
 mod admin;
+mod change;
 mod compile;
 mod completions;
+mod dead;
 mod doctor;
 mod explain;
+mod lag;
 mod migrate;
 mod new;
+mod operate;
 mod outbox;
+mod parked;
+mod pause;
 mod position;
 mod progress;
 mod ps;
 mod remote;
+mod replay;
 mod setup;
 mod signals;
 mod stream_keys;
@@ -46,6 +53,8 @@ use std::path::PathBuf;
   fnhost test records.jsonl               # run a function on the records of a file
   fnhost doctor                           # check the setup and suggest fixes
   fnhost explain order-events/1/42        # show what happened to a record
+  fnhost lag                              # how far behind every partition is
+  fnhost dead list --groups               # what died, by fault
 
 Exit codes: 0 success; 1 failure, stderr says why; 2 usage error; 3 problems found (test: a record is not done; doctor: a
 check failed; explain: no such record, or a dead letter)."
@@ -66,8 +75,20 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Print the variables that `spin up` needs next to `fnhost up --only kafka`, as shell exports
     Env(migrate::EnvArgs),
-    /// Set a trigger's position in a partition
+    /// Show position and lag of every partition
+    Lag(lag::LagArgs),
+    /// Show, redrive and discard dead letters
+    Dead(dead::DeadArgs),
+    /// Show, retry and discard parked records
+    Parked(parked::ParkedArgs),
+    /// Pause a trigger or a partition
+    Pause(pause::PauseArgs),
+    /// Resume what was paused
+    Resume(pause::ResumeArgs),
+    /// Show or set a trigger's position
     Position(position::PositionArgs),
+    /// Run a range of a log again
+    Replay(replay::ReplayArgs),
     /// Show and resolve streams that wait because Kafka refuses a message
     Outbox(outbox::OutboxArgs),
     /// Show, make and remove the keys under which messages are numbered
@@ -252,7 +273,13 @@ impl Cli {
             Command::Up(args) => up::run(args).await,
             Command::Migrate(args) => migrate::run(args).await,
             Command::Env(args) => migrate::print_env(args).await,
+            Command::Lag(args) => lag::run(args).await,
+            Command::Dead(args) => dead::run(args).await,
+            Command::Parked(args) => parked::run(args).await,
+            Command::Pause(args) => pause::pause(args).await,
+            Command::Resume(args) => pause::resume(args).await,
             Command::Position(args) => position::run(args).await,
+            Command::Replay(args) => replay::run(args).await,
             Command::Outbox(args) => outbox::run(args).await,
             Command::StreamKeys(args) => stream_keys::run(args).await,
             Command::Explain(args) => explain::run(args).await,

@@ -2,9 +2,10 @@
 
 use super::setup::Setup;
 use anyhow::Context as _;
-use fnhost_db::{OwnerPool, schema, stream_keys};
+use fnhost_db::{OwnerPool, retention, schema, stream_keys};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::changes;
+use fnhost_dispatch::operator::Operator;
 use fnhost_dispatch::relay::orphans::Orphans;
 use fnhost_dispatch::relay::{self, Relay};
 use fnhost_dispatch::schedule::status::ScheduleStatus;
@@ -20,12 +21,12 @@ use fnhost_kafka::producer::Producer;
 use fnhost_kafka::tail;
 use fnhost_manifest::{KafkaTrigger, Manifest};
 use fnhost_types::causes::chain;
-use fnhost_types::record::dead_letter_topic;
 use fnhost_types::stream_keys::StreamKeys;
 use futures::FutureExt as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -243,6 +244,8 @@ impl Triggers {
             login,
         )
         .await?;
+        let kept_days = trigger.config.dead_letters_kept_days;
+        retention::keep_dead(&setup.owner, row, kept_days).await?;
         let status = context.registry.trigger(&trigger.id, &trigger.component, &trigger.group);
         let identity = short_instance(&context.instance);
         Ok(Subscription {
@@ -254,6 +257,9 @@ impl Triggers {
             emits: trigger.emits.iter().cloned().collect(),
             start: trigger.start,
             config: trigger.config.clone(),
+            filter: trigger.filter.clone(),
+            dead_letter_topic: trigger.dead_letter_topic.clone(),
+            in_flight: Arc::new(Semaphore::new(trigger.config.max_in_flight)),
             host: self.host,
             instance: format!("{}-{}-{identity}", setup.deployment(), trigger.id),
             owner: setup.owner.clone(),
@@ -265,6 +271,17 @@ impl Triggers {
             ),
             status,
         })
+    }
+
+    /// What people ask of the triggers.
+    pub fn operator(&self, setup: &Setup) -> Operator {
+        Operator {
+            deployment: setup.deployment().to_owned(),
+            owner: setup.owner.clone(),
+            cluster: self.cluster.clone(),
+            access: self.access.clone(),
+            triggers: setup.manifest.kafka.clone().into(),
+        }
     }
 
     /// The connected Kafka cluster.
@@ -317,10 +334,15 @@ async fn prepare_topics(setup: &Setup, cluster: &Arc<Cluster>) -> anyhow::Result
     let manifest = &setup.manifest;
     let mut declared = manifest.application.topics.clone();
     let mut used = topics(manifest);
-    for topic in manifest.kafka.iter().flat_map(|t| &t.topics) {
-        let partitions = declared.get(topic).copied().unwrap_or(1);
-        declared.insert(dead_letter_topic(topic), partitions);
-        used.insert(dead_letter_topic(topic));
+    for trigger in &manifest.kafka {
+        for topic in &trigger.topics {
+            let (letters, partitions) =
+                (trigger.dead_letters(topic), declared.get(topic).copied().unwrap_or(1));
+            used.insert(letters.clone());
+            // Several topics may have one for all.
+            let most = declared.entry(letters).or_insert(partitions);
+            *most = partitions.max(*most);
+        }
     }
     let used: Vec<String> = used.into_iter().collect();
     Ok(cluster.prepare_topics(&declared, &used).await?)

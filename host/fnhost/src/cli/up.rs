@@ -12,6 +12,7 @@ use fnhost_capabilities::key_value::{self, Readers, RuntimeConfig};
 use fnhost_db::hosts::HostEntry;
 use fnhost_deployment::Deployment;
 use fnhost_deployment::watch::{self, Watched};
+use fnhost_dispatch::operator::Operator;
 use fnhost_dispatch::status::Registry;
 use fnhost_engine::OWN_PROGRAM;
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
@@ -21,7 +22,7 @@ use fnhost_trace::export::Exporter;
 use fnhost_types::log::{self, LogFormat};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -153,7 +154,8 @@ async fn serve(
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     // Until the very end of this function: while everything else drains, it says so.
-    let _admin = serve_admin(admin_listener, args, setup, &health, engine, &deployment);
+    let operator = Arc::new(OnceLock::new());
+    let _admin = serve_admin(admin_listener, args, setup, &health, engine, &deployment, operator.clone());
     let (followed, followed_stop) = (deployment.clone(), stop.clone());
     tasks.spawn(async move {
         fnhost_metrics::supervise("deployment", "", || followed.clone().follow(followed_stop.clone())).await;
@@ -165,6 +167,9 @@ async fn serve(
         None => None,
     };
     let cluster = triggers.as_ref().map(Triggers::cluster);
+    if let Some(triggers) = &triggers {
+        operator.get_or_init(|| triggers.operator(setup));
+    }
     let name = setup.deployment().to_string();
     let (probed, owner, probe_stop) = (health.clone(), setup.owner.clone(), stop.clone());
     tasks.spawn(async move {
@@ -252,6 +257,7 @@ fn serve_admin(
     health: &Health,
     engine: Engine,
     deployment: &Deployment,
+    operator: Arc<OnceLock<Operator>>,
 ) -> JoinSet<()> {
     let scrape = Scrape {
         health: health.clone(),
@@ -264,6 +270,7 @@ fn serve_admin(
         owner: setup.owner.clone(),
         health: health.clone(),
         scrape,
+        operator,
         hosts: args.admin.hosts(),
     });
     let mut task = JoinSet::new();

@@ -200,7 +200,7 @@ fn everything_that_is_written_is_read() {
         (order.config.max_batch, order.config.max_attempts, order.config.max_age),
         (100, 3, Duration::from_secs(60))
     );
-    assert_eq!(order.config.max_back_off, Duration::from_secs(20));
+    assert_eq!(order.config.back_off.cap, Duration::from_secs(20));
     assert_eq!(
         (audit.id.as_str(), audit.component.as_str(), audit.start),
         ("audit", "order", Start::Earliest)
@@ -218,5 +218,5 @@ fn what_is_not_written_has_its_default() {
         (audit.config.max_batch, audit.config.max_attempts, audit.config.max_age),
         (500, 8, Duration::from_secs(86_400))
     );
-    assert_eq!(audit.config.max_back_off, Duration::from_secs(60));
+    assert_eq!(audit.config.back_off, BackOff::default());
 }

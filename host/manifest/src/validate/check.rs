@@ -145,7 +145,7 @@ impl Builder<'_> {
     }
 
     /// A number of a range above zero, zero included, or the default.
-    pub(super) fn number_within(
+    pub(in super::super) fn number_within(
         &self,
         key: &str,
         written: Option<Spanned<i64>>,

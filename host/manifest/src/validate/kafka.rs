@@ -51,7 +51,17 @@ impl Builder<'_> {
         if topics.is_empty() {
             return self.fail(topics_at, format!("trigger \"{id}\" has no topic"));
         }
-        if let Some(topic) = topics.iter().find(|topic| dead_letter_topic(topic).len() > MAX_TOPIC_BYTES) {
+        if let Some(topic) = &written.dead_letter_topic {
+            self.topic(topic)?;
+            if topics.contains(topic.get_ref()) {
+                return self.fail(
+                    topic.span().start,
+                    format!("trigger \"{id}\" would consume its own dead letters"),
+                );
+            }
+        } else if let Some(topic) =
+            topics.iter().find(|topic| dead_letter_topic(topic).len() > MAX_TOPIC_BYTES)
+        {
             return self.fail(topics_at, format!(
                 "the topic \"{topic}\" is too long for its dead-letter topic {topic}{DEAD_LETTER_SUFFIX}: a name has at most \
                  {MAX_TOPIC_BYTES} characters"
@@ -70,6 +80,8 @@ impl Builder<'_> {
             emits: self.topics(written.emits)?,
             start,
             config,
+            filter: Filter::check(written.filter, self)?,
+            dead_letter_topic: written.dead_letter_topic.map(Spanned::into_inner),
             id: id.into_inner(),
             group: group.into_inner(),
         };

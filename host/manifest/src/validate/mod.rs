@@ -86,7 +86,7 @@ pub(super) struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn fail<V>(&self, at: usize, message: impl Into<String>) -> Result<V, Error> {
+    pub(super) fn fail<V>(&self, at: usize, message: impl Into<String>) -> Result<V, Error> {
         Err(self.source.error_at(at, message))
     }
 

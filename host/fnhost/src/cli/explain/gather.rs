@@ -7,7 +7,7 @@ use crate::cli::triggers::topics;
 use fnhost_db::fates::{self, TriggerAt};
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
-use fnhost_kafka::scan::{Scanned, scan};
+use fnhost_kafka::scan::{Bounds, Scanned, scan};
 use fnhost_manifest::Start;
 use fnhost_types::clock::rfc3339;
 use fnhost_types::outbox;
@@ -54,7 +54,8 @@ impl Reader<'_> {
             .into());
         }
         let found =
-            scan(self.access, tp, offset.max(bounds.start)..offset + 1, SCAN_TIMEOUT, |_| true).await?;
+            scan(self.access, tp, offset.max(bounds.start)..offset + 1, Bounds::time(SCAN_TIMEOUT), |_| true)
+                .await?;
         let record = found.records.into_iter().find(|record| record.offset == offset);
         let copy = match &record {
             Some(record) => self.earlier_copy(tp, record, bounds.start).await?,
@@ -91,7 +92,7 @@ impl Reader<'_> {
         let stream = stream.to_owned();
         let range = (record.offset - COPY_RECORDS_MAX).max(start)..record.offset;
         let is_copy = move |other: &Record| other.stream().is_some_and(|(s, n)| s == stream && n >= seq);
-        let found = scan(self.access, tp, range, SCAN_TIMEOUT, is_copy).await?;
+        let found = scan(self.access, tp, range, Bounds::time(SCAN_TIMEOUT), is_copy).await?;
         Ok(found.records.first().map(|record| record.offset))
     }
 
@@ -147,7 +148,7 @@ impl Reader<'_> {
         let from = first.max(bounds.end - KEY_RECORDS_MAX);
         let key = key.as_bytes().to_vec();
         let wanted = move |record: &Record| record.key.as_ref() == Some(&key);
-        let mut scanned = scan(self.access, tp, from..bounds.end, SCAN_TIMEOUT, wanted).await?;
+        let mut scanned = scan(self.access, tp, from..bounds.end, Bounds::time(SCAN_TIMEOUT), wanted).await?;
         scanned.complete &= from == first;
         Ok(scanned)
     }

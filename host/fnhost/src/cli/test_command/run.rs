@@ -10,7 +10,6 @@ use fnhost_engine::LoadedComponent;
 use fnhost_manifest::KafkaTrigger;
 use fnhost_types::wit::{Batch, Emit};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A message that a topic takes at most: the default `max.message.bytes` of Kafka.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
@@ -157,6 +156,7 @@ fn settled(record: usize, verdict: Verdict) -> Outcome {
             outcome(record, "retry", Some(reason))
         }
         Verdict::Dead { reason, .. } => outcome(record, "reject", Some(reason)),
+        Verdict::Exhausted { reason, .. } => outcome(record, "exhausted", Some(reason)),
         Verdict::Behind => {
             outcome(record, "behind", Some("waits behind an earlier record of its key".to_owned()))
         }
@@ -172,5 +172,5 @@ fn item(record: &Record) -> Item {
         value: message.value,
         headers: message.headers,
     };
-    Item { record, attempts: message.attempt - 1, age: Duration::ZERO }
+    Item { attempts: message.attempt - 1, ..Item::new(record) }
 }

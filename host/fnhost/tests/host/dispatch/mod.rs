@@ -12,6 +12,7 @@ mod leaders;
 mod log;
 mod logs;
 mod names;
+mod operations;
 mod printed;
 mod reader;
 mod readiness;

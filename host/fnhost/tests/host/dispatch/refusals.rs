@@ -14,7 +14,7 @@ fn admin(world: &World) -> AdminClient<DefaultClientContext> {
 }
 
 /// Sets the largest message of what the first topic's records emit to.
-async fn limit(world: &World, bytes: &str) {
+pub async fn limit(world: &World, bytes: &str) {
     let (admin, output) = (admin(world), world.output(0));
     let change = AlterConfig::new(ResourceSpecifier::Topic(&output)).set("max.message.bytes", bytes);
     let changed = admin.alter_configs([&change], &AdminOptions::new().request_timeout(Some(PATIENCE))).await;
@@ -22,7 +22,7 @@ async fn limit(world: &World, bytes: &str) {
 }
 
 /// A record of the first topic whose message is refused, and one of the second that goes on.
-async fn refuse(world: &World) -> TopicPartition {
+pub async fn refuse(world: &World) -> TopicPartition {
     limit(world, "60").await;
     world.send(0, &[("a", "write")]).await;
     world.until("SELECT EXISTS (SELECT FROM fnhost.refused)").await;

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fnhost_db::positions;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
 use fnhost_db::stream_keys;
-use fnhost_db::views;
 use fnhost_db::{OWNER_CONNECTIONS, OwnerPool};
 use fnhost_deployment::Slot;
 use fnhost_dispatch::changes;
@@ -20,8 +20,7 @@ use fnhost_dispatch::{Fixed, Handler, Handlers};
 use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
-use fnhost_manifest::Start;
-use fnhost_manifest::TriggerConfig;
+use fnhost_manifest::{Filter, Start, TriggerConfig};
 use fnhost_test_postgres::TestPostgres;
 use fnhost_types::record::TopicPartition;
 use fnhost_types::record::dead_letter_topic;
@@ -29,6 +28,7 @@ use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -60,6 +60,10 @@ pub struct World {
     pub start: Start,
     /// Whether the hosts read the topics' ids every second.
     pub watchful: bool,
+    /// How the hosts take records and try them again; their attempts are given with each host.
+    pub config: TriggerConfig,
+    /// Which records the hosts want.
+    pub filter: Filter,
     /// Longest run of the hosts' own statements.
     pub statements: Duration,
     /// The topics' unique names.
@@ -130,6 +134,8 @@ impl World {
             way: None,
             start: Start::Earliest,
             watchful: true,
+            config: config(),
+            filter: Filter::default(),
             statements: fnhost_db::OWNER_STATEMENT_TIMEOUT,
             topics,
             producer: client(&kafka).create().expect("a producer"),
@@ -186,7 +192,10 @@ impl World {
             topics: self.topics.clone(),
             emits: self.topics.iter().map(|topic| out(topic)).collect::<HashSet<_>>(),
             start: self.start,
-            config: TriggerConfig { max_attempts, ..config() },
+            config: TriggerConfig { max_attempts, ..self.config.clone() },
+            filter: self.filter.clone(),
+            dead_letter_topic: None,
+            in_flight: Arc::new(Semaphore::new(self.config.max_in_flight)),
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),
             owner: self.owner().await,
@@ -259,7 +268,13 @@ impl World {
         }
     }
 
-    fn access(&self) -> Access {
+    /// The topics as a host knows them.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.clone()
+    }
+
+    /// How a host reaches the broker.
+    pub fn access(&self) -> Access {
         self.kafka.access().with_keys(self.keys.clone())
     }
 
@@ -290,7 +305,7 @@ impl World {
         let owner = OwnerPool::connect(login).await.expect("the owner's login");
         let tp = TopicPartition::new(&self.topics[index], 0);
         let topic_id = self.cluster.topic_id(&tp.topic).await.expect("an id");
-        let moved = views::set_position(&owner, "test", "trigger", &tp, position, topic_id).await;
+        let moved = positions::set(&owner, "test", "trigger", &tp, position, topic_id).await;
         moved.expect("the database").expect("such a partition");
         owner.close().await;
     }

@@ -1,0 +1,172 @@
+//! Records that died or wait, of the whole deployment: `/dead-letters` and `/parked`.
+
+use super::{Admin, Failure};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use fnhost_db::dead::{self, DeadFilter, DeadGroup, DeadLetter, Redriven};
+use fnhost_db::parked::{self, ParkedFilter};
+use fnhost_db::views::RecordView;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Records that a list shows where the caller names no limit.
+const LIST_DEFAULT: i64 = 100;
+/// Records that a list shows at most.
+const LIST_MAX: i64 = 1_000;
+
+pub(super) fn router() -> Router<Admin> {
+    Router::new()
+        .route("/dead-letters", get(dead_letters))
+        .route("/dead-letters/groups", get(groups))
+        .route("/dead-letters/{id}", get(dead_letter))
+        .route("/dead-letters/redrive", post(redrive))
+        .route("/dead-letters/discard", post(discard))
+        .route("/parked", get(parked_records))
+        .route("/parked/retry", post(retry))
+        .route("/parked/discard", post(discard_parked))
+}
+
+/// How long a list may be, and what it is about.
+#[derive(Deserialize)]
+struct DeadQuery {
+    limit: Option<i64>,
+    trigger: Option<String>,
+    topic: Option<String>,
+    partition: Option<i32>,
+    since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    reason: Option<String>,
+    group: Option<String>,
+}
+
+impl DeadQuery {
+    fn read(self) -> (DeadFilter, i64) {
+        let Self { limit, trigger, topic, partition, since_ms, until_ms, reason, group } = self;
+        let filter =
+            DeadFilter { ids: Vec::new(), trigger, topic, partition, since_ms, until_ms, reason, group };
+        (filter, bounded(limit))
+    }
+}
+
+fn bounded(limit: Option<i64>) -> i64 {
+    limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX)
+}
+
+async fn dead_letters(
+    State(admin): State<Admin>,
+    Query(query): Query<DeadQuery>,
+) -> Result<Json<Vec<DeadLetter>>, Failure> {
+    let (filter, limit) = query.read();
+    Ok(Json(dead::list(&admin.owner, admin.deployment.id(), &filter, limit).await?))
+}
+
+async fn groups(
+    State(admin): State<Admin>,
+    Query(query): Query<DeadQuery>,
+) -> Result<Json<Vec<DeadGroup>>, Failure> {
+    let (filter, limit) = query.read();
+    Ok(Json(dead::groups(&admin.owner, admin.deployment.id(), &filter, limit).await?))
+}
+
+async fn dead_letter(State(admin): State<Admin>, Path(id): Path<i64>) -> Result<Response, Failure> {
+    let filter = DeadFilter { ids: vec![id], ..DeadFilter::default() };
+    let found = dead::list(&admin.owner, admin.deployment.id(), &filter, 1).await?;
+    Ok(match found.into_iter().next() {
+        Some(letter) => Json(letter).into_response(),
+        None => (StatusCode::NOT_FOUND, "there is no such dead letter\n").into_response(),
+    })
+}
+
+/// A filter, or `"all": true` in its place, so that an empty one does not change everything by mistake.
+#[derive(Deserialize)]
+struct Chosen<F> {
+    #[serde(default)]
+    all: bool,
+    filter: Option<F>,
+}
+
+impl<F: Default> Chosen<F> {
+    fn read(self) -> Result<F, Response> {
+        match (self.filter, self.all) {
+            (Some(filter), false) => Ok(filter),
+            (None, true) => Ok(F::default()),
+            _ => {
+                Err((StatusCode::BAD_REQUEST, "send {\"filter\": {…}} or {\"all\": true}\n").into_response())
+            }
+        }
+    }
+}
+
+async fn redrive(
+    State(admin): State<Admin>,
+    Json(chosen): Json<Chosen<DeadFilter>>,
+) -> Result<Response, Failure> {
+    let filter = match chosen.read() {
+        Ok(filter) => filter,
+        Err(refusal) => return Ok(refusal),
+    };
+    let redriven: Redriven = dead::redrive(&admin.owner, admin.deployment.id(), &filter).await?;
+    Ok(Json(redriven).into_response())
+}
+
+async fn discard(
+    State(admin): State<Admin>,
+    Json(chosen): Json<Chosen<DeadFilter>>,
+) -> Result<Response, Failure> {
+    let filter = match chosen.read() {
+        Ok(filter) => filter,
+        Err(refusal) => return Ok(refusal),
+    };
+    let discarded = dead::discard(&admin.owner, admin.deployment.id(), &filter).await?;
+    Ok(Json(json!({ "discarded": discarded })).into_response())
+}
+
+#[derive(Deserialize)]
+struct ParkedQuery {
+    limit: Option<i64>,
+    trigger: Option<String>,
+    topic: Option<String>,
+    partition: Option<i32>,
+    offset: Option<i64>,
+    key: Option<String>,
+    reason: Option<String>,
+}
+
+async fn parked_records(
+    State(admin): State<Admin>,
+    Query(query): Query<ParkedQuery>,
+) -> Result<Json<Vec<RecordView>>, Failure> {
+    let ParkedQuery { limit, trigger, topic, partition, offset, key, reason } = query;
+    let filter = ParkedFilter { trigger, topic, partition, offset, key, reason };
+    Ok(Json(parked::list(&admin.owner, admin.deployment.id(), &filter, bounded(limit)).await?))
+}
+
+async fn retry(
+    State(admin): State<Admin>,
+    Json(chosen): Json<Chosen<ParkedFilter>>,
+) -> Result<Response, Failure> {
+    let filter = match chosen.read() {
+        Ok(filter) => filter,
+        Err(refusal) => return Ok(refusal),
+    };
+    counted("retried", parked::retry(&admin.owner, admin.deployment.id(), &filter).await?)
+}
+
+async fn discard_parked(
+    State(admin): State<Admin>,
+    Json(chosen): Json<Chosen<ParkedFilter>>,
+) -> Result<Response, Failure> {
+    let filter = match chosen.read() {
+        Ok(filter) => filter,
+        Err(refusal) => return Ok(refusal),
+    };
+    counted("discarded", parked::discard(&admin.owner, admin.deployment.id(), &filter).await?)
+}
+
+fn counted(name: &str, count: i64) -> Result<Response, Failure> {
+    let body: Value = json!({ name: count });
+    Ok(Json(body).into_response())
+}
