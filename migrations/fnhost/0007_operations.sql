@@ -37,6 +37,9 @@ BEGIN
                              ELSE k.charged_by END;
 END $$;
 
+-- Somebody gave the message up: its stream's owner makes a dead letter of it before it sends anything again, when none is on its way.
+ALTER TABLE refused ADD COLUMN given_up boolean NOT NULL DEFAULT false;
+
 ALTER TABLE dead ADD COLUMN silent boolean NOT NULL DEFAULT false;
 -- The version that failed, by the first digits of its digest; empty where it was no function's fault.
 ALTER TABLE dead ADD COLUMN digest text NOT NULL DEFAULT '';

@@ -4,8 +4,10 @@ use fnhost_manifest::Secret;
 use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_function::{Function, Sent, told};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 
 /// Knows customer 7; has no answer for 9 and fails for 10.
 async fn service() -> String {
@@ -81,4 +83,48 @@ async fn a_host_that_is_not_allowed_is_not_reached() {
     let told = told(&outcomes);
     assert!(told.starts_with("retry(") && told.contains("Denied"), "{told}");
     assert!(emits.is_empty());
+}
+
+/// Requests that are held until as many wait together.
+const AT_ONCE: usize = 20;
+
+/// A service that answers nobody before [`AT_ONCE`] ask at the same time.
+async fn patient_service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let together = Arc::new(Barrier::new(AT_ONCE));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let together = together.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    request.push(byte);
+                }
+                together.wait().await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                // Whoever asked may have gone.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn the_records_of_a_batch_wait_for_the_service_together_and_keep_the_order_of_their_keys() {
+    let url = patient_service().await;
+    let function = Function::start_in("examples/enrich", "enrich", |spec| {
+        spec.allowed_hosts = AllowedHosts::parse("enrich", [&url]).expect("a host");
+        spec.variables.insert("customers_url".to_owned(), Secret::new(url.clone()));
+    })
+    .await;
+    let batch: Vec<Sent> = (0..2).flat_map(|_| (1..=AT_ONCE as u64).map(purchase)).collect();
+    let (outcomes, emits) = function.deliver_plain(&batch).await;
+    // One that asked alone would have got no answer in time, and be a retry.
+    assert_eq!(told(&outcomes), vec!["done"; batch.len()].join(" "));
+    let keys: Vec<&[u8]> = emits.iter().filter_map(|emit| emit.key.as_deref()).collect();
+    let sent: Vec<String> = (0..2).flat_map(|_| (1..=AT_ONCE).map(|id| id.to_string())).collect();
+    assert_eq!(keys, sent.iter().map(String::as_bytes).collect::<Vec<_>>());
 }

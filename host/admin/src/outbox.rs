@@ -46,9 +46,10 @@ async fn retry(State(admin): State<Admin>, Json(stream): Json<Stream>) -> Result
 }
 
 async fn to_dead(State(admin): State<Admin>, Json(stream): Json<Stream>) -> Result<Response, Failure> {
-    let dead =
-        refused::to_dead(&admin.owner, admin.deployment.id(), &stream.trigger, &stream.partition()).await?;
-    Ok(dead.map_or_else(waits_not, |seq| Json(json!({ "seq": seq })).into_response()))
+    let given_up =
+        refused::give_up(&admin.owner, admin.deployment.id(), &stream.trigger, &stream.partition()).await?;
+    let accepted = |seq| (StatusCode::ACCEPTED, Json(json!({ "seq": seq }))).into_response();
+    Ok(given_up.map_or_else(waits_not, accepted))
 }
 
 fn waits_not() -> Response {

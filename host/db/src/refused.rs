@@ -1,6 +1,6 @@
 //! Streams that cannot go on because Kafka refuses their oldest message: who owns the stream notes it here, people decide.
 
-use super::ownership::Ownership;
+use super::ownership::{Ownership, lock_owned};
 use super::session::Bounded;
 use super::{Error, OwnerPool};
 use fnhost_types::outbox::{self, HeaderRef, Outgoing};
@@ -58,7 +58,7 @@ pub async fn note(pool: &OwnerPool, ownership: &Ownership, refused: Refused<'_>)
           WHERE p.trigger = $1 AND p.topic = $2 AND p.partition = $3 AND p.epoch = $4
          ON CONFLICT (trigger, topic, partition) DO UPDATE
             SET seq = EXCLUDED.seq, target_topic = EXCLUDED.target_topic, target_partition = EXCLUDED.target_partition,
-                reason = EXCLUDED.reason,
+                reason = EXCLUDED.reason, given_up = r.given_up AND r.seq = EXCLUDED.seq,
                 tries = CASE WHEN r.seq = EXCLUDED.seq THEN r.tries + 1 ELSE 1 END,
                 since = CASE WHEN r.seq = EXCLUDED.seq THEN r.since ELSE EXCLUDED.since END",
     )
@@ -177,55 +177,66 @@ pub async fn retry(
     Ok(changed.rows_affected() == 1)
 }
 
-/// Makes the refused message of a stream a dead letter, so that what is behind it can be sent; its number is left out, which
-/// consumers do not mind. Answers the number; none where the stream does not wait, or waits for another reason by now.
+/// Gives the refused message of a stream up: its owner makes a dead letter of it before it tries again, so that it cannot be on its way
+/// to Kafka meanwhile; what is behind it is sent then. Its number is left out, which consumers do not mind. Answers the
+/// number; none where the stream does not wait.
 ///
 /// # Errors
-/// The database did not answer, or the outbox row cannot be read.
-pub async fn to_dead(
+/// The database did not answer.
+pub async fn give_up(
     pool: &OwnerPool,
     deployment: &str,
     trigger: &str,
     tp: &TopicPartition,
 ) -> Result<Option<i64>, Error> {
+    let seq = sqlx::query_scalar(
+        "WITH given_up AS (
+             UPDATE fnhost.refused r SET given_up = true FROM fnhost.trigger t
+              WHERE t.deployment = $1 AND t.id = $2 AND r.trigger = t.trigger AND r.topic = $3 AND r.partition = $4
+             RETURNING r.*)
+         UPDATE fnhost.partition p SET version = p.version + 1 FROM given_up g
+          WHERE (p.trigger, p.topic, p.partition) = (g.trigger, g.topic, g.partition) RETURNING g.seq",
+    );
+    Ok(seq
+        .bind(deployment)
+        .bind(trigger)
+        .bind(&tp.topic)
+        .bind(tp.partition)
+        .fetch_optional(pool.pool())
+        .await?)
+}
+
+/// Makes a dead letter of the message of the stream that `ownership` numbers, if it is refused and was given up. The caller has nothing of
+/// the stream on its way to Kafka.
+///
+/// # Errors
+/// The database did not answer, the stream has another owner, or the outbox row cannot be read.
+pub async fn bury_given_up(pool: &OwnerPool, ownership: &Ownership) -> Result<(), Error> {
+    let (trigger, tp) = (ownership.trigger, &ownership.tp);
     let mut tx = pool.begin().await?;
-    // The row's lock keeps its owner from storing meanwhile; its version then fences that one.
-    let found: Option<(i64, i64, String)> = sqlx::query_as(
-        "SELECT r.trigger, r.seq, r.reason FROM fnhost.partition p JOIN fnhost.refused r USING (trigger, topic, partition)
-           JOIN fnhost.trigger t USING (trigger)
-          WHERE t.deployment = $1 AND t.id = $2 AND p.topic = $3 AND p.partition = $4 FOR UPDATE OF p",
+    lock_owned(&mut tx, ownership).await?;
+    let given_up: Option<(i64, String)> = sqlx::query_as(
+        "DELETE FROM fnhost.refused WHERE trigger = $1 AND topic = $2 AND partition = $3 AND given_up
+         RETURNING seq, reason",
     )
-    .bind(deployment)
     .bind(trigger)
     .bind(&tp.topic)
     .bind(tp.partition)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((row, seq, reason)) = found else { return Ok(None) };
-    if !bury(&mut tx, row, tp, seq, &reason).await? {
-        return Ok(None);
-    }
-    sqlx::query(
-        "WITH forgotten AS (DELETE FROM fnhost.refused WHERE trigger = $1 AND topic = $2 AND partition = $3)
-         UPDATE fnhost.partition SET version = version + 1 WHERE trigger = $1 AND topic = $2 AND partition = $3",
-    )
-    .bind(row)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
-    Ok(Some(seq))
+    let Some((seq, reason)) = given_up else { return Ok(()) };
+    bury(&mut tx, trigger, tp, seq, &reason).await?;
+    Ok(tx.commit().await?)
 }
 
-/// Takes message `seq` out of its outbox row and keeps it as a dead letter; false where no row has it.
+/// Takes message `seq` out of its outbox row and keeps it as a dead letter; does nothing where no row has it.
 async fn bury(
     connection: &mut Bounded,
     trigger: i64,
     tp: &TopicPartition,
     seq: i64,
     reason: &str,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let taken: Option<(i64, Vec<u8>, Option<String>)> = sqlx::query_as(
         "DELETE FROM fnhost.outbox WHERE trigger = $1 AND topic = $2 AND partition = $3 AND $4 BETWEEN first_seq AND last_seq
          RETURNING first_seq, messages, incarnation",
@@ -236,11 +247,11 @@ async fn bury(
     .bind(seq)
     .fetch_optional(&mut *connection)
     .await?;
-    let Some((first_seq, bytes, incarnation)) = taken else { return Ok(false) };
+    let Some((first_seq, bytes, incarnation)) = taken else { return Ok(()) };
     let batch = outbox::decode(first_seq, &bytes)?;
     let at = usize::try_from(seq - first_seq).unwrap_or(usize::MAX);
     let (Some(message), Some(before)) = (batch.messages.get(at), batch.messages.get(..at)) else {
-        return Ok(false);
+        return Ok(());
     };
     for (first, rest) in [(first_seq, before), (seq + 1, &batch.messages[at + 1..])] {
         if rest.is_empty() {
@@ -280,7 +291,7 @@ async fn bury(
     .bind(message.partition)
     .execute(connection)
     .await?;
-    Ok(true)
+    Ok(())
 }
 
 fn encoded_headers(message: &Outgoing<'_>) -> Vec<u8> {

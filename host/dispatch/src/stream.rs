@@ -37,6 +37,9 @@ pub async fn open(
     ownership: &Ownership,
 ) -> Result<StreamSender, NotOpened> {
     let apart = refused::waits(owner, ownership).await?;
+    if apart {
+        refused::bury_given_up(owner, ownership).await?;
+    }
     let sender = producer.open(source, &ownership.incarnation, apart)?;
     resend(owner, &sender, ownership).await?;
     if apart {

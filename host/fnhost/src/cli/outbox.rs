@@ -1,11 +1,18 @@
 //! `fnhost outbox`: streams that wait because Kafka refuses their oldest message, and what can be done about it.
 
+use super::progress::live;
 use super::setup::Beside;
 use super::{Application, Format};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use fnhost_db::refused::{self, RefusedView};
 use fnhost_types::record::TopicPartition;
+use std::time::Duration;
+
+/// How long `to-dead` waits for the stream's owner.
+const BURIED_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two looks whether it has done it.
+const BURIED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Shows messages that Kafka refuses, has them tried again, or gives them up.
 ///
@@ -63,12 +70,33 @@ pub async fn run(args: OutboxArgs) -> anyhow::Result<()> {
         Action::ToDead(args) => {
             let (beside, waits) = find(&args).await?;
             let deployment = &beside.manifest.application.name;
-            let dead =
-                refused::to_dead(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
-            let seq = dead.with_context(|| format!("stream {} does not wait any more", args.stream))?;
-            println!("{}: message {seq} is a dead letter; what is behind it goes on", args.stream);
+            let given_up =
+                refused::give_up(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
+            let seq = given_up.with_context(|| format!("stream {} does not wait any more", args.stream))?;
+            let buried = live("waiting for the stream's owner", buried(&beside, &args.stream, seq));
+            match tokio::time::timeout(BURIED_TIMEOUT, buried).await {
+                Ok(buried) => {
+                    buried?;
+                    println!("{}: message {seq} is a dead letter; what is behind it goes on", args.stream);
+                }
+                Err(_) => println!(
+                    "{}: message {seq} is given up; the next host that owns the stream makes a dead letter of it",
+                    args.stream
+                ),
+            }
             Ok(())
         }
+    }
+}
+
+/// Waits until the stream does not wait for that message any more.
+async fn buried(beside: &Beside, stream: &str, seq: i64) -> anyhow::Result<()> {
+    loop {
+        let waiting = refused::list(&beside.owner, &beside.manifest.application.name).await?;
+        if !waiting.iter().any(|waits| waits.stream == stream && waits.seq == seq) {
+            return Ok(());
+        }
+        tokio::time::sleep(BURIED_INTERVAL).await;
     }
 }
 

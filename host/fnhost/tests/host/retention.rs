@@ -106,3 +106,22 @@ async fn one_host_at_a_time_does_the_upkeep() {
     assert!(retention::is_due(&owner, "other", NONE).await.expect("the database"));
     assert!(retention::is_due(&owner, "other", NONE).await.expect("the database"), "it is due again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_keeps_its_dead_letters_as_long_as_it_says() {
+    let (_postgres, owner, mut database) = world().await;
+    run(
+        &mut database,
+        "INSERT INTO fnhost.dead (trigger, topic, partition, \"offset\", headers, timestamp_ms, attempts, reason, died_at)
+         SELECT trigger, 't', 0, n, '', 0, 1, 'x', clock_timestamp() - n * interval '1 day' + interval '1 hour'
+           FROM fnhost.trigger, generate_series(1, 10) n",
+    )
+    .await;
+    let trigger: i64 =
+        sqlx::query_scalar("SELECT trigger FROM fnhost.trigger").fetch_one(&mut database).await.expect("one");
+    retention::keep_dead(&owner, trigger, 3).await.expect("the database");
+    let removed = retention::remove(&owner, "test", &Kept::default()).await.expect("the database");
+    assert_eq!(removed.dead, 7);
+    assert_eq!(count(&mut database, "SELECT max(\"offset\") FROM fnhost.dead").await, 3);
+    owner.close().await;
+}

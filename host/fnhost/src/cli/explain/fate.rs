@@ -18,6 +18,8 @@ pub enum Fate {
     },
     /// Its effects are committed.
     Handled,
+    /// Passed over: the trigger's filter does not want it.
+    Unwanted,
     /// Refused: its number, or a higher one of its stream, was accepted before.
     Duplicate {
         /// Offset of the earlier record, where it was found.
@@ -86,6 +88,7 @@ impl Fate {
             Self::NotBegun => "not begun".into(),
             Self::NotReached { lag, .. } => format!("not reached (lag {lag})"),
             Self::Handled => "handled".into(),
+            Self::Unwanted => "not wanted by its filter".into(),
             Self::Duplicate { .. } => "refused as a duplicate".into(),
             Self::Passed => "passed over".into(),
             Self::Parked { behind: Some(behind), .. } => format!("parked behind offset {behind}"),
@@ -102,6 +105,7 @@ impl Fate {
                 format!("not reached: the position is {position}, lag {lag}")
             }
             Self::Handled => "handled: its effects are committed".into(),
+            Self::Unwanted => "passed over: the trigger's filter does not want it".into(),
             Self::Duplicate { of: Some(offset) } => {
                 format!("refused as a duplicate: offset {offset} has its number, or a higher one, of its stream")
             }

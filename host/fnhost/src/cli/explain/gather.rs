@@ -1,6 +1,6 @@
 //! Gathers what Kafka and the database know.
 
-use super::fate::judge;
+use super::fate::{Fate, judge};
 use super::{Explained, RecordView, Story, Unsatisfied, Unsent};
 use crate::cli::setup::Beside;
 use crate::cli::triggers::topics;
@@ -166,8 +166,15 @@ impl Reader<'_> {
         // Also triggers that the manifest has no longer.
         let ids: HashSet<&String> = consumers.map(|trigger| &trigger.id).chain(at.keys()).collect();
         let numbered = record.and_then(Record::stream);
-        let fates =
-            ids.into_iter().map(|id| (id.clone(), judge(offset, numbered, copy, at.get(id)))).collect();
+        let unwanted = |id: &String| {
+            let trigger = self.beside.manifest.kafka.iter().find(|trigger| trigger.id == *id);
+            trigger.zip(record).is_some_and(|(trigger, record)| !trigger.filter.wants(record))
+        };
+        let fate = |id: &String| match judge(offset, numbered, copy, at.get(id)) {
+            Fate::Handled if unwanted(id) => Fate::Unwanted,
+            other => other,
+        };
+        let fates = ids.into_iter().map(|id| (id.clone(), fate(id))).collect();
         Explained {
             topic: tp.topic.clone(),
             partition: tp.partition,

@@ -19,7 +19,7 @@ const MESSAGE_BYTES_MAX: usize = 1_048_588;
 pub struct Outcome {
     /// Its place in the file's records.
     pub record: usize,
-    /// `done`, `retry`, `reject`, `behind` or `failed`.
+    /// `done`, `retry`, `reject`, `exhausted`, `behind`, `unwanted` or `failed`.
     pub word: &'static str,
     /// Why it is not done.
     pub reason: Option<String>,
@@ -49,14 +49,17 @@ impl<'a> Trial<'a> {
     /// Runs the records that the trigger consumes; those of one partition that follow each other are a batch.
     pub async fn run(&self) -> Vec<Outcome> {
         let consumed = |record: &Record| self.trigger.topics.contains(&record.topic);
-        let mine: Vec<usize> = (0..self.records.len()).filter(|i| consumed(&self.records[*i])).collect();
+        let mine = (0..self.records.len()).filter(|i| consumed(&self.records[*i]));
+        let wanted = |i: &usize| self.trigger.filter.wants(&item(&self.records[*i]).record);
+        let (mine, unwanted): (Vec<usize>, Vec<usize>) = mine.partition(wanted);
         let place = |i: &usize| (&self.records[*i].topic, self.records[*i].partition);
-        let mut outcomes = Vec::new();
+        let mut outcomes: Vec<Outcome> = unwanted.into_iter().map(|i| outcome(i, "unwanted", None)).collect();
         for stretch in mine.chunk_by(|a, b| place(a) == place(b)) {
             for batch in stretch.chunks(self.trigger.config.max_batch) {
                 outcomes.extend(self.batch(batch).await);
             }
         }
+        outcomes.sort_by_key(|outcome| outcome.record);
         outcomes
     }
 

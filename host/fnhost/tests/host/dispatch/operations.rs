@@ -114,7 +114,8 @@ async fn a_refused_message_that_was_given_up_is_sent_by_its_redrive_under_a_new_
     host.ready().await;
     let tp = refuse(&world).await;
     let owner = world.owner().await;
-    assert_eq!(refused::to_dead(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
+    assert_eq!(refused::give_up(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
+    world.until("SELECT EXISTS (SELECT FROM fnhost.dead)").await;
     limit(&world, "1048588").await;
     let redriven = redrive(&world, &DeadFilter::default()).await;
     assert_eq!(redriven, Redriven { messages: 1, ..Redriven::default() });

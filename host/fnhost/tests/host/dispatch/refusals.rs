@@ -69,8 +69,9 @@ async fn a_refused_message_that_is_given_up_is_a_dead_letter_and_what_is_behind_
     host.ready().await;
     let tp = refuse(&world).await;
     let owner = world.owner().await;
-    assert_eq!(refused::to_dead(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
-    assert_eq!(refused::to_dead(&owner, "test", "trigger", &tp).await.expect("the database"), None);
+    assert_eq!(refused::give_up(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
+    world.until("SELECT EXISTS (SELECT FROM fnhost.dead)").await;
+    assert_eq!(refused::give_up(&owner, "test", "trigger", &tp).await.expect("the database"), None);
     let dead = world.dead(0).await;
     assert_eq!((dead.len(), dead[0].0), (1, 1), "{dead:?}");
     assert!(dead[0].2.contains("refused by Kafka"), "{dead:?}");
@@ -108,7 +109,7 @@ async fn a_message_that_the_client_itself_refuses_blocks_its_stream_alone() {
     world.until_position(1, 3).await;
     assert_eq!(world.emitted(1, 3).await, [1, 2, 3], "the other stream goes on");
     let owner = world.owner().await;
-    assert_eq!(refused::to_dead(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
+    assert_eq!(refused::give_up(&owner, "test", "trigger", &tp).await.expect("the database"), Some(1));
     world.send(0, &[("a", "write")]).await;
     world.until_position(0, 1).await;
     host.ready().await;
