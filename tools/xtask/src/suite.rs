@@ -60,6 +60,8 @@ const RUNS: &[&[&str]] = &[
         "dependencies",
         "--test",
         "model",
+        "--test",
+        "any",
     ],
     // These wait for longer than they compute, so that more of them than processors run at a time.
     &["--test", "host", "--test", "system", "--", "--test-threads=4"],
