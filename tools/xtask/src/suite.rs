@@ -35,15 +35,9 @@ pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<()> {
     run(whole_workspace().arg("--no-run"))?;
     say("running the tests");
     // All parts, so that one run says everything that is wrong.
-    let mut failed = Vec::new();
-    if find("python3").is_some() {
-        failed.extend(explore_model().err().map(|error| format!("{error:#}")));
-    } else {
-        say("the protocol's model is not explored: that needs Python 3.8 or newer");
-    }
     let broken =
         RUNS.iter().filter(|part| run(whole_workspace().arg("--no-fail-fast").args(**part)).is_err());
-    failed.extend(broken.map(|part| part.join(" ")));
+    let failed: Vec<String> = broken.map(|part| part.join(" ")).collect();
     anyhow::ensure!(failed.is_empty(), "tests failed in: {}", failed.join("; "));
     say("all tests are green");
     Ok(())
@@ -64,6 +58,10 @@ const RUNS: &[&[&str]] = &[
         "documents",
         "--test",
         "dependencies",
+        "--test",
+        "model",
+        "--test",
+        "any",
     ],
     // These wait for longer than they compute, so that more of them than processors run at a time.
     &["--test", "host", "--test", "system", "--", "--test-threads=4"],
@@ -78,15 +76,6 @@ fn whole_workspace() -> Command {
     command.args(["--release", "--workspace"]);
     command
 }
-
-/// The model of the dispatch protocol: it finds no fault, and each rule that is broken leads to its fault. Half a minute of one core.
-fn explore_model() -> anyhow::Result<()> {
-    say("exploring the protocol's model");
-    run(Command::new("python3").args([MODEL, "--check"]))
-}
-
-/// The model of the dispatch protocol.
-const MODEL: &str = "docs/model/protocol_model.py";
 
 /// Builds everything and becomes the tests of the pages in a browser, which are not left out here.
 ///

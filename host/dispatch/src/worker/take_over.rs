@@ -28,6 +28,8 @@ pub(super) async fn take_over<'a>(
     memory: &'a mut Memory,
 ) -> Result<Worker<'a>, Exit> {
     let (owner, trigger, tp) = (&subscription.owner, subscription.trigger, &assigned.tp);
+    // Listened to from before the id is read: a topic that is made anew during the take-over must not be overlooked.
+    let topic_ids = subscription.cluster.topic_ids();
     // The group's offset is read before the row: it is committed after it, so a lower row means a database that lost commits.
     let group_position = assigned.group_position().await?;
     let stored = fnhost_db::schema::store_start(owner, trigger, tp, assigned.position).await?;
@@ -38,6 +40,10 @@ pub(super) async fn take_over<'a>(
     let taken = ownership::raise_epoch(owner, trigger, tp, subscription.host, topic_id).await?;
     let withdrawals = subscription.handlers.withdrawals();
     let mut loaded = ownership::load(owner, trigger, tp, &taken).await?;
+    if loaded.ownership.version != stored.version {
+        // Perhaps the former owner stopped it since it was checked.
+        return Err(Exit::TakeOver("the partition was changed during the take-over".into()));
+    }
     if !loaded.parked.is_empty()
         && let Some(rows) = parked::give_back(owner, &loaded.ownership).await?
     {
@@ -57,7 +63,8 @@ pub(super) async fn take_over<'a>(
         subscription.note_refused(ownership, refusal).await;
     }
     let sender = opened?;
-    let mut worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
+    let worker = Worker::new(subscription, assigned, status, sender, withdrawals, &loaded, memory);
+    let mut worker = Worker { topic_ids, ..worker };
     match loaded.paused.take() {
         Some(reason) => worker.pause(reason),
         None => status.set(State::Owned),
