@@ -3,7 +3,7 @@
 //!
 //! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
 //! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults; [`browser`]
-//! drives the pages; [`payment_gateway`] is what pays; [`tls`] serves with [`certificates`] made for a test; [`consistency`] says what
+//! drives the pages; [`payment_gateway`] is what pays; [`service`] is an address in front of several hosts; [`tls`] serves with [`certificates`] made for a test; [`consistency`] says what
 //! must be true after all of them. Whatever is awaited is a condition with a deadline, by [`wait::until`].
 //!
 //! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
@@ -28,6 +28,7 @@ pub mod promql;
 pub mod redis;
 pub mod scrape;
 pub mod secured;
+pub mod service;
 pub mod system;
 pub mod tls;
 pub mod wait;

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// Requests under way at a time.
-const CONCURRENCY: usize = 16;
+/// Requests under way at a time, each on a connection that is kept.
+pub const CONCURRENCY: usize = 16;
 /// Accounts that order.
 const CUSTOMERS: usize = 4;
 /// Time in which an order is accepted, through kills and restarts.
@@ -32,6 +32,7 @@ pub struct Load {
     workers: JoinSet<anyhow::Result<Vec<Uuid>>>,
     total: usize,
     failures: Arc<AtomicUsize>,
+    refusals: Arc<AtomicUsize>,
 }
 
 /// What the workers share.
@@ -42,6 +43,7 @@ struct Plan {
     total: usize,
     accepted: watch::Sender<usize>,
     failures: Arc<AtomicUsize>,
+    refusals: Arc<AtomicUsize>,
 }
 
 impl Load {
@@ -55,15 +57,21 @@ impl Load {
             customers.push(Customer::register(client).await?);
         }
         let (sender, accepted) = watch::channel(0);
-        let failures = Arc::new(AtomicUsize::new(0));
-        let next = AtomicUsize::new(0);
-        let plan =
-            Arc::new(Plan { customers, seed, next, total, accepted: sender, failures: failures.clone() });
+        let (failures, refusals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let plan = Arc::new(Plan {
+            customers,
+            seed,
+            next: AtomicUsize::new(0),
+            total,
+            accepted: sender,
+            failures: failures.clone(),
+            refusals: refusals.clone(),
+        });
         let mut workers = JoinSet::new();
         for _ in 0..CONCURRENCY {
             workers.spawn(plan.clone().work());
         }
-        Ok(Self { accepted, workers, total, failures })
+        Ok(Self { accepted, workers, total, failures, refusals })
     }
 
     /// Waits until this many orders are accepted.
@@ -75,10 +83,22 @@ impl Load {
         Ok(())
     }
 
+    /// Orders accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        *self.accepted.borrow()
+    }
+
     /// Requests so far that had no answer or one of 5xx, and were repeated.
     #[must_use]
     pub fn failures(&self) -> Arc<AtomicUsize> {
         self.failures.clone()
+    }
+
+    /// Those among [`Self::failures`] that had an answer of 5xx.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<AtomicUsize> {
+        self.refusals.clone()
     }
 
     /// Waits until all are accepted, and returns their ids.
@@ -120,7 +140,10 @@ impl Plan {
         let end = Instant::now() + ACCEPT_DEADLINE;
         loop {
             let problem = match customer.try_order(&order, Some(&key)).await {
-                Ok(answer) if answer.status.is_server_error() => anyhow::anyhow!("{answer}"),
+                Ok(answer) if answer.status.is_server_error() => {
+                    self.refusals.fetch_add(1, Ordering::Relaxed);
+                    anyhow::anyhow!("{answer}")
+                }
                 Ok(answer) => return answer.json(StatusCode::ACCEPTED),
                 Err(error) => error,
             };
