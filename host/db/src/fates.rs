@@ -1,7 +1,7 @@
 //! What the database knows of single records: for `fnhost explain`.
 
-use super::ownership::load_watermarks;
 use super::session::Bounded;
+use super::streams::load_watermarks;
 use super::{Error, OwnerPool, ident};
 use fnhost_types::record::{StreamSource, TopicPartition};
 use sqlx::Row as _;

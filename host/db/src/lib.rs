@@ -26,6 +26,7 @@ pub mod session;
 pub mod stopped;
 pub mod store;
 pub mod stream_keys;
+pub mod streams;
 pub mod tally;
 pub mod views;
 

@@ -109,7 +109,7 @@ pub async fn load(pool: &OwnerPool, trigger: i64, owner: Uuid) -> Result<(Owners
         incarnation: row.try_get(6)?,
         topic_id: None,
     };
-    let unsent = super::ownership::load_unsent(pool, trigger, &ownership.tp).await?;
+    let unsent = super::streams::load_unsent(pool, trigger, &ownership.tp).await?;
     Ok((ownership, unsent))
 }
 

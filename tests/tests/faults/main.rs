@@ -6,6 +6,7 @@
 
 mod payment;
 mod points;
+mod suite;
 mod swaps;
 
 use std::time::Instant;

@@ -10,8 +10,10 @@ use fnhost_db::ownership::{self, Loaded};
 use fnhost_db::parked::{self, Parked};
 use fnhost_db::schema::StoredPosition;
 use fnhost_db::stopped;
+use fnhost_db::streams;
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::producer::StreamSender;
+use fnhost_types::guard;
 use fnhost_types::record::TopicPartition;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,9 +37,16 @@ pub(super) async fn take_over<'a>(
     // From here on the group hears of no other position, which could be a higher one.
     status.position.store(stored.position, Ordering::Relaxed);
     assigned.prove_membership(stored.position).await?;
+    let early = match guard::on("fresh-read") {
+        true => None,
+        false => Some(streams::load(owner, trigger, tp).await?),
+    };
     let taken = ownership::raise_epoch(owner, trigger, tp, subscription.host, topic_id).await?;
     let withdrawals = subscription.handlers.withdrawals();
     let mut loaded = ownership::load(owner, trigger, tp, &taken).await?;
+    if let Some((watermarks, unsent)) = early {
+        (loaded.watermarks, loaded.unsent) = (watermarks, unsent);
+    }
     if !loaded.parked.is_empty()
         && let Some(rows) = parked::give_back(owner, &loaded.ownership).await?
     {
