@@ -169,7 +169,7 @@ pub async fn wait_settled(fnhost: &Fnhost, db: &Database) -> anyhow::Result<()> 
 }
 
 /// Records that the triggers have not handled. The positions are read first: what comes after only adds.
-async fn lag(brokers: &str, db: &Database) -> anyhow::Result<i64> {
+pub(crate) async fn lag(brokers: &str, db: &Database) -> anyhow::Result<i64> {
     let rows = sqlx::query("SELECT topic, partition, position FROM fnhost.partition WHERE topic <> ''")
         .fetch_all(&db.pool)
         .await?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Time in which the broker answers.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A record to produce.
 #[derive(Clone, Debug, Default)]
@@ -109,14 +109,14 @@ fn read(message: &BorrowedMessage<'_>) -> Arrived {
     }
 }
 
-fn consumer(brokers: &str) -> anyhow::Result<BaseConsumer> {
+pub(crate) fn consumer(brokers: &str) -> anyhow::Result<BaseConsumer> {
     let mut config = ClientConfig::new();
     // A group is demanded for reading, and never joined.
     config.set("bootstrap.servers", brokers).set("group.id", "tests").set("enable.auto.commit", "false");
     Ok(config.create()?)
 }
 
-fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
+pub(crate) fn partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<Vec<i32>> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER_DEADLINE)?;
     let topic = metadata.topics().first().context("no such topic")?;
     let mut partitions: Vec<i32> = topic.partitions().iter().map(|partition| partition.id()).collect();

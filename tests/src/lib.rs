@@ -4,7 +4,7 @@
 //! [`system`] starts, signals and restarts processes; [`client`] speaks HTTP and [`customer`] orders with it;
 //! [`database`] and [`kafka`] look behind the addresses; [`load`] orders at full speed through faults; [`browser`]
 //! drives the pages; [`payment_gateway`] is what pays; [`service`] is an address in front of several hosts; [`tls`] serves with [`certificates`] made for a test; [`consistency`] says what
-//! must be true after all of them. Whatever is awaited is a condition with a deadline, by [`wait::until`].
+//! must be true after all of them; [`faults`] is the suite of `./dev faults`. Whatever is awaited is a condition with a deadline, by [`wait::until`].
 //!
 //! [`client`] and [`customer`] know nothing of the rest, so that `./dev demo` and the benchmark use them as well.
 
@@ -14,6 +14,7 @@ pub mod client;
 pub mod consistency;
 pub mod customer;
 pub mod database;
+pub mod faults;
 pub mod kafka;
 pub mod keys;
 pub mod live;

@@ -38,6 +38,14 @@ impl PaymentGateway {
         Ok(Self(Client::new(&fnhost.payment_gateway()?)?))
     }
 
+    /// The one that listens there.
+    ///
+    /// # Errors
+    /// That is no address.
+    pub fn at(url: &str) -> anyhow::Result<Self> {
+        Ok(Self(Client::new(url)?))
+    }
+
     /// Sets how it behaves from now on.
     ///
     /// # Errors

@@ -76,6 +76,17 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Moves what is in it to another folder, which stays.
+    pub(crate) fn keep(&self, to: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(to)?;
+        // Across file systems, with owners and modes.
+        let moved = Command::new("cp").args(["-a", "."]).arg(to).current_dir(&self.0).output()?;
+        anyhow::ensure!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+        Ok(())
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);

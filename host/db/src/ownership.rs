@@ -5,6 +5,7 @@
 use super::parked::{self, Parked};
 use super::session::Bounded;
 use super::{Error, OwnerPool};
+use fnhost_types::guard;
 use fnhost_types::record::TopicPartition;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -277,6 +278,9 @@ pub async fn judge_commit(pool: &OwnerPool, before: &Ownership) -> Result<Judgem
     .bind(before.tp.partition)
     .fetch_one(pool.pool())
     .await?;
+    if !guard::on("judge") || (!guard::on("epoch") && stores > before.stores) {
+        return Ok(Judgement::Committed);
+    }
     Ok(if epoch != before.epoch {
         Judgement::Fenced
     } else if stores == before.stores + 1 {

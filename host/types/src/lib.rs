@@ -2,11 +2,12 @@
 //!
 //! [`record`] and [`wit`] are a Kafka record and the contract's own types, [`stream_keys`] tell whose a record's number is, [`outbox`] how messages stand in the database,
 //! [`trace_context`] the header that carries a trace, [`failure`] whose fault an error is, [`clock`] the time; [`causes`],
-//! [`log`] and [`trust`] are errors for people, the form of log lines, and whose certificates connections trust.
+//! [`log`] and [`trust`] are errors for people, the form of log lines, and whose certificates connections trust; [`guard`] is for the fault suite.
 
 pub mod causes;
 pub mod clock;
 pub mod failure;
+pub mod guard;
 pub mod log;
 pub mod outbox;
 pub mod record;

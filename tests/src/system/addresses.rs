@@ -4,7 +4,7 @@ use super::{Fnhost, address};
 use crate::client::Client;
 use crate::database::Database;
 use anyhow::Context as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Fnhost {
     /// A client of the HTTP address, with connections of its own.
@@ -76,6 +76,14 @@ impl Fnhost {
 
     pub(super) fn log_path(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// Moves all that it keeps, its log too, to a folder that stays.
+    ///
+    /// # Errors
+    /// It cannot be moved there.
+    pub fn keep(&self, to: &Path) -> anyhow::Result<()> {
+        self.folder.keep(to)
     }
 
     /// All it has said so far.

@@ -39,10 +39,11 @@ pub fn program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// The folder `release` (or that of another profile) in which cargo built the running test.
+/// The folder `release` (or that of another profile) in which cargo built the running test or program.
 pub(super) fn target_dir() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder =
-        test.parent().and_then(Path::parent).context("the test runs outside of a target directory")?;
-    Ok(folder.to_owned())
+    let running = std::env::current_exe()?;
+    let folder = running.parent().context("the test runs outside of a target directory")?;
+    // A test is in `deps`, a program beside it.
+    let folder = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    Ok(folder.context("the test runs outside of a target directory")?.to_owned())
 }

@@ -60,6 +60,8 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// The data directory of another one, in place of its own.
     pub data_dir: Option<PathBuf>,
+    /// Another program than the `fnhost` that cargo built.
+    pub program: Option<PathBuf>,
     /// Run as `spin up` runs its plugin `trigger-kafka`, with the lock at [`Fnhost::lock_path`].
     pub under_spin: bool,
 }
@@ -115,11 +117,14 @@ impl Fnhost {
     /// # Errors
     /// It cannot be run.
     pub async fn beside(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
-        let mut command = tokio::process::Command::new(program()?);
+        let mut command = tokio::process::Command::new(self.program()?);
         command.args(arguments).arg("-f").arg(self.manifest_path()).arg("--data-dir").arg(self.data_dir());
         for name in VARIABLES {
             command.env_remove(name);
         }
+        command
+            .envs(token_variables())
+            .envs(self.setup.environment.iter().map(|(name, value)| (name, value)));
         Ok(command.stdin(Stdio::null()).output().await?)
     }
 
@@ -192,7 +197,7 @@ impl Fnhost {
     /// It runs already, or cannot be run.
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.child.is_none(), "it runs already");
-        let program = if self.setup.under_spin { self.plugin()? } else { program()? };
+        let program = if self.setup.under_spin { self.plugin()? } else { self.program()? };
         let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let child = process::spawn(&program, |command| {
             command.args(self.arguments()).args(&self.setup.arguments);
@@ -213,6 +218,10 @@ impl Fnhost {
         })?;
         self.child = Some(child);
         Ok(())
+    }
+
+    fn program(&self) -> anyhow::Result<PathBuf> {
+        self.setup.program.clone().map_or_else(program, Ok)
     }
 
     fn arguments(&self) -> Vec<OsString> {

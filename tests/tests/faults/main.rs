@@ -7,6 +7,7 @@
 mod payment;
 mod points;
 mod rolling;
+mod suite;
 mod swaps;
 
 use std::time::Instant;

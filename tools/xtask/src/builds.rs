@@ -3,7 +3,7 @@
 use crate::checkout::Checkout;
 use crate::files::install;
 use crate::process::{cargo, run, say};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What components are built for.
@@ -34,6 +34,22 @@ pub fn build(checkout: &Checkout, names: &[String]) -> anyhow::Result<()> {
 pub fn host() -> anyhow::Result<()> {
     say("building the host");
     programs(&["fnhost"])
+}
+
+/// Builds a host whose guards can be taken away, for the fault suite alone, and answers where it is.
+///
+/// # Errors
+/// cargo fails.
+pub fn without_guards(checkout: &Checkout) -> anyhow::Result<PathBuf> {
+    say("building the host whose guards can be taken away");
+    let mut command = cargo("build");
+    command.args(["--release", "--workspace", "--bin", "fnhost", "--features", "fnhost/guards-off"]);
+    run(&mut command)?;
+    let program = Path::new("target/tools/fnhost-guards-off");
+    install(&checkout.program("fnhost"), program)?;
+    // Under its own name stands the usual one again.
+    programs(&["fnhost"])?;
+    Ok(program.to_owned())
 }
 
 /// Builds a program of the workspace, and is the command that runs it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The folders whose packages are functions, in the order in which they are built and named.
-const FOLDERS: [&str; 2] = ["functions", "examples"];
+const FOLDERS: [&str; 3] = ["functions", "examples", "tests"];
 /// The kind of a package's library that makes a component of it.
 const COMPONENT: &str = "cdylib";
 
@@ -17,7 +17,7 @@ pub struct Checkout {
     pub target: PathBuf,
     /// The version of the package `fnhost`.
     pub version: String,
-    /// The names of the functions: packages below functions/ and examples/ whose library is a `cdylib`.
+    /// The names of the functions: packages below functions/, examples/ and tests/ whose library is a `cdylib`.
     pub functions: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_function_is_a_cdylib_in_one_of_two_folders() {
+    fn a_function_is_a_cdylib_in_one_of_three_folders() {
         let package = |folder: &str, name: &str, kinds: &[&str]| {
             json!({
                 "name": name,
@@ -105,6 +105,8 @@ mod tests {
                 package("functions/pay", "pay", &["cdylib", "rlib"]),
                 package("functions/contract", "contract", &["lib"]),
                 package("functions/auth", "auth", &["cdylib", "rlib"]),
+                package("tests", "tests", &["lib"]),
+                package("tests/ledger", "ledger", &["cdylib"]),
                 package("host/fnhost", "fnhost", &["lib"]),
                 package("host/tests/guest", "guest", &["cdylib"]),
             ],
@@ -112,7 +114,7 @@ mod tests {
         let expected = Checkout {
             target: "/elsewhere".into(),
             version: "1.2.3".to_owned(),
-            functions: ["auth", "pay", "count"].map(str::to_owned).to_vec(),
+            functions: ["auth", "pay", "count", "ledger"].map(str::to_owned).to_vec(),
         };
         assert_eq!(Checkout::from_metadata(&metadata).expect("a checkout"), expected);
         assert_eq!(expected.program("fnhost"), Path::new("/elsewhere/release/fnhost"));

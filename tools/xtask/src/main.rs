@@ -98,13 +98,14 @@ fn perform(task: Task) -> anyhow::Result<()> {
 type Handed = fn(&[OsString]) -> anyhow::Result<()>;
 
 /// These commands by name.
-const HANDED: [(&str, Handed); 8] = [
+const HANDED: [(&str, Handed); 9] = [
     ("up", |arguments| up::up(&Checkout::read()?, arguments).map(never)),
     ("demo", |arguments| demo(arguments).map(never)),
     ("test", |arguments| suite::test(&Checkout::read()?, arguments)),
     ("test-web", |arguments| suite::test_web(&Checkout::read()?, arguments).map(never)),
     ("bench", |arguments| bench(arguments).map(never)),
     ("model", |arguments| model(arguments).map(never)),
+    ("faults", |arguments| faults(arguments).map(never)),
     ("compose", |arguments| compose::compose(arguments).map(never)),
     ("fmt", |arguments| exec(Command::new("cargo").args(["fmt", "--all"]).args(arguments)).map(never)),
 ];
@@ -125,6 +126,18 @@ fn bench(arguments: &[OsString]) -> anyhow::Result<Infallible> {
 
 fn model(arguments: &[OsString]) -> anyhow::Result<Infallible> {
     exec(builds::program(&Checkout::read()?, "protocol-model")?.args(arguments))
+}
+
+fn faults(arguments: &[OsString]) -> anyhow::Result<Infallible> {
+    let checkout = Checkout::read()?;
+    let mut command = builds::program(&checkout, "faults")?;
+    if !arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        builds::build(&checkout, &[])?;
+    }
+    if arguments.iter().any(|argument| argument == "--guards") {
+        command.arg("--program").arg(builds::without_guards(&checkout)?);
+    }
+    exec(command.args(arguments))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use fnhost_manifest::BackOff;
 use fnhost_metrics::{DispatchPhase, Timer};
 use fnhost_trace::batch::{About, Batch as Hops, Sends};
 use fnhost_types::causes::chain;
+use fnhost_types::guard;
 use fnhost_types::outbox::{self, HeaderRef, Numbered, Outgoing};
 use fnhost_types::wit::{Batch, Emit, Message};
 use std::collections::{HashMap, HashSet};
@@ -60,7 +61,7 @@ impl Worker<'_> {
                 continue;
             }
             let mut transaction = self.subscription.transaction();
-            if care != Care::None && !work.items.is_empty() {
+            if care != Care::None && !work.items.is_empty() && guard::on("announcements") {
                 // An announcement counts as a try at the record, so the function must be able to begin.
                 transaction.connection().await.map_err(|error| Exit::BackOff(chain(&error)))?;
                 if self.announce(&work).await? {

@@ -10,8 +10,10 @@ use fnhost_db::ownership::{self, Loaded};
 use fnhost_db::parked::{self, Parked};
 use fnhost_db::schema::StoredPosition;
 use fnhost_db::stopped;
+use fnhost_db::unsent;
 use fnhost_kafka::assigned::Assigned;
 use fnhost_kafka::producer::StreamSender;
+use fnhost_types::guard;
 use fnhost_types::record::TopicPartition;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,12 +39,20 @@ pub(super) async fn take_over<'a>(
     // From here on the group hears of no other position, which could be a higher one.
     status.position.store(stored.position, Ordering::Relaxed);
     assigned.prove_membership(stored.position).await?;
+    let early = match guard::on("fresh-read") {
+        true => None,
+        false => Some(unsent::read_early(owner, trigger, tp).await?),
+    };
     let taken = ownership::raise_epoch(owner, trigger, tp, subscription.host, topic_id).await?;
     let withdrawals = subscription.handlers.withdrawals();
     let mut loaded = ownership::load(owner, trigger, tp, &taken).await?;
     if loaded.ownership.version != stored.version {
         // Perhaps the former owner stopped it since it was checked.
         return Err(Exit::TakeOver("the partition was changed during the take-over".into()));
+    }
+    let mut read = loaded.ownership.clone();
+    if let Some((watermarks, emitted)) = early {
+        (loaded.watermarks, read.emitted) = (watermarks, emitted);
     }
     if !loaded.parked.is_empty()
         && let Some(rows) = parked::give_back(owner, &loaded.ownership).await?
@@ -56,7 +66,7 @@ pub(super) async fn take_over<'a>(
     let source = subscription.source(tp);
     let ownership = &loaded.ownership;
     let opened = tokio::select! {
-        opened = stream::open(owner, &subscription.producer, &source, ownership) => opened.map_err(Exit::from),
+        opened = stream::open(owner, &subscription.producer, &source, &read) => opened.map_err(Exit::from),
         () = stop.cancelled() => Err(Exit::Stop),
     };
     if let Err(Exit::Refused(refusal)) = &opened {

@@ -1,0 +1,182 @@
+//! What the topics hold, read as a stranger reads them: which numbered messages there are, in which order, and how often.
+
+use super::odd::Odd;
+use crate::kafka::{ANSWER_DEADLINE, consumer, partitions};
+use anyhow::Context as _;
+use fnhost_types::record::{MAC_HEADER, SEQ_HEADER, STREAM_HEADER};
+use fnhost_types::stream_keys::{Claim, StreamKey, StreamKeys};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+/// Violations of one kind that are kept.
+const SHOWN_MAX: usize = 5;
+
+/// A numbered message where it stands first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Number of the topic in [`Audit::topics`], with its partition.
+    pub place: (u32, i32),
+    /// Its offset there.
+    pub offset: i64,
+    /// Of key and value.
+    hash: u64,
+    /// Copies of it.
+    pub copies: u32,
+}
+
+/// What was read so far. Kept from a topic that is deleted to the one that is made anew.
+#[derive(Default)]
+pub struct Audit {
+    /// Topics by their numbers, a topic that was made anew apart from the former one.
+    pub topics: Vec<String>,
+    /// Streams by their numbers, and the messages on each.
+    pub streams: BTreeMap<String, HashMap<i64, Seen>>,
+    /// Records of the suite's own that were found.
+    pub odd: usize,
+    /// What is wrong, by kind, with how often it is and the first ones.
+    pub faults: BTreeMap<&'static str, (usize, Vec<String>)>,
+    keys: StreamKeys,
+}
+
+impl Audit {
+    /// An audit of messages that were signed with these keys.
+    #[must_use]
+    pub fn new(keys: Vec<(i32, Vec<u8>)>) -> Self {
+        let audit = Self::default();
+        audit
+            .keys
+            .replace(keys.into_iter().map(|(id, secret)| StreamKey { id, secret, settled: true }).collect());
+        audit
+    }
+
+    /// Messages, each counted once.
+    #[must_use]
+    pub fn distinct(&self) -> usize {
+        self.streams.values().map(HashMap::len).sum()
+    }
+
+    /// Further copies of messages, which consumers refuse.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        let seen = self.streams.values().flat_map(HashMap::values);
+        seen.map(|seen| u64::from(seen.copies) - 1).sum()
+    }
+
+    /// Notes that something is wrong.
+    pub fn fault(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        let (count, shown) = self.faults.entry(kind).or_default();
+        *count += 1;
+        if shown.len() < SHOWN_MAX {
+            shown.push(text());
+        }
+    }
+
+    /// Reads a topic from its start to its end. Blocks.
+    ///
+    /// # Errors
+    /// The brokers did not answer.
+    pub fn read(&mut self, brokers: &str, topic: &str, odd: &[Odd]) -> anyhow::Result<()> {
+        let odd: HashSet<(i32, i64)> =
+            odd.iter().filter(|odd| odd.topic == topic).map(|odd| (odd.partition, odd.offset)).collect();
+        let consumer = consumer(brokers)?;
+        let number = u32::try_from(self.topics.len())?;
+        self.topics.push(topic.to_owned());
+        for partition in partitions(&consumer, topic)? {
+            let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?;
+            if start == end {
+                continue;
+            }
+            let mut assignment = TopicPartitionList::new();
+            assignment.add_partition_offset(topic, partition, Offset::Offset(start))?;
+            consumer.assign(&assignment)?;
+            let mut highest = HashMap::new();
+            loop {
+                let message = consumer.poll(ANSWER_DEADLINE).context("no record in time")??;
+                let last = message.offset() + 1 >= end;
+                // The headers of an odd one may have names that are no text.
+                if odd.contains(&(partition, message.offset())) {
+                    self.odd += 1;
+                } else {
+                    self.message(number, &message, &mut highest);
+                }
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, topic: u32, message: &BorrowedMessage<'_>, highest: &mut HashMap<String, i64>) {
+        let at = || format!("{}/{}@{}", message.topic(), message.partition(), message.offset());
+        let header = |name: &str| {
+            let mut headers = message.headers()?.iter();
+            headers.find(|header| header.key == name)?.value.and_then(|value| std::str::from_utf8(value).ok())
+        };
+        let number = header(STREAM_HEADER).zip(header(SEQ_HEADER).and_then(|seq| seq.parse::<i64>().ok()));
+        let Some((stream, seq)) = number.filter(|(stream, seq)| {
+            let claim = Claim { stream, seq: *seq, topic: message.topic(), partition: message.partition() };
+            header(MAC_HEADER).is_some_and(|mac| self.keys.verify(mac.as_bytes(), claim))
+        }) else {
+            return self.fault("a record has no number of the deployment, and is not the suite's own", at);
+        };
+        let mut hasher = DefaultHasher::new();
+        (message.key(), message.payload()).hash(&mut hasher);
+        let (hash, place) = (hasher.finish(), (topic, message.partition()));
+        if !self.streams.contains_key(stream) {
+            self.streams.insert(stream.to_owned(), HashMap::new());
+        }
+        let Some(seen) = self.streams.get_mut(stream) else { return };
+        match seen.entry(seq) {
+            Entry::Vacant(entry) => {
+                entry.insert(Seen { place, offset: message.offset(), hash, copies: 1 });
+                let highest = highest.entry(stream.to_owned()).or_default();
+                if seq < *highest {
+                    let highest = *highest;
+                    self.fault("a message stands behind a higher number of its stream", || {
+                        format!("{}: {stream} #{seq} behind #{highest}", at())
+                    });
+                } else {
+                    *highest = seq;
+                }
+            }
+            Entry::Occupied(mut entry) => {
+                let first = entry.get_mut();
+                first.copies += 1;
+                if (first.hash, first.place) != (hash, place) {
+                    self.fault("a number stands for two messages", || format!("{}: {stream} #{seq}", at()));
+                }
+            }
+        }
+    }
+
+    /// Holds each stream against how many messages were numbered on it: all are there.
+    pub fn check_streams(&mut self, numbered: &BTreeMap<String, i64>) {
+        let mut missing = Vec::new();
+        for (stream, last) in numbered {
+            let seen = self.streams.get(stream);
+            missing.extend(
+                (1..=*last)
+                    .filter(|seq| !seen.is_some_and(|seen| seen.contains_key(seq)))
+                    .map(|seq| (stream.clone(), seq)),
+            );
+        }
+        for (stream, seq) in missing {
+            self.fault("a committed message is in no topic", || format!("{stream} #{seq}"));
+        }
+        let beyond: Vec<_> = self
+            .streams
+            .iter()
+            .flat_map(|(stream, seen)| seen.keys().map(move |seq| (stream, *seq)))
+            .filter(|(stream, seq)| numbered.get(*stream).is_none_or(|last| seq > last))
+            .map(|(stream, seq)| (stream.clone(), seq))
+            .collect();
+        for (stream, seq) in beyond {
+            self.fault("a message was sent that nobody committed", || format!("{stream} #{seq}"));
+        }
+    }
+}
