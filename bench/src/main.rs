@@ -5,6 +5,7 @@
 //! [`http_get`] and [`cache`] on `fnhost up` as a user runs it. The baselines ([`host_native`], [`plain`]) are this same program,
 //! started as processes of their own.
 
+mod bad;
 mod cache;
 mod client;
 mod cpu;
@@ -66,7 +67,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, viewers
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, bad, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -152,14 +153,18 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
     // Reports of their own.
-    let (telemetry, soak) = (wanted("telemetry"), wanted("soak"));
+    let (telemetry, soak, bad) = (wanted("telemetry"), wanted("soak"), wanted("bad"));
     if telemetry {
         telemetry::run(&base, plan).await?;
     }
     if soak {
         soak::run(&base, plan).await?;
     }
-    if telemetry || soak {
+    if bad {
+        say("one bad record in each batch");
+        bad::run(&base).await?;
+    }
+    if telemetry || soak || bad {
         return Ok(());
     }
     if wanted("noop") {

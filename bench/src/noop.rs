@@ -12,7 +12,7 @@ use fnhost_db::schema::{self, role_password};
 use fnhost_db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
 use fnhost_db::store::{self, Changes};
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions, LoadedComponent};
-use fnhost_manifest::Limits;
+use fnhost_manifest::{Limits, Secret};
 use fnhost_types::record::TopicPartition;
 use fnhost_types::wit::{Batch, Header, Message};
 use sqlx::postgres::PgConnectOptions;
@@ -34,7 +34,7 @@ const WARM_UP: usize = 100;
 /// Bytes of each message's value: those of an event.
 const VALUE_BYTES: usize = 300;
 /// The component's limits: those of the functions.
-const LIMITS: Limits =
+pub const LIMITS: Limits =
     Limits { memory_bytes: 64 << 20, deadline: Duration::from_secs(30), max_concurrency: None };
 
 /// Builds the host's test guest, which answers a message that names no behaviour with `done`, and loads it.
@@ -42,6 +42,14 @@ const LIMITS: Limits =
 /// # Errors
 /// It cannot be built or loaded.
 pub fn load(workspace: &Path) -> anyhow::Result<LoadedComponent> {
+    load_with(workspace, BTreeMap::default())
+}
+
+/// As [`load`], with these variables.
+///
+/// # Errors
+/// As there.
+pub fn load_with(workspace: &Path, variables: BTreeMap<String, Secret>) -> anyhow::Result<LoadedComponent> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(workspace.join("target"), PathBuf::from);
     let built = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
         .current_dir(workspace)
@@ -64,7 +72,7 @@ pub fn load(workspace: &Path) -> anyhow::Result<LoadedComponent> {
         source: target.join("wasm32-wasip2/function/fnhost_test_guest.wasm"),
         limits: LIMITS,
         environment: BTreeMap::default(),
-        variables: BTreeMap::default(),
+        variables,
         allowed_hosts: Default::default(),
         files: Default::default(),
         key_value_stores: Default::default(),
