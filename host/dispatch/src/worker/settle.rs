@@ -1,17 +1,16 @@
 //! Settling a batch: the call, the judgement of its reply, the store, COMMIT, and what follows from a failure of any of them.
 
-use super::work::{Source, Work, jittered, message};
-use super::{Care, Exit, Worker};
+use super::work::{Source, Work, message};
+use super::{Care, Exit, Worker, changes};
 use crate::commit::{Ended, commit};
 use crate::plan::{self, Breach, Item, Verdict};
 use crate::status::Counts;
-use crate::{BACK_OFF_MAX, CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
+use crate::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{SharedTransaction, Transaction};
-use fnhost_db::store::{Bury, Changes, Park};
+use fnhost_db::store::Changes;
 use fnhost_engine::guest_log::Printed;
 use fnhost_engine::short_digest;
-use fnhost_manifest::BackOff;
 use fnhost_metrics::{DispatchPhase, Timer};
 use fnhost_trace::batch::{About, Batch as Hops, Sends};
 use fnhost_types::causes::chain;
@@ -239,68 +238,7 @@ impl Worker<'_> {
             digest: short_digest(work.handler.version().digest),
             ..Changes::default()
         };
-        let pauses = self.subscription.config.back_off;
-        let mut delays = HashMap::new();
-        for (i, verdict) in verdicts {
-            let record = &work.items[*i].record;
-            match verdict {
-                Verdict::Done => {}
-                Verdict::SetAside { times, reason } => {
-                    let delay = jittered(
-                        BackOff::default().up_to(BACK_OFF_MAX).pause(*times + 1),
-                        pauses.jitter_percent,
-                    );
-                    delays.insert(*i, delay);
-                    changes.park.push(Park {
-                        record,
-                        attempts: work.items[*i].attempts,
-                        delay_ms: delay.as_millis() as i64,
-                        reason: reason.clone(),
-                    });
-                }
-                Verdict::Retry { attempts, reason } => {
-                    let delay = jittered(pauses.pause(*attempts), pauses.jitter_percent);
-                    delays.insert(*i, delay);
-                    changes.park.push(Park {
-                        record,
-                        attempts: *attempts,
-                        delay_ms: delay.as_millis() as i64,
-                        reason: reason.clone(),
-                    });
-                }
-                Verdict::Exhausted { attempts, reason } => {
-                    changes.park.push(Park {
-                        record,
-                        attempts: *attempts,
-                        delay_ms: 0,
-                        reason: reason.clone(),
-                    });
-                    changes.pause = Some(format!(
-                        "the record at offset {} failed its last attempt ({attempts}): {reason}",
-                        record.offset
-                    ));
-                }
-                // As it is.
-                Verdict::Behind if work.source == Source::Parked => {}
-                Verdict::Behind => changes.park.push(Park {
-                    record,
-                    attempts: work.items[*i].attempts,
-                    delay_ms: 0,
-                    reason: "waits behind an earlier record of its key".into(),
-                }),
-                Verdict::Dead { attempts, reason } => {
-                    changes.bury.push(Bury {
-                        record,
-                        attempts: *attempts,
-                        reason: reason.clone(),
-                        silent: work.items[*i].silent,
-                    });
-                }
-            }
-            if work.source == Source::Parked && matches!(verdict, Verdict::Done | Verdict::Dead { .. }) {
-                changes.unpark.push(record.offset);
-            }
-        }
+        let delays = changes::add(&mut changes, work, verdicts, &self.subscription.config);
         let began = Timer::start();
         let after = match self.commit(transaction, &changes).await? {
             Ok(after) => after,

@@ -4,7 +4,7 @@
 use super::world::World;
 
 /// Statements, and what the dead letter says about them.
-const FORBIDDEN: [(&str, &str); 22] = [
+const FORBIDDEN: [(&str, &str); 23] = [
     ("SELECT * FROM other.secret", "permission denied for schema other"),
     ("INSERT INTO other.secret VALUES (1)", "permission denied for schema other"),
     ("SELECT * FROM fnhost.partition", "permission denied for table partition"),
@@ -29,9 +29,10 @@ const FORBIDDEN: [(&str, &str); 22] = [
     ),
     ("UPDATE fnhost.running SET current = 1", "permission denied for table running"),
     (
-        "SELECT fnhost.bury(1, 'forged', 0, gen_random_uuid(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')",
+        "SELECT fnhost.bury(1, 'forged', 0, gen_random_uuid(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '')",
         "does not own",
     ),
+    ("SELECT fnhost.pause(1, 'forged', 0, gen_random_uuid(), 'forged')", "does not own"),
     ("SELECT set_config('role', 'postgres', false)", "permission denied to set role"),
     (
         "SELECT set_config('session_authorization', 'postgres', false)",
