@@ -9,6 +9,8 @@ pub mod clock;
 pub mod failure;
 pub mod log;
 pub mod outbox;
+#[cfg(test)]
+mod properties;
 pub mod record;
 pub mod stream_keys;
 pub mod trace_context;
