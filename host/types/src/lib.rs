@@ -10,6 +10,8 @@ pub mod failure;
 pub mod guard;
 pub mod log;
 pub mod outbox;
+#[cfg(test)]
+mod properties;
 pub mod record;
 pub mod stream_keys;
 pub mod trace_context;
