@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use tests::outcome::Outcome;
+use tests::prometheus::Prometheus;
 use tests::promql::named;
 
 /// The values files.
@@ -315,6 +316,63 @@ fn there_are_never_more_hosts_than_partitions() -> Outcome {
         }
     }
     Ok(())
+}
+
+/// Asks Prometheus itself: a partition that moves counts once, one whose records are all parked and another release not at all.
+#[test]
+fn the_queries_count_what_more_hosts_would_help() -> Outcome {
+    let (Some(tools), Some(prometheus)) = (Tools::find(), Prometheus::installed()) else {
+        println!("SKIPPED: no promtool on PATH, or no Helm; ./dev setup --tests installs them");
+        return Ok(());
+    };
+    let objects = tools.objects("servers")?;
+    let triggers = list(&objects.one("ScaledObject", "shop-fnhost")["spec"], "triggers");
+    let rules = triggers.iter().map(|trigger| {
+        json!({ "record": format!("asked_{}", trigger["name"].as_str().unwrap_or_default()), "expr": trigger["metadata"]["query"] })
+    });
+    let rules = json!({ "groups": [{ "name": "scaling", "rules": rules.collect::<Vec<_>>() }] });
+    let series = |service: &str, instance: &str, partition: u8, lag: u32, age: u32| {
+        let labels = format!(
+            "namespace=\"shop\", service=\"{service}\", instance=\"{instance}\", trigger=\"order\", topic=\"events\", \
+             partition=\"{partition}\""
+        );
+        [("lag_records", lag), ("oldest_record_age_seconds", age)].map(|(name, value)| {
+            json!({ "series": format!("fnhost_partition_{name}{{{labels}}}"), "values": format!("{value}x1") })
+        })
+    };
+    let ours = "shop-fnhost-admin";
+    let moving_and_parked = [
+        series(ours, "a", 0, 500, 5),
+        series(ours, "b", 0, 500, 5),
+        series(ours, "b", 1, 700, 20),
+        series(ours, "b", 2, 0, 600),
+        series("other-fnhost-admin", "c", 0, 9_999, 999),
+    ];
+    let answers = |name: &str, value: Option<u32>| {
+        let samples: Vec<Value> =
+            value.iter().map(|value| json!({ "labels": format!("asked_{name}"), "value": value })).collect();
+        json!({ "expr": format!("asked_{name}"), "eval_time": "1m", "exp_samples": samples })
+    };
+    let file = std::env::temp_dir().join(format!("fnhost-scaling-{}.yaml", std::process::id()));
+    let rules_file = file.with_extension("rules.yaml");
+    let tests = json!({
+        "rule_files": [rules_file],
+        "evaluation_interval": "1m",
+        "tests": [
+            { "interval": "1m", "input_series": moving_and_parked.as_flattened(),
+              "promql_expr_test": [answers("lag", Some(1_200)), answers("age", Some(20))] },
+            // Nobody was scraped: KEDA takes no answer for a failure.
+            { "interval": "1m", "input_series": [],
+              "promql_expr_test": [answers("lag", None), answers("age", Some(0))] },
+        ],
+    });
+    std::fs::write(&rules_file, rules.to_string()).map_err(anyhow::Error::from)?;
+    std::fs::write(&file, tests.to_string()).map_err(anyhow::Error::from)?;
+    let checked = prometheus.check(&["test", "rules"], &file);
+    for file in [&file, &rules_file] {
+        std::fs::remove_file(file).map_err(anyhow::Error::from)?;
+    }
+    Ok(checked?)
 }
 
 /// Partitions of the manifest's topics, which all have the same number.
