@@ -82,7 +82,7 @@ async fn records_that_are_no_events_are_dead_letters_and_the_partition_goes_on()
         let order = ada.order_to_end(&NewOrder::of(&[("TEA-250G", 1)])).await?;
         assert_eq!(order.status, Status::Confirmed);
     }
-    operate(&fnhost, dead.len()).await
+    Ok(operate(&fnhost, dead.len()).await?)
 }
 
 /// What a command beside the host prints as JSON.

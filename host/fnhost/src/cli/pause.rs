@@ -13,7 +13,7 @@ use serde_json::json;
 /// What is in hand is finished or handled again after `fnhost resume`; nothing new is begun, and records keep their place.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  fnhost pause payment --reason 'the bank is down until noon'
+  fnhost pause payment --reason maintenance
   fnhost pause payment --partition order-events/1
   fnhost pause order:events                                 # the relay of a component's events")]
 pub struct PauseArgs {

@@ -12,7 +12,9 @@ use fnhost_types::record::TopicPartition;
 ///
 /// The records are put before their own trigger alone, in their order, behind what waits of their keys; each has its effects once more, and
 /// what the function emits is sent only with --emit. Records that are not settled yet are left out, since they come anyway.
+// The manifest's other name is that of the first record here.
 #[derive(Args, Debug)]
+#[command(mut_arg("manifest", |manifest| manifest.long("manifest")))]
 #[command(after_help = "Examples:
   fnhost replay --trigger notify --from 2026-01-31T08:00:00Z --to 2026-01-31T09:00:00Z --dry-run
   fnhost replay --trigger notify --partition order-events/0 --from 120 --to 140 --yes
