@@ -135,9 +135,11 @@ impl Subscription {
     /// # Errors
     /// The database or the cluster did not answer.
     pub async fn notice_lost_commits(&self, access: &Access) -> anyhow::Result<()> {
-        let stored = fnhost_db::schema::unchosen_positions(&self.owner, self.trigger).await?;
-        let partitions: Vec<TopicPartition> = stored.iter().map(|(tp, _)| tp.clone()).collect();
+        let known = fnhost_db::schema::unchosen_positions(&self.owner, self.trigger).await?;
+        let partitions: Vec<TopicPartition> = known.into_iter().map(|(tp, _)| tp).collect();
         let group = fnhost_kafka::offsets::group_positions(access, &self.group, &partitions).await?;
+        // Read after the group's offsets: other hosts go on, and commit to the group what they have stored before.
+        let stored = fnhost_db::schema::unchosen_positions(&self.owner, self.trigger).await?;
         for (tp, position) in stored {
             if let Some(group) = group.get(&tp).filter(|group| **group > position) {
                 tracing::error!(

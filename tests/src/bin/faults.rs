@@ -35,6 +35,9 @@ struct Args {
     /// From one fault to the next on average, milliseconds; most last longer, so that they overlap
     #[arg(long, value_name = "MS", default_value_t = 3_000)]
     every: u64,
+    /// Only kinds of faults whose name contains this, as the report names them
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
     /// Hosts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     hosts: u8,
@@ -78,7 +81,14 @@ async fn perform(args: Args) -> anyhow::Result<bool> {
     let wanted = Run {
         seed: args.seed,
         orders: args.orders,
-        scale: Scale { hosts, brokers, faults: args.faults, every: Duration::from_millis(args.every) },
+        // Needed for as long as the process runs.
+        scale: Scale {
+            hosts,
+            brokers,
+            faults: args.faults,
+            only: args.only.leak(),
+            every: Duration::from_millis(args.every),
+        },
         world: Plan { hosts, brokers, program, guard_off: None },
         settle: if args.guards { SETTLE_WITHOUT_GUARD } else { SETTLE_DEADLINE },
         keep: args.keep.join(format!("seed-{}-{}", args.seed, std::process::id())),

@@ -13,8 +13,6 @@ const ROLE: &str = "fn_ledger";
 const TAKE_OVER_DEADLINE: Duration = Duration::from_secs(20);
 /// How long the next owner works before the stopped one goes on.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// Longer than the host is stopped: it is cut off when its session ends.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// A take-over that waits for the row which the stopped host's session has locked.
 const WAITS: &str = "
@@ -28,6 +26,7 @@ type Rows = BTreeMap<String, (i64, i64)>;
 
 impl Striker {
     pub(super) async fn commit_in_take_over(&self, host: usize) -> anyhow::Result<String> {
+        let _one = self.aim.lock().await;
         let proxy = &self.world.databases[host];
         let caught = timeout(CATCH_DEADLINE, proxy.snare(ROLE)).await;
         let Ok(Ok(caught)) = caught else {
@@ -43,14 +42,14 @@ impl Striker {
             Ok(Look::from_bool(waits.unwrap_or(false), "none"))
         });
         let waits = waits.await;
-        caught.decide(true, SILENCE);
+        caught.decide(true, HEAD_START);
         sleep(HEAD_START).await;
-        proxy.cut();
         stopped.thaw()?;
         Ok(if waits.is_ok() { "it happened in a take-over" } else { "nobody took over" }.to_owned())
     }
 
     pub(super) async fn judge_after_take_over(&self, host: usize) -> anyhow::Result<String> {
+        let _one = self.aim.lock().await;
         let proxy = &self.world.databases[host];
         let caught = timeout(CATCH_DEADLINE, proxy.snare(ROLE)).await;
         let Ok(Ok(caught)) = caught else {
@@ -76,8 +75,8 @@ impl Striker {
             .await
         };
         let moved = moved.await;
+        // Its connection ends. The others stay: by one of them the host asks what became of the COMMIT.
         drop(caught);
-        proxy.cut();
         stopped.thaw()?;
         Ok(if moved.is_ok() { "the next owner has committed" } else { "nobody took over" }.to_owned())
     }

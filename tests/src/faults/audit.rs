@@ -85,8 +85,12 @@ impl Audit {
         let consumer = consumer(brokers)?;
         let number = u32::try_from(self.topics.len())?;
         self.topics.push(topic.to_owned());
+        // Asked before anything is fetched: a later question waits behind the fetch that is under way.
+        let mut bounds = Vec::new();
         for partition in partitions(&consumer, topic)? {
-            let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?;
+            bounds.push((partition, consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?));
+        }
+        for (partition, (start, end)) in bounds {
             if start == end {
                 continue;
             }
@@ -154,29 +158,80 @@ impl Audit {
         }
     }
 
-    /// Holds each stream against how many messages were numbered on it: all are there.
+    /// Holds each stream against how many messages were numbered on it: all are there. `numbered` has the streams without the
+    /// incarnation in their names; a new one goes on with the numbers of the former.
     pub fn check_streams(&mut self, numbered: &BTreeMap<String, i64>) {
-        let mut missing = Vec::new();
-        for (stream, last) in numbered {
-            let seen = self.streams.get(stream);
-            missing.extend(
-                (1..=*last)
-                    .filter(|seq| !seen.is_some_and(|seen| seen.contains_key(seq)))
-                    .map(|seq| (stream.clone(), seq)),
+        let mut seen: BTreeMap<String, HashSet<i64>> = BTreeMap::new();
+        let mut twice = Vec::new();
+        for (stream, messages) in &self.streams {
+            let numbers = seen.entry(without_incarnation(stream)).or_default();
+            twice.extend(
+                messages.keys().filter(|seq| !numbers.insert(**seq)).map(|seq| format!("{stream} #{seq}")),
             );
         }
-        for (stream, seq) in missing {
-            self.fault("a committed message is in no topic", || format!("{stream} #{seq}"));
+        let mut missing = Vec::new();
+        for (stream, last) in numbered {
+            let numbers = seen.get(stream);
+            let is_missing = |seq: &i64| !numbers.is_some_and(|numbers| numbers.contains(seq));
+            missing.extend((1..=*last).filter(is_missing).map(|seq| format!("{stream} #{seq}")));
         }
-        let beyond: Vec<_> = self
-            .streams
-            .iter()
-            .flat_map(|(stream, seen)| seen.keys().map(move |seq| (stream, *seq)))
-            .filter(|(stream, seq)| numbered.get(*stream).is_none_or(|last| seq > last))
-            .map(|(stream, seq)| (stream.clone(), seq))
-            .collect();
-        for (stream, seq) in beyond {
-            self.fault("a message was sent that nobody committed", || format!("{stream} #{seq}"));
+        let mut beyond = Vec::new();
+        for (stream, numbers) in &seen {
+            let last = numbered.get(stream).copied().unwrap_or_default();
+            beyond.extend(numbers.iter().filter(|seq| **seq > last).map(|seq| format!("{stream} #{seq}")));
         }
+        for (kind, found) in [
+            ("a number stands in two incarnations", twice),
+            ("a committed message is in no topic", missing),
+            ("a message was sent that nobody committed", beyond),
+        ] {
+            found.into_iter().for_each(|text| self.fault(kind, || text));
+        }
+    }
+
+    /// Incarnations of the database in which messages were numbered.
+    #[must_use]
+    pub fn incarnations(&self) -> usize {
+        let names = self.streams.keys().filter_map(|stream| stream.split('/').nth(1));
+        names.collect::<HashSet<_>>().len()
+    }
+}
+
+/// `deployment/incarnation/rest` as `deployment/rest`.
+fn without_incarnation(stream: &str) -> String {
+    let mut parts = stream.splitn(3, '/');
+    let (deployment, _, rest) = (parts.next(), parts.next(), parts.next());
+    format!("{}/{}", deployment.unwrap_or_default(), rest.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit(streams: &[(&str, &[i64])]) -> Audit {
+        let mut audit = Audit::default();
+        for (stream, numbers) in streams {
+            let seen = Seen { place: (0, 0), offset: 0, hash: 0, copies: 1 };
+            audit.streams.insert((*stream).to_owned(), numbers.iter().map(|seq| (*seq, seen)).collect());
+        }
+        audit
+    }
+
+    #[test]
+    fn every_number_is_there_once_over_all_incarnations() {
+        let numbered = BTreeMap::from([("d/a/t/0".to_owned(), 4)]);
+        let kinds = |streams: &[(&str, &[i64])]| {
+            let mut audit = audit(streams);
+            audit.check_streams(&numbered);
+            audit.faults.into_keys().collect::<Vec<_>>()
+        };
+        assert!(kinds(&[("d/1/a/t/0", &[1, 2]), ("d/2/a/t/0", &[3, 4])]).is_empty());
+        assert_eq!(kinds(&[("d/1/a/t/0", &[1, 2, 4])]), ["a committed message is in no topic"]);
+        assert_eq!(kinds(&[("d/1/a/t/0", &[1, 2, 3, 4, 5])]), ["a message was sent that nobody committed"]);
+        assert_eq!(
+            kinds(&[("d/1/a/t/0", &[1, 2, 3, 4]), ("d/2/a/t/0", &[4])]),
+            ["a number stands in two incarnations"]
+        );
+        assert_eq!(audit(&[("d/1/a/t/0", &[1]), ("d/2/b:events", &[1])]).incarnations(), 2);
     }
 }

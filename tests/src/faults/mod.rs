@@ -146,13 +146,21 @@ async fn through_faults(
     if let Err(error) = placed {
         findings.fault(format!("{error:#}"));
     }
-    if let Err(error) = oracle::settle(&striker.world, run.settle).await {
-        findings.fault(format!("{error:#}"));
-    }
-    say("settled; judging");
+    let settled = oracle::settle(&striker.world, run.settle).await;
+    say("judging");
     let audit = std::mem::take(&mut *striker.audit.lock().await);
     let odd = striker.odd.lock().await.clone();
-    oracle::judge(&striker.world, &load.take_orders(), &odd, audit, findings).await?;
+    let judged = oracle::judge(&striker.world, &load.take_orders(), &odd, audit, findings).await;
+    // Last: what is lost or doubled says more than that something stands still.
+    if let Err(error) = settled {
+        findings.fault(format!("{error:#}"));
+        for (host, admin) in striker.world.admins.iter().enumerate() {
+            let ready = admin.get("/readyz").await;
+            let ready = ready.map_or_else(|error| format!("{error:#}"), |ready| ready.to_string());
+            findings.fault(format!("host {host} says {ready}"));
+        }
+    }
+    judged?;
     say("judged");
     Ok(())
 }

@@ -153,6 +153,8 @@ pub struct Scale {
     pub brokers: usize,
     /// Faults.
     pub faults: usize,
+    /// Only kinds whose name contains this; all kinds where it is empty.
+    pub only: &'static str,
     /// From one fault to the next, on average. Shorter than most faults last, so that they overlap.
     pub every: Duration,
 }
@@ -179,11 +181,12 @@ impl Scale {
 pub fn plan(seed: u64, scale: Scale) -> Vec<Planned> {
     let mut rng = Rng::with_seed(seed);
     let every_ms = u64::try_from(scale.every.as_millis()).unwrap_or(u64::MAX).max(1);
-    let mut deck: Vec<fn(&mut Rng, Scale) -> Fault> = Vec::new();
+    let mut deck: Vec<Kind> = Vec::new();
     let mut planned: Vec<Planned> = Vec::with_capacity(scale.faults);
     for number in 0..scale.faults as u64 {
         if deck.is_empty() {
-            deck = KINDS.to_vec();
+            let is_wanted = |kind: &Kind| kind(&mut Rng::with_seed(0), scale).kind().contains(scale.only);
+            deck = KINDS.into_iter().filter(is_wanted).collect();
             rng.shuffle(&mut deck);
         }
         let Some(kind) = deck.pop() else { break };
@@ -194,8 +197,11 @@ pub fn plan(seed: u64, scale: Scale) -> Vec<Planned> {
     planned
 }
 
+/// Deals a fault of one kind.
+type Kind = fn(&mut Rng, Scale) -> Fault;
+
 /// Each kind once; what has two forms that matter alike is there twice.
-const KINDS: [fn(&mut Rng, Scale) -> Fault; 22] = [
+const KINDS: [Kind; 22] = [
     |rng, scale| Fault::KillHost { host: rng.usize(0..scale.hosts), ms: rng.u64(GONE) },
     |rng, scale| Fault::KillHost { host: rng.usize(0..scale.hosts), ms: rng.u64(GONE) },
     |rng, scale| Fault::FreezeHost { host: rng.usize(0..scale.hosts), ms: rng.u64(ZOMBIE) },
@@ -288,7 +294,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    const SCALE: Scale = Scale { hosts: 3, brokers: 3, faults: 44, every: Duration::from_secs(3) };
+    const SCALE: Scale = Scale { hosts: 3, brokers: 3, faults: 44, only: "", every: Duration::from_secs(3) };
 
     #[test]
     fn a_seed_gives_one_schedule_and_another_gives_another() {
@@ -307,6 +313,15 @@ mod tests {
         let all: BTreeSet<String> = planned.iter().map(|planned| planned.fault.kind()).collect();
         // Killed hosts and lost COMMITs are there twice. Neighbours in the deck may change places in time.
         assert!(all.len() == KINDS.len() - 2 && kinds.len() + 2 >= all.len(), "{kinds:?} of {all:?}");
+    }
+
+    #[test]
+    fn only_kinds_that_are_wanted_come() {
+        let planned = plan(7, Scale { only: "kill -9 a", ..SCALE });
+        let kinds: BTreeSet<String> = planned.iter().map(|planned| planned.fault.kind()).collect();
+        assert_eq!(kinds, ["kill -9 a host", "kill -9 a broker"].map(str::to_owned).into());
+        assert_eq!(planned.len(), SCALE.faults);
+        assert!(plan(7, Scale { only: "no such kind", ..SCALE }).is_empty());
     }
 
     #[test]

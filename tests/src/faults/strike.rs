@@ -48,6 +48,8 @@ pub struct Striker {
     broker: Mutex<()>,
     /// Changes of roles, one at a time.
     role: Mutex<()>,
+    /// Hosts that are stopped in a COMMIT, one at a time: another has to take over.
+    pub(super) aim: Mutex<()>,
     variants: AtomicU32,
 }
 
@@ -64,6 +66,7 @@ impl Striker {
             calm: RwLock::default(),
             broker: Mutex::default(),
             role: Mutex::default(),
+            aim: Mutex::default(),
             variants: AtomicU32::default(),
         }
     }

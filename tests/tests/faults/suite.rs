@@ -10,7 +10,8 @@ use tests::faults::{Run, run};
 use tests::outcome::Outcome;
 
 const SEED: u64 = 20;
-const SCALE: Scale = Scale { hosts: 2, brokers: 1, faults: 14, every: Duration::from_millis(1_800) };
+const SCALE: Scale =
+    Scale { hosts: 2, brokers: 1, faults: 12, only: "", every: Duration::from_millis(1_500) };
 const ORDERS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
