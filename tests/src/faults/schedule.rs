@@ -66,14 +66,14 @@ pub enum Fault {
     },
     /// A host's connections to Postgres are cut, and there are none for a while.
     CutDatabase {
-        /// Whose.
+        /// The host, counted from 0.
         host: usize,
         /// For how long, milliseconds.
         ms: u64,
     },
     /// What is sent between a host and Postgres waits.
     FreezeDatabase {
-        /// Whose.
+        /// The host, counted from 0.
         host: usize,
         /// For how long, milliseconds.
         ms: u64,
