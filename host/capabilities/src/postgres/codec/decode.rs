@@ -9,7 +9,7 @@ use super::{array, calendar, name_of, numeric, oid, oid_of, range};
 /// How the values of one column are read.
 #[derive(Debug, Clone, Copy)]
 pub struct ColumnCodec {
-    oid: u32,
+    pub(super) oid: u32,
 }
 
 /// The columns of a result as the interface describes them, each with its codec.

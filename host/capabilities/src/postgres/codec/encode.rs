@@ -103,7 +103,7 @@ fn fits(value: &ParameterValue, ty: &PgTypeInfo) -> bool {
 }
 
 /// Writes a value that fits; nothing where its content is not valid.
-fn put(value: &ParameterValue, ty: &PgTypeInfo, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn put(value: &ParameterValue, ty: &PgTypeInfo, out: &mut Vec<u8>) -> Option<()> {
     use ParameterValue as P;
     let element = || match ty.kind() {
         PgTypeKind::Array(element) => oid_of(element),

@@ -9,6 +9,8 @@ mod calendar;
 mod decode;
 mod encode;
 mod numeric;
+#[cfg(test)]
+pub(super) mod properties;
 mod range;
 
 pub(super) use decode::{ColumnCodec, columns};

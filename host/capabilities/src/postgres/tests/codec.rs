@@ -1,7 +1,11 @@
 //! One table of cases: what comes back, what fits which type, what is refused.
 
+use super::super::codec::properties::decimal;
 use super::super::wit::RangeBoundKind::{Exclusive, Inclusive};
 use super::super::wit::{Error as WitError, Interval, QueryError};
+use proptest::strategy::{Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+
 use super::{DbValue as V, ParameterValue as P, Wanted, World, failure, rows};
 
 fn text(value: &str) -> String {
@@ -118,6 +122,37 @@ async fn values_reach_the_server_as_what_they_are() {
     ];
     for (sql, sent, expected) in cases {
         assert_eq!(rows(&call, &connection, sql, &[sent]).await, [[V::Str(text(expected))]], "{sql}");
+    }
+}
+
+/// Decimals and days that are sent to a server at once.
+const MANY: usize = 2_000;
+
+#[tokio::test]
+async fn many_decimals_and_days_are_what_postgres_says_they_are() {
+    let world = World::new().await;
+    let call = world.http_call();
+    let connection = world.open(&call);
+    let mut runner = TestRunner::deterministic();
+    let decimals: Vec<String> =
+        (0..MANY).map(|_| decimal().new_tree(&mut runner).expect("a decimal").current()).collect();
+    let sent = [P::ArrayDecimal(decimals.iter().cloned().map(Some).collect())];
+    let sql =
+        "SELECT value, value::text FROM unnest($1::numeric[]) WITH ORDINALITY AS u(value, n) ORDER BY n";
+    let expected: Vec<Vec<V>> =
+        decimals.iter().map(|value| vec![V::Decimal(value.clone()), V::Str(value.clone())]).collect();
+    assert_eq!(rows(&call, &connection, sql, &sent).await, expected);
+
+    // A prime number of days apart, over 4,000 years.
+    let sql = "SELECT day::date, extract(year FROM day)::int4, extract(month FROM day)::int4, extract(day FROM day)::int4
+                 FROM generate_series('0001-01-01'::timestamp, '4000-01-01', '367 days') AS day";
+    let days = rows(&call, &connection, sql, &[]).await;
+    assert!(days.len() > 3_900, "{}", days.len());
+    for day in days {
+        let [V::Date((y, m, d)), V::Int32(year), V::Int32(month), V::Int32(of_month)] = day[..] else {
+            panic!("{day:?}")
+        };
+        assert_eq!((y, i32::from(m), i32::from(d)), (year, month, of_month));
     }
 }
 
