@@ -8,7 +8,6 @@ use fnhost_dispatch::plan::{self, Item};
 use fnhost_sdk::event::CloudEvent as _;
 use fnhost_types::record::Record;
 use fnhost_types::wit::{Batch, Header, Message, Reply};
-use std::time::Duration;
 use uuid::Uuid;
 
 pub use fnhost_types::wit::{Emit, Outcome};
@@ -194,11 +193,7 @@ fn message(offset: i64, sent: &Sent) -> Message {
 
 fn item(message: &Message) -> Item {
     let Message { offset, timestamp_ms, key, value, headers, attempt, .. } = message.clone();
-    Item {
-        record: Record { offset, timestamp_ms, key, value, headers },
-        attempts: attempt - 1,
-        age: Duration::ZERO,
-    }
+    Item { attempts: attempt - 1, ..Item::new(Record { offset, timestamp_ms, key, value, headers }) }
 }
 
 /// Reads an emitted message back, as its consumer would.
