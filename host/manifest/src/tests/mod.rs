@@ -1,5 +1,6 @@
 //! Manifests that are read; the ways in which one is refused are in `refused`, its variables in `values`.
 
+mod any;
 mod convention;
 mod edge;
 mod others;
