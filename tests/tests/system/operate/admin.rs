@@ -26,6 +26,7 @@ async fn no_page_of_another_site_deploys_code_or_reads_anything() -> Outcome {
     let rebound = "host: evil.example:3001\r\norigin: http://evil.example:3001\r\n";
     for (head, expected) in [
         (format!("{offer}{own}"), 422),
+        (format!("{offer}{own}content-encoding: gzip\r\n"), 415),
         (format!("{offer}{own}origin: http://{address}\r\n"), 422),
         (format!("{offer}{own}origin: https://evil.example\r\n"), 403),
         (format!("{offer}{own}origin: null\r\n"), 403),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod commands;
+mod cut;
 mod deploy;
 mod drain;
 mod explain;
