@@ -180,11 +180,9 @@ impl Context {
         self.learned.get()?.id(topic, self)
     }
 
-    /// Takes in what librdkafka has logged.
-    fn take_in_log(&self) {
-        if let Some(learned) = self.learned.get() {
-            learned.take_in(self);
-        }
+    /// Takes in what librdkafka has logged; true where a topic was made anew.
+    fn take_in_log(&self) -> bool {
+        self.learned.get().is_some_and(|learned| learned.take_in(self))
     }
 
     fn ours(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
@@ -351,7 +349,10 @@ fn poll_until_broken(consumer: &Arc<Inner>, assignments: &dyn Assignments, stop:
                 break;
             }
         }
-        consumer.context().take_in_log();
+        if consumer.context().take_in_log() {
+            tracing::warn!("a topic was deleted and made anew; restarting the consumer");
+            break;
+        }
         if committed.elapsed() >= GROUP_COMMIT_INTERVAL {
             committed = Instant::now();
             commit_group(consumer, &assignments.positions_to_commit());

@@ -30,6 +30,8 @@ struct Log {
     /// The lines that are shown as well.
     shown: Shown,
     ids: HashMap<String, Uuid>,
+    /// A topic is another one than the client used before.
+    made_anew: bool,
 }
 
 /// How much of a log is shown.
@@ -65,7 +67,7 @@ impl Learned {
         unsafe {
             let queue = Guard(rd::rd_kafka_queue_new(client), rd::rd_kafka_queue_destroy);
             rd::rd_kafka_set_log_queue(client, queue.0);
-            Self(Mutex::new(Log { queue, shown, ids: HashMap::new() }))
+            Self(Mutex::new(Log { queue, shown, ids: HashMap::new(), made_anew: false }))
         }
     }
 
@@ -76,9 +78,12 @@ impl Learned {
         log.ids.get(topic).copied()
     }
 
-    /// Takes in what has been logged; `context` shows it.
-    pub fn take_in(&self, context: &impl ClientContext) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take_in(context);
+    /// Takes in what has been logged; `context` shows it. True where a topic was made anew since the client has used it, which then has to be
+    /// made anew as well, see [`super::topics::MadeAnew`].
+    pub fn take_in(&self, context: &impl ClientContext) -> bool {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.take_in(context);
+        log.made_anew
     }
 }
 
@@ -101,7 +106,8 @@ impl Log {
                 (CStr::from_ptr(facility).to_string_lossy(), CStr::from_ptr(line).to_string_lossy())
             };
             if let Some((topic, id)) = new_id(&line) {
-                self.ids.insert(topic.to_owned(), id);
+                let former = self.ids.insert(topic.to_owned(), id);
+                self.made_anew |= former.is_some_and(|former| former != id);
             }
             let (level, Shown { most, details }) = (level_of(level), self.shown);
             if level as i32 <= most as i32 && (details || !matches!(level, RDKafkaLogLevel::Debug)) {

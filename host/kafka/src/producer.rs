@@ -15,14 +15,16 @@ pub use super::sender::StreamSender;
 use fnhost_metrics::KafkaClient;
 use fnhost_types::outbox::Unreadable;
 use fnhost_types::record::{SEQ_HEADER, StreamSource};
+use futures::future::BoxFuture;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Messages of one stream that may wait for their acknowledgement before the stream's dispatches wait too.
 pub const UNACKNOWLEDGED_MAX: usize = 20_000;
@@ -41,6 +43,8 @@ pub struct Producer {
     access: Access,
     cluster: Arc<Cluster>,
     current: Mutex<Arc<Generation>>,
+    /// Those of streams that are opened apart.
+    apart: Mutex<Vec<Weak<Generation>>>,
 }
 
 /// One librdkafka producer, until its first failed delivery.
@@ -99,7 +103,7 @@ impl Producer {
     /// librdkafka refused the configuration.
     pub fn new(access: &Access, cluster: Arc<Cluster>) -> Result<Self, Error> {
         let current = Mutex::new(Arc::new(Generation::new(access, Some(&cluster))?));
-        Ok(Self { access: access.clone(), cluster, current })
+        Ok(Self { access: access.clone(), cluster, current, apart: Mutex::default() })
     }
 
     /// A sender of the stream of `source`, numbered in an incarnation of the database, on a producer that has not failed: the one
@@ -108,8 +112,39 @@ impl Producer {
     /// # Errors
     /// A new producer was needed and librdkafka refused to make it.
     pub fn open(&self, source: &StreamSource, incarnation: &str, apart: bool) -> Result<StreamSender, Error> {
-        let generation = if apart { Arc::new(Generation::new(&self.access, None)?) } else { self.shared()? };
+        let generation = if apart { self.of_its_own()? } else { self.shared()? };
         Ok(StreamSender::new(source, incarnation, self.access.keys().clone(), generation))
+    }
+
+    fn of_its_own(&self) -> Result<Arc<Generation>, Error> {
+        let generation = Arc::new(Generation::new(&self.access, None)?);
+        let mut apart = lock(&self.apart);
+        apart.retain(|other| other.strong_count() > 0);
+        apart.push(Arc::downgrade(&generation));
+        Ok(generation)
+    }
+
+    /// Gives every producer up when a topic is made anew, see [`MadeAnew`], until `stop`.
+    pub fn keep_fresh(self: Arc<Self>, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        // Boxed, so that it is compiled here and not in the crate that awaits it.
+        Box::pin(async move {
+            let mut anew = self.cluster.made_anew();
+            loop {
+                tokio::select! {
+                    true = anew.changed() => {}
+                    () = stop.cancelled() => return,
+                }
+                let Some(topic) = anew.topic() else { continue };
+                let apart: Vec<_> = lock(&self.apart).iter().filter_map(Weak::upgrade).collect();
+                let current = lock(&self.current).clone();
+                for generation in apart.into_iter().chain([current]) {
+                    generation
+                        .client
+                        .context()
+                        .fail(format!("topic {topic} was deleted and made anew"), None);
+                }
+            }
+        })
     }
 
     fn shared(&self) -> Result<Arc<Generation>, Error> {
@@ -173,10 +208,7 @@ impl Deliveries {
         self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
-                tracing::error!(
-                    reason,
-                    "Kafka refused a message; closing the producer and taking its streams over again"
-                );
+                tracing::error!(reason, "closing the producer and taking its streams over again");
                 *failed = Some(Failure { reason, refused });
             }
             first

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 const RECORDS_BEFORE: i64 = 1_000;
 /// Longest sleep in one poll; how soon a stop is noticed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// How often partitions that were added are looked for.
+/// How often partitions that were added, and topics that were made anew, are looked for.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause before a tail that broke is begun anew.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ async fn follow(
     access: &Access,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let mut from = Vec::new();
+    let (mut from, mut anew) = (Vec::new(), cluster.made_anew());
     for topic in tailed.topics() {
         for partition in 0..cluster.partitions(topic).await? {
             let tp = TopicPartition::new(topic, partition);
@@ -95,24 +95,25 @@ async fn follow(
     let (tailed, cluster, stop, keys) =
         (tailed.clone(), cluster.clone(), stop.clone(), access.keys().clone());
     tokio::task::spawn_blocking(move || {
-        let grown = || {
+        let mut outdated = || {
             let grew =
                 |(topic, count): &(String, i32)| cluster.topic(topic).is_some_and(|t| t.partitions > *count);
             counts.iter().any(grew)
+                || anew.topic().is_some_and(|topic| counts.iter().any(|(tailed, _)| *tailed == topic))
         };
-        read(&consumer, &keys, &*tailed, &stop, &grown)
+        read(&consumer, &keys, &*tailed, &stop, &mut outdated)
     })
     .await
     .map_err(|error| Error::Client(format!("the tail for live updates ended: {error}")))?
 }
 
-/// Reads until `stop`, or until a topic has more partitions.
+/// Reads until `stop`, or until it is `outdated`: a topic has more partitions, or is another one.
 fn read(
     consumer: &BaseConsumer,
     keys: &StreamKeys,
     tailed: &dyn Tailed,
     stop: &CancellationToken,
-    grown: &dyn Fn() -> bool,
+    outdated: &mut dyn FnMut() -> bool,
 ) -> Result<(), Error> {
     let mut looked = Instant::now();
     while !stop.is_cancelled() {
@@ -126,7 +127,7 @@ fn read(
         }
         if looked.elapsed() > PARTITIONS_INTERVAL {
             looked = Instant::now();
-            if grown() {
+            if outdated() {
                 return Ok(());
             }
         }

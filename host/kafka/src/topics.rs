@@ -96,6 +96,13 @@ impl Cluster {
         self.ids.subscribe()
     }
 
+    /// Notices topics that are made anew from here on.
+    pub(super) fn made_anew(&self) -> MadeAnew {
+        let ids = self.ids.subscribe();
+        let known = ids.borrow().as_ref().clone();
+        MadeAnew { ids, known }
+    }
+
     /// The present id of a topic; none where it does not exist, or the brokers have no ids (before Kafka 2.8).
     ///
     /// # Errors
@@ -123,5 +130,56 @@ impl Cluster {
 
     pub(super) fn known(&self) -> Vec<String> {
         self.topics.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
+/// Notices topics that were deleted and made anew. A client of librdkafka that used the former one has to be made anew as well: it
+/// keeps the epochs of the former leaders, and where they are higher than those of the new ones, it ignores the new leaders as outdated
+/// and is answered by none.
+pub(super) struct MadeAnew {
+    ids: watch::Receiver<Arc<HashMap<String, Uuid>>>,
+    /// The last id of each topic, also of those that are deleted at the moment.
+    known: HashMap<String, Uuid>,
+}
+
+impl MadeAnew {
+    /// Waits until the ids change; false where nobody reads them any more.
+    pub async fn changed(&mut self) -> bool {
+        self.ids.changed().await.is_ok()
+    }
+
+    /// A topic that is another one since the last call.
+    pub fn topic(&mut self) -> Option<String> {
+        let mut anew = None;
+        for (topic, id) in self.ids.borrow_and_update().iter() {
+            if self.known.insert(topic.clone(), *id).is_some_and(|former| former != *id) {
+                anew = Some(topic.clone());
+            }
+        }
+        anew
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_was_gone_in_between_is_another_one() {
+        let ids = |list: &[(&str, u128)]| -> Arc<HashMap<String, Uuid>> {
+            Arc::new(list.iter().map(|(topic, id)| ((*topic).to_owned(), Uuid::from_u128(*id))).collect())
+        };
+        let sender = watch::Sender::new(ids(&[("a", 1)]));
+        let mut anew = MadeAnew { ids: sender.subscribe(), known: sender.borrow().as_ref().clone() };
+        assert_eq!(anew.topic(), None);
+        for (present, expected) in [
+            (ids(&[("a", 1), ("b", 2)]), None),
+            (ids(&[("a", 1)]), None),
+            (ids(&[("a", 1), ("b", 3)]), Some("b".to_owned())),
+            (ids(&[("a", 1), ("b", 3)]), None),
+        ] {
+            sender.send_replace(present);
+            assert_eq!(anew.topic(), expected);
+        }
     }
 }

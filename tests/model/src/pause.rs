@@ -5,7 +5,7 @@
 //! owner that runs when the pause comes may take batches until then.
 
 use crate::functions::{
-    CHECK_POSITION, CHECK_TOPIC, COMMIT, LOAD, NEW_WORK, RAISE_EPOCH, SEND, SET_POSITION, STORE,
+    CHECK_POSITION, CHECK_TOPIC, COMMIT, LOAD, NEW_WORK, RAISE_EPOCH, SEND, SET_PAUSED, SET_POSITION, STORE,
 };
 use crate::part::{Part, Promise, Rule, Step, Steps, Without, breaks, hosts_with};
 
@@ -120,13 +120,13 @@ impl State {
                 owner.paused |= told && owner.current;
                 owner.should_know |= told && owner.current;
             });
-            steps.to(Step::operator("pause the partition"), after);
+            steps.to(SET_PAUSED.step("pause the partition"), after);
         }
         if self.resumes > 0 && self.paused {
             let mut after = Self { paused: false, resumes: self.resumes - 1, ..self.clone() };
             after.stopped &= without.keeps(&RESUME_LEAVES_STOP);
             let after = after.each_owner(|owner| owner.should_know = false);
-            steps.to(Step::operator("resume the partition"), after);
+            steps.to(SET_PAUSED.step("resume the partition"), after);
         }
         if self.stopped {
             let after = Self { stopped: false, unfit: false, ..self.clone() };

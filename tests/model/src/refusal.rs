@@ -1,10 +1,10 @@
 //! A message that Kafka refuses, and the operator who gives it up.
 //!
 //! A stream's messages are committed, and Kafka may begin to refuse the second one, until its limit is raised, if it ever is. The owner may be killed
-//! at any time. The operator gives the message up: it becomes a dead letter, and its number is left out. Should Kafka accept the message
-//! at that very moment, it is both; that is no fault here.
+//! at any time. The operator gives the message up: the owner, which has nothing of the stream on its way to Kafka at a
+//! take-over, makes a dead letter of it, and its number is left out.
 
-use crate::functions::{LOAD, NOTE_REFUSED, OPEN, RESEND, STORE, TO_DEAD};
+use crate::functions::{BURY_GIVEN_UP, LOAD, NOTE_REFUSED, OPEN, RESEND, STORE};
 use crate::part::{Part, Promise, Rule, Step, Steps, Without, breaks};
 
 const MESSAGES: u8 = 3;
@@ -85,7 +85,7 @@ impl State {
     fn give_up(&self, without: &Without, steps: &mut Steps<Self>) {
         if self.between {
             let dead = Self { between: false, dead: true, ..self.clone() };
-            steps.to(TO_DEAD.step("keep the dead letter"), dead);
+            steps.to(BURY_GIVEN_UP.step("keep the dead letter"), dead);
             let lost = breaks(Promise::NoMessageLost, !self.accepted.contains(&REFUSED));
             steps.judged(Step::world("the command is killed"), Self { between: false, ..self.clone() }, lost);
         }
@@ -95,9 +95,12 @@ impl State {
         let mut after = Self { noted: false, ..self.clone() };
         after.outbox.retain(|number| *number != REFUSED);
         if without.keeps(&LETTER_AT_ONCE) {
-            steps.to(TO_DEAD.step("give the message up"), Self { dead: true, ..after });
+            steps.to(BURY_GIVEN_UP.step("give the message up"), Self { dead: true, ..after });
         } else {
-            steps.to(TO_DEAD.step("take the message out of the outbox"), Self { between: true, ..after });
+            steps.to(
+                BURY_GIVEN_UP.step("take the message out of the outbox"),
+                Self { between: true, ..after },
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Each test has a system of its own, and prints the seed that its orders and the moment of its fault follow from.
 //! They run one at a time: each wants the whole machine.
 
+mod anew;
 mod leader;
 mod payment;
 mod points;

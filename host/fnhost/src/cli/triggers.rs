@@ -101,6 +101,8 @@ impl Triggers {
         let (owner, registry, host) = (context.setup.owner.clone(), context.registry.clone(), self.host);
         let (cluster, keys, stop) = (self.cluster.clone(), self.keys.clone(), self.stop_relays.clone());
         self.supervise("topics", move || cluster.clone().keep_fresh(stop.clone()));
+        let (producer, stop) = (self.producer.clone(), self.stop_relays.clone());
+        self.supervise("producer", move || producer.clone().keep_fresh(stop.clone()));
         let (keys_owner, stop) = (owner.clone(), self.stop_relays.clone());
         self.supervise("stream-keys", move || reload_keys(keys_owner.clone(), keys.clone(), stop.clone()));
         let stop = self.stop_relays.clone();

@@ -1,6 +1,7 @@
 //! An operator puts dead letters back.
 
 use super::{Parked, REDRIVE_AT_ONCE, REDRIVE_LAST, REDRIVE_LOCKS, REDRIVE_RAISES_VERSION, State, key};
+use crate::functions::REDRIVE_PART;
 use crate::part::{Step, Steps, Without};
 
 /// Between two statements of the command, where a rule is off.
@@ -36,7 +37,7 @@ impl State {
                     let mut begun = Self { redrives: self.redrives - 1, ..self.clone() };
                     if without.keeps(&REDRIVE_LOCKS) {
                         let after = begun.put_back(record, behind, without);
-                        steps.to(Step::operator("put a dead letter back"), after);
+                        steps.to(REDRIVE_PART.step("put a dead letter back"), after);
                     } else {
                         begun.redrive = Some(Redrive::Placed { record, behind });
                         steps.to(Step::operator("look up the dead letter's place, without a lock"), begun);
