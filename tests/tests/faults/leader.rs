@@ -41,7 +41,7 @@ async fn a_relay_whose_leader_is_stopped_in_its_transaction_goes_on_elsewhere() 
         assert_eq!(ada.wait_final(order).await?.status, Status::Confirmed);
     }
     leading.thaw()?;
-    wait_settled(&other, &db).await?;
+    wait_settled(&leading, &db).await?;
     assert_consistent(&db).await;
     Ok(())
 }
