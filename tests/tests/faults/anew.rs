@@ -5,7 +5,7 @@ use super::alone;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use tests::customer::{Customer, NewOrder, Status};
+use tests::customer::{Customer, NewOrder};
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, READY_DEADLINE, Setup};
 use tests::wait::{Look, until};
