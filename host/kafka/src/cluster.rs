@@ -55,6 +55,15 @@ pub struct LogBounds {
     pub end: i64,
 }
 
+/// What helps where the broker's certificate is not good: librdkafka says it in some of the places where it finds that out.
+fn authority_cure(reason: &str) -> &'static str {
+    if reason.contains("certificate verify failed") && !reason.contains("ssl.ca.location") {
+        "; name the authority of the broker's certificate with ssl.ca.location"
+    } else {
+        ""
+    }
+}
+
 impl Cluster {
     /// Connects and checks that a broker answers.
     ///
@@ -88,8 +97,9 @@ impl Cluster {
             let brokers = access.brokers();
             Error::new(match last {
                 Some(reason) => format!(
-                    "no Kafka broker can be used at {brokers}: {reason}; check the address (--kafka, FNHOST_KAFKA), and for TLS and \
-                     logins the properties (--kafka-config, FNHOST_KAFKA_CONFIG)"
+                    "no Kafka broker can be used at {brokers}: {reason}{}; check the address (--kafka, FNHOST_KAFKA), and for TLS and \
+                     logins the properties (--kafka-config, FNHOST_KAFKA_CONFIG)",
+                    authority_cure(&reason)
                 ),
                 None => format!("no Kafka broker answers at {brokers}; check the address (--kafka, FNHOST_KAFKA)"),
             })(error)
