@@ -273,6 +273,10 @@ pub async fn replay(
         return Ok(Replayed::NoRoom);
     }
     let settled: Vec<&Record> = records.iter().filter(|record| record.offset < position).collect();
+    if settled.is_empty() {
+        // The owner has nothing to read anew.
+        return Ok(Replayed::Parked(0));
+    }
     let put = sqlx::query(
         "INSERT INTO fnhost.parked (trigger, topic, partition, \"offset\", key, value, headers, timestamp_ms, attempts,
                                     next_attempt_at, reason, silent)

@@ -112,18 +112,21 @@ async fn redrive_part(
     .fetch_one(&mut *tx)
     .await?;
     let messages = take_messages(&mut tx, ids).await?;
-    let seq = put_messages(&mut tx, (trigger, tp), emitted, incarnation.as_deref(), &messages).await?;
-    sqlx::query(
-        "UPDATE fnhost.partition SET version = version + 1, emitted = $4
-          WHERE trigger = $1 AND topic = $2 AND partition = $3",
-    )
-    .bind(trigger)
-    .bind(&tp.topic)
-    .bind(tp.partition)
-    .bind(seq)
-    .execute(&mut *tx)
-    .await?;
-    tx.commit().await?;
+    // Where nothing comes back, the owner has nothing to read anew.
+    if records > 0 || !messages.is_empty() {
+        let seq = put_messages(&mut tx, (trigger, tp), emitted, incarnation.as_deref(), &messages).await?;
+        sqlx::query(
+            "UPDATE fnhost.partition SET version = version + 1, emitted = $4
+              WHERE trigger = $1 AND topic = $2 AND partition = $3",
+        )
+        .bind(trigger)
+        .bind(&tp.topic)
+        .bind(tp.partition)
+        .bind(seq)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+    }
     let left = ids.len() as i64 - messages.len() as i64 - fitting;
     Ok(Redriven {
         records: records.unsigned_abs(),
