@@ -1,7 +1,8 @@
 //! Database sessions of one function: a pool of connections as its login role, and the one transaction of a call.
 //!
 //! What holds here: no statement waits for its answer without a limit, see [`Bounded`]; and a connection goes back to its
-//! pool only by an explicit release, in a known state, with the session reset; dropped in any other state it is closed.
+//! pool only by an explicit release, in a known state, with the session reset if anything may have changed it; dropped in any other
+//! state it is closed.
 //! So nothing that a call did to its session, and no transaction that it left, can reach the next call.
 
 mod bounded;
@@ -18,6 +19,25 @@ pub use transaction::{CommitError, SharedTransaction, Transaction};
 /// is refused inside a message of several statements.)
 pub(crate) const RESET_SESSION: &str =
     "RESET ALL; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES";
+
+/// Whether a function of the application's own, or of an extension in another language than C, may change a session: called by a
+/// trigger or a view, no statement's text shows it. Asked once for each connection. What is written in C and not in `pg_catalog` is
+/// no trigger that would do that, and named in a statement it is not taken for harmless.
+pub(crate) const FUNCTIONS_MAY_CHANGE_SESSIONS: &str = r"
+SELECT EXISTS (
+    SELECT FROM pg_proc
+    JOIN pg_language ON pg_language.oid = prolang
+    WHERE pronamespace <> ALL (ARRAY['pg_catalog'::regnamespace, 'information_schema'::regnamespace])
+      AND pronamespace IS DISTINCT FROM to_regnamespace('fnhost')
+      AND CASE lanname
+          WHEN 'c' THEN false
+          WHEN 'internal' THEN false
+          WHEN 'plpgsql' THEN prosrc ~* '\m(set_config|pg_(try_)?advisory\w*|temp|temporary|execute|reset|discard|listen|load)\M'
+              OR prosrc ~* '(^|;|\mbegin|\mthen|\melse|\mloop)\s*set\s'
+          WHEN 'sql' THEN prosqlbody IS NOT NULL OR prosrc ~* '\m(set_config|pg_(try_)?advisory\w*|temp|temporary|set)\M'
+          ELSE true
+          END
+)";
 
 /// Why there is no usable session.
 #[derive(Debug, thiserror::Error)]

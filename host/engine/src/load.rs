@@ -15,6 +15,7 @@ use super::compile::{self, Elsewhere};
 use super::error::LoadError;
 use super::{Engine, cache};
 use fnhost_capabilities::Capabilities;
+use fnhost_capabilities::variables::TOKEN_MAC_HEADER;
 use fnhost_db::session::RolePool;
 use fnhost_manifest::{ComponentSpec, Limits};
 use fnhost_metrics::ComponentMetrics;
@@ -97,6 +98,12 @@ impl LoadedComponent {
         self.http_places = other.http_places.clone();
         self.capabilities.outbound_http = other.capabilities.outbound_http.clone();
         self
+    }
+
+    /// The header that tells this component of a request that its access token was checked; `signed` is the token's
+    /// `header.claims`.
+    pub fn vouch(&self, signed: &[u8]) -> (&'static str, String) {
+        (TOKEN_MAC_HEADER, self.capabilities.variables.vouch(signed))
     }
 
     /// The component's id.

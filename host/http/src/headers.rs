@@ -4,12 +4,13 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request};
 
 use super::Peers;
+use fnhost_engine::LoadedComponent;
 use fnhost_manifest::route::{Captures, Pattern};
 use fnhost_trace::Cause;
 use fnhost_trace::Hop;
 
-/// What the host's headers begin with; a client's headers of such names are dropped.
-const PREFIX: &str = "spin-";
+/// What the host's headers begin with, Spin's and our own; a client's headers of such names are dropped.
+const PREFIXES: [&str; 2] = ["spin-", "fnhost-"];
 /// What the headers with the values of a route's parameters begin with.
 const PATH_MATCH: &str = "spin-path-match-";
 
@@ -108,13 +109,22 @@ pub(super) fn continue_trace(headers: &mut HeaderMap) -> Option<[Hop; 2]> {
 
 /// Puts the additions into the request's head in place of what the client may have sent under these names.
 pub(super) fn apply(head: &mut request::Parts, added: Added) {
-    let forged: Vec<HeaderName> =
-        head.headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
+    let forged = |name: &&HeaderName| PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let forged: Vec<HeaderName> = head.headers.keys().filter(forged).cloned().collect();
     for name in forged {
         head.headers.remove(name);
     }
     head.headers.extend(added.headers);
     head.uri = added.uri;
+}
+
+/// Tells the component that the request's access token was checked, once that is so; after [`apply`].
+pub(super) fn vouch(headers: &mut HeaderMap, component: &LoadedComponent) {
+    let Some(signed) = super::edge::signed_part(headers) else { return };
+    let (name, mac) = component.vouch(signed.as_bytes());
+    if let Ok(mac) = HeaderValue::try_from(mac) {
+        headers.insert(HeaderName::from_static(name), mac);
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ use clients::{Clients, Open};
 pub use edge::{
     CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
 };
-use edge::{Edge, Pass};
+use edge::{Edge, Granted, Pass};
 use fnhost_deployment::Slot;
 use fnhost_deployment::tally::{Kind, Outcome};
 use fnhost_engine::{CallError, Cause, ResponseBody};
@@ -255,7 +255,7 @@ impl Server {
         let (head, body) = request.into_parts();
         let (body, fate) = LimitedBody::new(body, pass.body_limits());
         let response = match Received::begin(body, &self.uploads).await {
-            Ok(body) => self.call(Request::from_parts(head, body), peers, pass.places(), route).await,
+            Ok(body) => self.call(Request::from_parts(head, body), peers, pass.granted(), route).await,
             Err(error) => {
                 *route = self.route_metrics(head.uri.path());
                 problem(StatusCode::BAD_REQUEST, &error.to_string(), None)
@@ -265,12 +265,12 @@ impl Server {
         fate.fault().map_or(response, |fault| pass.broken_off(fault))
     }
 
-    /// Hands a request to the component of its route; where there are `places`, it waits for one.
+    /// Hands a request to the component of its route; where its rules have places, it waits for one.
     async fn call<'s, B>(
         &'s self,
         request: Request<B>,
         peers: Peers,
-        places: Option<Arc<Semaphore>>,
+        granted: Granted,
         route: &mut &'s RouteMetrics,
     ) -> Response<ServerBody>
     where
@@ -289,9 +289,12 @@ impl Server {
         let component = version.component();
         let (mut head, body) = request.into_parts();
         headers::apply(&mut head, spin_headers);
+        if granted.token_is_good {
+            headers::vouch(&mut head.headers, component);
+        }
         let (from, hops) = (SystemTime::now(), headers::continue_trace(&mut head.headers));
         let mut state = component.call_state();
-        if let Some(places) = places {
+        if let Some(places) = granted.places {
             state.limited_by(places);
         }
         let cause = headers::cause(&head, pattern);

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use uuid::Uuid;
 
-const EXPECTED: Expected = Expected { issuer: "issuer", audience: "audience" };
+pub(super) const EXPECTED: Expected = Expected { issuer: "issuer", audience: "audience" };
 /// Further than any test's clock runs, in seconds.
 const WHILE: u64 = 900;
 
 /// What an application has in its tokens.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Claims {
+pub(super) struct Claims {
     iss: String,
     aud: String,
     sub: Uuid,
@@ -45,13 +45,13 @@ fn pem() -> String {
     private_key().to_pkcs8_pem(LineEnding::LF).unwrap().to_string()
 }
 
-fn keys() -> JwkSet {
+pub(super) fn keys() -> JwkSet {
     let x = Base64UrlUnpadded::encode_string(private_key().verifying_key().as_bytes());
     let key = json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "test", "alg": "EdDSA", "use": "sig"});
     serde_json::from_value(json!({ "keys": [key] })).unwrap()
 }
 
-fn own_key() -> EncodingKey {
+pub(super) fn own_key() -> EncodingKey {
     EncodingKey::from_ed_der(private_key().to_pkcs8_der().unwrap().as_bytes())
 }
 
@@ -60,7 +60,7 @@ fn other_key() -> EncodingKey {
 }
 
 /// The claims of a good token, some of them changed; null takes one away.
-fn claims(changes: Value) -> Value {
+pub(super) fn claims(changes: Value) -> Value {
     let now = unix_seconds();
     let mut claims = json!({
         "iss": EXPECTED.issuer, "aud": EXPECTED.audience, "sub": Uuid::from_u128(1), "role": "customer",
@@ -73,19 +73,19 @@ fn claims(changes: Value) -> Value {
     claims
 }
 
-fn header(change: impl FnOnce(&mut Header)) -> Header {
+pub(super) fn header(change: impl FnOnce(&mut Header)) -> Header {
     let mut header = Header::new(Algorithm::EdDSA);
     header.kid = Some("test".to_owned());
     change(&mut header);
     header
 }
 
-fn signed(header: &Header, claims: &Value, key: &EncodingKey) -> String {
+pub(super) fn signed(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     ed25519::install();
     jsonwebtoken::encode(header, claims, key).unwrap()
 }
 
-fn good() -> String {
+pub(super) fn good() -> String {
     signed(&header(|_| {}), &claims(json!({})), &own_key())
 }
 

@@ -129,10 +129,14 @@ impl Striker {
             Fault::KillUnacknowledged { host, ms } => {
                 world.brokers.proxies().for_each(|proxy| proxy.set(Mode::Freeze));
                 sleep(after(ms)).await;
-                let killed = world.hosts[host].lock().await.kill();
+                // Held until it runs again, as by every fault that ends a host.
+                let mut host = world.hosts[host].lock().await;
+                let killed = host.kill();
                 world.brokers.proxies().for_each(|proxy| proxy.set(Mode::Pass));
-                killed?;
-                self.start(host).await?;
+                if killed.is_err() {
+                    return Ok(ENDED.to_owned());
+                }
+                host.spawn()?;
             }
             Fault::CommitInTakeOver { host } => return self.commit_in_take_over(host).await,
             Fault::JudgeAfterTakeOver { host } => return self.judge_after_take_over(host).await,
@@ -164,10 +168,6 @@ impl Striker {
         host.kill()?;
         sleep(gone).await;
         host.spawn()
-    }
-
-    async fn start(&self, host: usize) -> anyhow::Result<()> {
-        self.world.hosts[host].lock().await.spawn()
     }
 
     async fn lose_commit(&self, role: &str, deliver: bool, silence: Duration) -> anyhow::Result<String> {

@@ -11,6 +11,7 @@ use super::busy::Busy;
 use super::error::{Error, SqlFailure};
 use super::foreign::AddressPools;
 use super::guard::is_row_statement;
+use super::leaves::leaves_session_alone;
 use super::statement::{self, Answer, RowBudget, Wanted};
 use super::wit::ParameterValue;
 use fnhost_db::session::{RolePool, Session, SharedTransaction};
@@ -84,7 +85,7 @@ struct Opened {
 enum Kept {
     /// None yet, or given back because others wait for one.
     None,
-    /// Nothing but statements on rows ran on it: reset and given back when the connection is dropped.
+    /// Nothing but statements on rows ran on it: given back when the connection is dropped, and reset where that is needed.
     Clean(Session),
     /// Something else ran on it, `BEGIN` or `SET` say: it serves this connection alone and is closed with it.
     Pinned(Session),
@@ -93,7 +94,7 @@ enum Kept {
 impl Drop for Opened {
     fn drop(&mut self) {
         if let Kept::Clean(session) = std::mem::replace(self.kept.get_mut(), Kept::None) {
-            session.reset_and_release();
+            session.give_back();
         }
     }
 }
@@ -243,7 +244,7 @@ impl CallPostgres {
         self.check_open()?;
         let transaction = shared.as_mut().ok_or(CLOSED)?;
         transaction.connection().await?;
-        transaction.statement_started();
+        transaction.statement_started(!leaves_session_alone(sql));
         let connection = transaction.connection_in_flight().ok_or(CLOSED)?;
         let result = statement::run(connection, sql, parameters, wanted, &self.state.rows).await;
         transaction.statement_ended(spoils_connection(&result));
@@ -265,6 +266,9 @@ impl CallPostgres {
             Kept::Clean(session) => (session, !is_row_statement(sql)),
             Kept::None => (pool.acquire().await?, !is_row_statement(sql)),
         };
+        if !leaves_session_alone(sql) {
+            session.may_change();
+        }
         // Should this be cancelled while the statement runs, the session is dropped and thereby closed.
         let result = statement::run(session.connection(), sql, parameters, wanted, &self.state.rows).await;
         if spoils_connection(&result) {
@@ -275,7 +279,7 @@ impl CallPostgres {
         } else if pinned {
             *kept = Kept::Pinned(session);
         } else if pool.is_used_up() {
-            session.reset_and_release();
+            session.give_back();
         } else {
             *kept = Kept::Clean(session);
         }

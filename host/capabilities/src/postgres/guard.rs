@@ -14,7 +14,7 @@ pub fn is_row_statement(sql: &str) -> bool {
 }
 
 /// The text from its first character on that is neither white space nor part of a comment.
-fn skip_comments(sql: &str) -> &str {
+pub(super) fn skip_comments(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start();

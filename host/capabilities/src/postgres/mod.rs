@@ -16,6 +16,7 @@ mod error;
 mod foreign;
 mod guard;
 mod host;
+mod leaves;
 mod statement;
 #[cfg(test)]
 mod tests;

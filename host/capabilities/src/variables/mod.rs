@@ -1,4 +1,7 @@
-//! `spin:variables@3.0.0` and, for components of Spin 2 and 3, `fermyon:spin/variables@2.0.0`: the values that the manifest gives a component.
+//! `spin:variables@3.0.0` and, for components of Spin 2 and 3, `fermyon:spin/variables@2.0.0`: the values that the manifest gives a
+//! component, and one that the host gives it, see [`Voucher`].
+
+mod voucher;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,18 +45,28 @@ mod v2 {
 
 use bindings::spin::variables::variables::{self as interface, Error};
 use v2::fermyon::spin::variables as interface2;
+use voucher::Voucher;
+pub use voucher::{TOKEN_MAC_HEADER, TOKEN_SECRET_VARIABLE};
 
 /// The variables of one component.
 #[derive(Debug)]
 pub struct Variables {
     component: String,
     values: BTreeMap<String, Secret>,
+    voucher: Voucher,
 }
 
 impl Variables {
+    /// The value of [`TOKEN_MAC_HEADER`] for a request to this component whose access token was checked: says so of the token's
+    /// signed part, `header.claims`.
+    pub fn vouch(&self, signed: &[u8]) -> String {
+        self.voucher.mac(signed)
+    }
+
     fn value(&self, name: &str) -> Result<String, String> {
         match self.values.get(name) {
             Some(value) => Ok(value.expose().to_owned()),
+            None if name == TOKEN_SECRET_VARIABLE => Ok(self.voucher.secret()),
             None => Err(format!(
                 "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
                 self.component
@@ -68,7 +81,11 @@ impl Capability for Variables {
     type Call = Arc<Self>;
 
     fn validate(component: &ComponentSpec, _: &Provided) -> Result<Self, Refused> {
-        Ok(Self { component: component.id.clone(), values: component.variables.clone() })
+        Ok(Self {
+            component: component.id.clone(),
+            values: component.variables.clone(),
+            voucher: Voucher::new(),
+        })
     }
 
     fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {

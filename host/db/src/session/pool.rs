@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Bounded, RESET_SESSION, SessionError};
+use super::{Bounded, FUNCTIONS_MAY_CHANGE_SESSIONS, RESET_SESSION, SessionError};
 
 /// How long a login may take, from the first packet to the first ready message: on a machine that has more to do than it can, several
 /// seconds, and to give one up only makes another.
@@ -53,6 +53,8 @@ pub struct RolePool {
 
 struct Inner {
     options: PgConnectOptions,
+    /// Its sessions serve a function, not the host.
+    of_function: bool,
     /// The longest that a statement of the host's own may go without an answer.
     answer_timeout: Duration,
     limit: usize,
@@ -64,6 +66,8 @@ struct Inner {
 
 struct Idle {
     connection: Bounded,
+    /// See [`Session::never_known`].
+    never_known: bool,
     version: Option<Arc<str>>,
     since: Instant,
 }
@@ -74,7 +78,12 @@ impl RolePool {
     pub fn new(name: &str, options: PgConnectOptions, limits: SessionLimits) -> Self {
         let SessionLimits { max_connections, deadline } = limits;
         let options = options.application_name(&format!("fnhost {name}"));
-        Self::with_timeouts(options, max_connections, deadline, deadline + IDLE_IN_TRANSACTION_MARGIN)
+        let mut pool =
+            Self::with_timeouts(options, max_connections, deadline, deadline + IDLE_IN_TRANSACTION_MARGIN);
+        if let Some(inner) = Arc::get_mut(&mut pool.inner) {
+            inner.of_function = true;
+        }
+        pool
     }
 
     /// A pool of at most `limit` sessions whose statements are ended by the server after `statement`, and whose transactions
@@ -99,6 +108,7 @@ impl RolePool {
         Self {
             inner: Arc::new(Inner {
                 options,
+                of_function: false,
                 answer_timeout: statement + ANSWER_MARGIN,
                 limit,
                 permits: Arc::new(Semaphore::new(limit)),
@@ -137,7 +147,7 @@ impl RolePool {
             }
         };
         match reused {
-            Some(idle) => Ok(self.session(idle.connection, idle.version, permit, true)),
+            Some(idle) => Ok(self.session(idle, permit, true)),
             None => self.connect(permit).await,
         }
     }
@@ -206,18 +216,20 @@ impl RolePool {
             .await
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
-        let connection = Bounded::new(connection, self.inner.answer_timeout);
-        Ok(self.session(connection, self.version.clone(), permit, false))
+        let mut connection = Bounded::new(connection, self.inner.answer_timeout);
+        let never_known = self.inner.of_function
+            && sqlx::query_scalar(FUNCTIONS_MAY_CHANGE_SESSIONS)
+                .fetch_one(&mut connection)
+                .await
+                .map_err(SessionError::Connect)?;
+        let new = Idle { connection, never_known, version: self.version.clone(), since: Instant::now() };
+        Ok(self.session(new, permit, false))
     }
 
-    fn session(
-        &self,
-        connection: Bounded,
-        version: Option<Arc<str>>,
-        permit: OwnedSemaphorePermit,
-        reused: bool,
-    ) -> Session {
-        Session { connection, version, reused, pool: self.clone(), _permit: permit }
+    fn session(&self, idle: Idle, permit: OwnedSemaphorePermit, reused: bool) -> Session {
+        let Idle { connection, never_known, version, .. } = idle;
+        let pool = self.clone();
+        Session { connection, never_known, changed: never_known, version, reused, pool, _permit: permit }
     }
 }
 
@@ -260,6 +272,10 @@ impl Drop for Waiting<'_> {
 /// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
 pub struct Session {
     connection: Bounded,
+    /// A function of the database may change a session, by a trigger say, so that of no statement it is known that it does not.
+    never_known: bool,
+    /// Something ran on it that may have left something behind.
+    changed: bool,
     /// What it was opened for.
     version: Option<Arc<str>>,
     reused: bool,
@@ -283,6 +299,16 @@ impl Session {
         &mut self.connection
     }
 
+    /// Says that a statement runs on it of which it is not known that it leaves the session alone.
+    pub fn may_change(&mut self) {
+        self.changed = true;
+    }
+
+    /// Whether it has to be reset before another call gets it.
+    pub(crate) fn may_have_changed(&self) -> bool {
+        self.changed
+    }
+
     /// The pool it came from.
     pub fn pool(&self) -> &RolePool {
         &self.pool
@@ -293,7 +319,7 @@ impl Session {
         self.reused
     }
 
-    /// Gives the connection back as it is: the caller has reset the session. One on which a statement of the host got no answer is
+    /// Gives the connection back as it is: the caller has reset the session, or nothing has changed it. One on which a statement of the host got no answer is
     /// closed, and so are the idle ones: their server is the same.
     pub fn release(self) {
         if !self.connection.is_settled() {
@@ -301,10 +327,10 @@ impl Session {
             return;
         }
         let now = Instant::now();
-        let Self { connection, version, pool, _permit: permit, .. } = self;
+        let Self { connection, never_known, version, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle { connection, version, since: now });
+            idle.push(Idle { connection, never_known, version, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };
@@ -312,9 +338,12 @@ impl Session {
         drop(permit);
     }
 
-    /// Sends the reset of the session and gives the connection back without waiting for the answer, which the
+    /// Gives the connection back. Where the session has to be reset, that is sent without waiting for the answer, which the
     /// next use reads before its own: the caller pays one write and no round trip.
-    pub fn reset_and_release(mut self) {
+    pub fn give_back(mut self) {
+        if !self.changed {
+            return self.release();
+        }
         let sent = {
             let replies = sqlx::raw_sql(RESET_SESSION).fetch_many(self.connection());
             // Unconstrained, because the runtime's own budget could otherwise end the poll before the write.

@@ -60,9 +60,13 @@ impl Transaction {
         self.session.as_mut().map(Session::connection)
     }
 
-    /// Says that a statement is about to run: until [`Transaction::statement_ended`], the state is unknown.
-    pub fn statement_started(&mut self) {
+    /// Says that a statement is about to run: until [`Transaction::statement_ended`], the state is unknown. With `may_change_session`
+    /// the session is reset after the transaction.
+    pub fn statement_started(&mut self, may_change_session: bool) {
         self.in_flight = true;
+        if let Some(session) = self.session.as_mut().filter(|_| may_change_session) {
+            session.may_change();
+        }
     }
 
     /// Says that the statement ran to its end; with `discard`, that the connection must be closed after the call.
@@ -71,7 +75,7 @@ impl Transaction {
         self.discard |= discard;
     }
 
-    /// Commits and ends the session's state, in one round trip. With no statement run there is nothing to do.
+    /// Commits, and ends what a statement may have left in the session, in one round trip. With no statement run there is nothing to do.
     ///
     /// # Errors
     /// [`CommitError`] keeps apart what was refused and what is unknown.
@@ -83,7 +87,8 @@ impl Transaction {
             let cancelled = std::io::Error::other("a statement of this transaction was cancelled");
             return Err(CommitError::Refused(sqlx::Error::Io(cancelled)));
         }
-        let committed = commit(session.bounded()).await;
+        let reset = session.may_have_changed();
+        let committed = commit(session.bounded(), reset).await;
         match &committed {
             Ok(true) if !self.discard => session.release(),
             // What ended this connection may have ended the others.
@@ -101,7 +106,8 @@ impl Transaction {
         if self.in_flight || self.discard || !session.bounded().is_settled() {
             return;
         }
-        let message = sqlx::AssertSqlSafe(format!("ROLLBACK; {RESET_SESSION}"));
+        let reset = if session.may_have_changed() { RESET_SESSION } else { "" };
+        let message = sqlx::AssertSqlSafe(format!("ROLLBACK; {reset}"));
         if sqlx::raw_sql(message).execute(session.bounded()).await.is_ok() {
             session.release();
         }
@@ -127,13 +133,14 @@ pub(crate) async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
 /// How many answers of the message below stand for the commit: the reset before it and the `COMMIT` itself.
 const ANSWERS_UNTIL_COMMITTED: usize = 2;
 
-/// Commits; the value tells whether the session was reset after it, and so may serve another call.
+/// Commits; the value tells whether the session may serve another call: where it had to be reset, whether it was.
 ///
 /// `COMMIT` of a failed transaction is answered with a success that means ROLLBACK. The reset before it is refused in a
 /// failed transaction, which also ends the message, so that the failure is an error here. What it resets is a setting
 /// that a function could have switched off: what follows from a commit cannot be taken back, so it must be durable.
-async fn commit(connection: &mut Bounded) -> Result<bool, CommitError> {
-    let message = sqlx::AssertSqlSafe(format!("RESET synchronous_commit; COMMIT; {RESET_SESSION}"));
+async fn commit(connection: &mut Bounded, reset: bool) -> Result<bool, CommitError> {
+    let reset = if reset { RESET_SESSION } else { "" };
+    let message = sqlx::AssertSqlSafe(format!("RESET synchronous_commit; COMMIT; {reset}"));
     let mut answered = 0;
     for answer in connection.answers(sqlx::raw_sql(message)).await {
         match answer {

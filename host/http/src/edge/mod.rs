@@ -80,9 +80,20 @@ pub(super) struct Pass<'g> {
     id: HeaderValue,
     /// It has more headers than its rules allow.
     over_size: bool,
+    /// It brings a token that was checked.
+    token_is_good: bool,
     /// What the answer says of the page's origin.
     origin: Option<HeaderValue>,
     left: Option<Left>,
+}
+
+/// What a call may do that the edge let in.
+#[derive(Default)]
+pub(super) struct Granted {
+    /// Permits that it needs one of; no limit where there are none.
+    pub places: Option<Arc<Semaphore>>,
+    /// The request's access token was checked, and the component may hear of it.
+    pub token_is_good: bool,
 }
 
 impl Edge {
@@ -142,7 +153,7 @@ impl Edge {
         let over_size = over_size(request, &rules.policy);
         let id = caller::identify(request.headers_mut());
         let origin = rules.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
-        Pass { rules, id, over_size, origin, left: None }
+        Pass { rules, id, over_size, token_is_good: false, origin, left: None }
     }
 
     /// Lets a request in.
@@ -185,7 +196,8 @@ impl Edge {
             Some(Err(Refused::Missing))
                 if policy.token == TokenRule::Optional && !has_authorization(request) => {}
             Some(Err(refused)) => return Err(pass.unauthorized(refused).into()),
-            None | Some(Ok(_)) => {}
+            None => {}
+            Some(Ok(_)) => pass.token_is_good = true,
         }
         if declared_length(request).is_some_and(|length| length > policy.max_body_bytes) {
             return Err(pass.refuse(Refusal::BodySize).into());
@@ -200,9 +212,9 @@ impl Pass<'_> {
         self.rules.request_timeout
     }
 
-    /// Permits that its call needs one of.
-    pub fn places(&self) -> Option<Arc<Semaphore>> {
-        self.rules.places.clone()
+    /// What its call may do.
+    pub fn granted(&self) -> Granted {
+        Granted { places: self.rules.places.clone(), token_is_good: self.token_is_good }
     }
 
     /// What the request's body may be.
@@ -316,6 +328,11 @@ impl Pass<'_> {
         }
         headers.insert(REQUEST_ID, self.id);
     }
+}
+
+/// What is signed of the access token that a request brings: `header.claims`.
+pub(super) fn signed_part(headers: &HeaderMap) -> Option<&str> {
+    token::bearer(headers).ok()?.rsplit_once('.').map(|(signed, _)| signed)
 }
 
 /// Whether a request has more headers, or more bytes of line and headers, than the policy allows.

@@ -150,7 +150,7 @@ impl Tokens {
 }
 
 /// The token of a request. Two headers are refused: the function might read the other one.
-fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
+pub(in crate::edge) fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(Refused::Missing)?;
     if values.next().is_some() {

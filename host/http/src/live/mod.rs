@@ -4,6 +4,7 @@ mod events;
 mod socket;
 mod updates;
 
+use super::edge::Granted;
 use super::{Peers, Server, ServerBody, problem::problem};
 use crate::hub::Hub;
 use bytes::Bytes;
@@ -251,7 +252,7 @@ impl Server {
         request.headers_mut().remove(LAST_EVENT_ID);
         // Counted as the live route's, not as a request of its own.
         let mut route = &target.metrics;
-        let response = self.call(request, peers, None, &mut route).await;
+        let response = self.call(request, peers, Granted::default(), &mut route).await;
         if response.status() != StatusCode::OK {
             return Err(response);
         }

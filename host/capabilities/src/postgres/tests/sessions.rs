@@ -84,6 +84,59 @@ async fn an_http_statement_leaves_nothing_in_its_session() {
 }
 
 #[tokio::test]
+async fn what_a_trigger_does_leaves_nothing_either() {
+    let mut world = World::with_connections(1).await;
+    world
+        .prepare(
+            "CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC;
+             CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 CREATE TEMP TABLE left_over (id int4);
+                 SET work_mem = '1GB';
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER mark AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION mark()",
+        )
+        .await;
+    let call = world.http_call();
+    let connection = world.open(&call);
+    let backend = rows(&call, &connection, BACKEND, &[]).await.remove(0).remove(0);
+    drop(connection);
+    // A session that is asked of anew: of one that was open before the trigger was made, nobody could know.
+    world.pool.close_idle();
+    let connection = world.open(&call);
+    rows(&call, &connection, "INSERT INTO t VALUES (1)", &[]).await;
+    drop(connection);
+    let connection = world.open(&call);
+    let now = rows(&call, &connection, BACKEND, &[]).await.remove(0).remove(0);
+    assert_ne!(now, backend);
+    drop(connection);
+    assert_unmarked(&mut world, &now).await;
+}
+
+#[tokio::test]
+async fn a_session_is_not_reset_after_what_leaves_it_alone() {
+    let mut world = World::with_connections(1).await;
+    world
+        .prepare("CREATE TABLE t (id int4 GENERATED ALWAYS AS IDENTITY, a int4); GRANT ALL ON t TO PUBLIC; GRANT ALL ON SEQUENCE t_id_seq TO PUBLIC")
+        .await;
+    let (call, transaction) = world.kafka_call();
+    let connection = world.open(&call);
+    rows(&call, &connection, "INSERT INTO t (a) VALUES (1)", &[]).await;
+    transaction.take().expect("nothing else holds it").commit().await.expect("committed");
+    let call = world.http_call();
+    let connection = world.open(&call);
+    rows(&call, &connection, "SELECT lower('A')", &[]).await;
+    drop(connection);
+    let mut session = world.pool.acquire().await.expect("a session");
+    assert!(session.is_reused());
+    // A reset would have taken this from it.
+    let last: i64 =
+        sqlx::query_scalar("SELECT lastval()").fetch_one(session.connection()).await.expect("known");
+    assert_eq!(last, 1);
+}
+
+#[tokio::test]
 async fn a_cancelled_statement_closes_its_connection() {
     let mut world = World::with_connections(1).await;
     let (call, transaction) = world.kafka_call();
