@@ -14,8 +14,8 @@ pub struct Pids {
     pub host: u32,
     /// Postgres's first process; its children count too.
     pub postgres: u32,
-    /// Kafka.
-    pub kafka: u32,
+    /// Kafka, where it runs.
+    pub kafka: Option<u32>,
 }
 
 /// CPU seconds used so far, user and system.
@@ -40,7 +40,7 @@ impl Cpu {
         Ok(Self {
             host: own_seconds(pids.host)?,
             postgres: family_seconds(pids.postgres)?,
-            kafka: own_seconds(pids.kafka)?,
+            kafka: pids.kafka.map_or(Ok(0.0), own_seconds)?,
             load_generator: own_seconds(std::process::id())?,
         })
     }
@@ -111,15 +111,17 @@ pub fn memory_mb<const N: usize>(pid: u32, names: [&str; N]) -> anyhow::Result<[
     Ok(found)
 }
 
-/// The process ids of private servers, from their data directory.
+/// The process ids of private servers, Postgres and Kafka, from their data directory.
 ///
 /// # Errors
-/// One of them does not run.
-pub fn server_pids(data_dir: &Path) -> anyhow::Result<(u32, u32)> {
+/// Postgres does not run.
+pub fn server_pids(data_dir: &Path) -> anyhow::Result<(u32, Option<u32>)> {
     let read = |path: &str| -> anyhow::Result<u32> {
         let path = data_dir.join(path);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.lines().next().unwrap_or_default().trim().parse()?)
     };
-    Ok((read("postgres/data/postmaster.pid")?, read("run/kafka.pid")?))
+    // The file of one that does not run here may have been copied with the directory.
+    let kafka = read("run/kafka.pid").ok().filter(|pid| stat(*pid).is_ok());
+    Ok((read("postgres/data/postmaster.pid")?, kafka))
 }

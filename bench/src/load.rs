@@ -9,7 +9,7 @@ use crate::client::Connection;
 use crate::orders;
 use anyhow::Context as _;
 use contract::event::ORDER_EVENTS;
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
@@ -25,6 +25,10 @@ use uuid::Uuid;
 
 /// Keep-alive connections of the load generator.
 const CONNECTIONS: usize = 32;
+/// As many under overload, where an order that is due must not wait for a free one.
+const OVERLOAD_CONNECTIONS: usize = 256;
+/// How long a connection that is to saturate waits after a refusal.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 /// Longest wait for the confirmation of what was accepted.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest wait for Kafka's answer to a question.
@@ -37,8 +41,10 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(200);
 pub enum Offer {
     /// So many orders a second, evenly spaced.
     Rate(f64),
-    /// Each connection sends its next order when the last is answered.
+    /// Each connection sends its next order when the last is answered; when it was refused, a little later.
     Saturation,
+    /// So many orders a second, more than can be carried: some are refused, which is no failure.
+    Overload(f64),
 }
 
 /// An order that was accepted: when its POST was due, in milliseconds since 1970.
@@ -52,6 +58,8 @@ pub struct Outcome {
     pub took_s: f64,
     /// From the first due time to the last answer, in seconds.
     pub posted_s: f64,
+    /// How long each refusal took, in milliseconds, sorted.
+    pub refused_ms: Vec<f64>,
 }
 
 /// Customers who order.
@@ -95,6 +103,34 @@ impl Load {
         Ok((token, ids))
     }
 
+    /// Orders for `duration`, on so many connections at a time, and asks for nothing further; answers how many orders were taken, and
+    /// in what time.
+    ///
+    /// # Errors
+    /// An order was refused.
+    pub async fn posts(&self, connections: usize, duration: Duration) -> anyhow::Result<(usize, Duration)> {
+        let began = Instant::now();
+        let mut customers = JoinSet::new();
+        for _ in 0..connections {
+            let mut connection = Connection::open(self.address).await?;
+            let (tokens, ordered) = (self.tokens.clone(), self.ordered.clone());
+            customers.spawn(async move {
+                let mut count = 0;
+                while began.elapsed() < duration {
+                    let n = ordered.fetch_add(1, Ordering::Relaxed);
+                    post(&mut connection, &tokens[n % tokens.len()], n).await?;
+                    count += 1;
+                }
+                anyhow::Ok(count)
+            });
+        }
+        let mut count = 0;
+        while let Some(customer) = customers.join_next().await {
+            count += customer??;
+        }
+        Ok((count, began.elapsed()))
+    }
+
     /// Orders for `duration`, then waits until everything accepted is confirmed.
     ///
     /// # Errors
@@ -105,46 +141,80 @@ impl Load {
         let began_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
         let next = Arc::new(AtomicUsize::new(0));
         let mut customers = JoinSet::new();
-        for _ in 0..CONNECTIONS {
+        let connections = match offer {
+            Offer::Overload(_) => OVERLOAD_CONNECTIONS,
+            Offer::Rate(_) | Offer::Saturation => CONNECTIONS,
+        };
+        for _ in 0..connections {
             let mut connection = Connection::open(self.address).await?;
             let (tokens, ordered, next) = (self.tokens.clone(), self.ordered.clone(), next.clone());
             customers.spawn(async move {
-                let mut accepted = Vec::new();
+                let (mut accepted, mut refused_ms) = (Vec::new(), Vec::new());
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let due = match offer {
-                        Offer::Rate(per_s) => Duration::from_secs_f64(n as f64 / per_s),
+                        Offer::Rate(per_s) | Offer::Overload(per_s) => {
+                            Duration::from_secs_f64(n as f64 / per_s)
+                        }
                         Offer::Saturation => began.elapsed(),
                     };
                     if due >= duration {
-                        return anyhow::Ok(accepted);
+                        return anyhow::Ok((accepted, refused_ms));
                     }
                     tokio::time::sleep_until((began + due).into()).await;
                     let n = ordered.fetch_add(1, Ordering::Relaxed);
-                    let id = post(&mut connection, &tokens[n % tokens.len()], n).await?;
-                    accepted.push((id, began_ms + due.as_secs_f64() * 1e3));
+                    let sent = Instant::now();
+                    let token = &tokens[n % tokens.len()];
+                    match try_post(&mut connection, token, n).await? {
+                        Some(id) => accepted.push((id, began_ms + due.as_secs_f64() * 1e3)),
+                        None => {
+                            refused_ms.push(sent.elapsed().as_secs_f64() * 1e3);
+                            if matches!(offer, Offer::Saturation) {
+                                tokio::time::sleep(REFUSED_PAUSE).await;
+                            }
+                        }
+                    }
                 }
             });
         }
-        let mut accepted = Accepted::new();
+        let (mut accepted, mut refused_ms) = (Accepted::new(), Vec::new());
         while let Some(customer) = customers.join_next().await {
-            accepted.extend(customer??);
+            let (taken, refused) = customer??;
+            accepted.extend(taken);
+            refused_ms.extend(refused);
         }
+        refused_ms.sort_by(f64::total_cmp);
         let posted_s = began.elapsed().as_secs_f64();
         let (latencies_ms, last_ms) =
             tokio::task::spawn_blocking(move || confirmations.read(accepted)).await??;
-        Ok(Outcome { latencies_ms, took_s: (last_ms - began_ms) / 1e3, posted_s })
+        Ok(Outcome { latencies_ms, took_s: (last_ms - began_ms) / 1e3, posted_s, refused_ms })
     }
 }
 
 async fn post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Uuid> {
+    try_post(connection, token, n).await?.context("an order was refused for overload")
+}
+
+/// None where the host has more to do than it can.
+async fn try_post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Option<Uuid>> {
     let items: Vec<_> = orders::lines(n)
         .into_iter()
         .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
         .collect();
     let body = json!({"items": items, "payment_token": "tok_ok"});
-    let order = connection.post("/orders", token, &body, StatusCode::ACCEPTED).await?;
-    order["order_id"].as_str().and_then(|id| id.parse().ok()).context("the answer has no order_id")
+    let (status, answer) =
+        connection.call(Method::POST, "/orders", token, serde_json::to_vec(&body)?.into()).await?;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        return Ok(None);
+    }
+    anyhow::ensure!(
+        status == StatusCode::ACCEPTED,
+        "POST /orders: {status} {}",
+        String::from_utf8_lossy(&answer)
+    );
+    let order: serde_json::Value = serde_json::from_slice(&answer)?;
+    let id = order["order_id"].as_str().and_then(|id| id.parse().ok());
+    Ok(Some(id.context("the answer has no order_id")?))
 }
 
 /// Reads confirmations from Kafka.

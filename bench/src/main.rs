@@ -8,6 +8,7 @@
 mod bad;
 mod cache;
 mod client;
+mod cost;
 mod cpu;
 mod host_native;
 mod http_get;
@@ -67,7 +68,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, bad, viewers
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves cost, telemetry, soak, bad, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -100,6 +101,15 @@ struct Plan {
     /// The application's manifest
     #[arg(long, default_value = "spin.toml")]
     manifest: PathBuf,
+    /// Seconds for which four times as much is offered as can be carried, in the part cost
+    #[arg(long, default_value_t = 60)]
+    overload_s: u64,
+    /// Another build of fnhost, whose runs alternate with those of this one, for the part cost
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
+    /// The manifest of the other build, which names its components; by default that of this one
+    #[arg(long, value_name = "FILE", requires = "against")]
+    against_manifest: Option<PathBuf>,
 }
 
 /// The baselines, each a process that the measurement starts.
@@ -153,7 +163,20 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
     // Reports of their own.
-    let (telemetry, soak, bad) = (wanted("telemetry"), wanted("soak"), wanted("bad"));
+    let (cost, telemetry, soak, bad) = (wanted("cost"), wanted("telemetry"), wanted("soak"), wanted("bad"));
+    if cost {
+        let other = match &plan.against {
+            None => None,
+            Some(fnhost) => {
+                say("preparing a data directory of the other build");
+                let manifest = plan.against_manifest.as_ref().unwrap_or(&plan.manifest).canonicalize()?;
+                let folder = scratch.path().join("other");
+                std::fs::create_dir(&folder)?;
+                Some(Base::prepare(fnhost.canonicalize()?, manifest, &folder).await?)
+            }
+        };
+        cost::run(&base, other.as_ref(), plan).await?;
+    }
     if telemetry {
         telemetry::run(&base, plan).await?;
     }
@@ -164,7 +187,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         say("one bad record in each batch");
         bad::run(&base).await?;
     }
-    if telemetry || soak || bad {
+    if cost || telemetry || soak || bad {
         return Ok(());
     }
     if wanted("noop") {
@@ -359,7 +382,7 @@ fn summary(name: &str, offer: Offer, outcome: &Outcome) -> EndToEnd {
     EndToEnd {
         name: name.to_owned(),
         offered_per_s: match offer {
-            Offer::Rate(rate) => rate,
+            Offer::Rate(rate) | Offer::Overload(rate) => rate,
             Offer::Saturation => latencies.len() as f64 / outcome.posted_s,
         },
         confirmed_per_s: latencies.len() as f64 / outcome.took_s,

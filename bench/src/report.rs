@@ -139,7 +139,7 @@ pub struct CachePair {
 }
 
 /// CPU time per order, microseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 #[allow(missing_docs, reason = "named by the fields")]
 pub struct CpuPerOrder {
     /// The process that runs the functions, whichever it is.

@@ -256,10 +256,20 @@ impl Running {
     /// # Errors
     /// Their addresses are not in the data directory.
     pub fn addresses(&self) -> anyhow::Result<(String, String)> {
-        let read = |path: &str| anyhow::Ok(fs::read_to_string(self.data_dir.join(path))?.trim().to_owned());
-        let (password, port) = (read("secrets/postgres")?, read("run/postgres.port")?);
-        let database = format!("postgres://fnhost:{password}@127.0.0.1:{port}/fnhost");
-        Ok((database, format!("127.0.0.1:{}", read("run/kafka.port")?)))
+        Ok((self.database()?, format!("127.0.0.1:{}", self.read("run/kafka.port")?)))
+    }
+
+    /// The private database.
+    ///
+    /// # Errors
+    /// Its address is not in the data directory.
+    pub fn database(&self) -> anyhow::Result<String> {
+        let (password, port) = (self.read("secrets/postgres")?, self.read("run/postgres.port")?);
+        Ok(format!("postgres://fnhost:{password}@127.0.0.1:{port}/fnhost"))
+    }
+
+    fn read(&self, path: &str) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(self.data_dir.join(path))?.trim().to_owned())
     }
 
     /// Stops it and removes its data.

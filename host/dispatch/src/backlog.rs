@@ -22,6 +22,8 @@ pub struct Backlog {
     in_hand_ms: AtomicI64,
     /// When the oldest parked record was made.
     parked_ms: AtomicI64,
+    /// Greatest age at which a record was taken since somebody asked, milliseconds.
+    taken_at_age_ms: AtomicI64,
 }
 
 impl Default for Backlog {
@@ -34,14 +36,16 @@ impl Default for Backlog {
             in_hand_end: none(),
             in_hand_ms: none(),
             parked_ms: none(),
+            taken_at_age_ms: AtomicI64::new(0),
         }
     }
 }
 
 impl Backlog {
     /// The worker has taken these records, in offset order.
-    pub fn in_hand(&self, records: &[Record]) {
+    pub fn in_hand(&self, records: &[Record], now_ms: i64) {
         if let (Some(first), Some(last)) = (records.first(), records.last()) {
+            self.taken_at_age_ms.fetch_max(age_ms(first.timestamp_ms, now_ms), Ordering::Relaxed);
             self.in_hand_ms.store(first.timestamp_ms, Ordering::Relaxed);
             self.in_hand_end.store(last.offset + 1, Ordering::Relaxed);
         }
@@ -74,19 +78,27 @@ impl Backlog {
     /// Age in milliseconds of the oldest record that is not settled where the position is `position`: by the record's own time where
     /// the worker has it, otherwise at least the time that it is known to wait. 0 where there is none.
     pub fn oldest_age_ms(&self, position: i64, now_ms: i64) -> i64 {
+        let parked = self.parked_ms.load(Ordering::Relaxed);
+        self.waiting_ms(position, now_ms).max(age_ms(parked, now_ms))
+    }
+
+    /// Greatest age in milliseconds at which a record was taken since this was asked last: a worker that rests has nothing in hand.
+    pub fn taken_at_age_ms(&self) -> i64 {
+        self.taken_at_age_ms.swap(0, Ordering::Relaxed)
+    }
+
+    /// As [`Backlog::oldest_age_ms`], without what is parked, which waits for its own reasons.
+    pub fn waiting_ms(&self, position: i64, now_ms: i64) -> i64 {
         let read = |value: &AtomicI64| value.load(Ordering::Relaxed);
         let in_hand = (position < read(&self.in_hand_end)).then(|| read(&self.in_hand_ms));
         let waiting = (position < read(&self.mark)).then(|| read(&self.marked_ms));
-        let oldest = [in_hand, waiting, Some(read(&self.parked_ms))];
-        oldest
-            .into_iter()
-            .flatten()
-            .filter(|made| *made >= 0)
-            .map(|made| now_ms - made)
-            .max()
-            .unwrap_or(0)
-            .max(0)
+        [in_hand, waiting].into_iter().flatten().map(|made| age_ms(made, now_ms)).max().unwrap_or(0)
     }
+}
+
+/// 0 where nothing was made, or in the future.
+fn age_ms(made_ms: i64, now_ms: i64) -> i64 {
+    if made_ms < 0 { 0 } else { (now_ms - made_ms).max(0) }
 }
 
 #[cfg(test)]
@@ -102,14 +114,19 @@ mod tests {
     fn a_batch_in_hand_ages_until_it_is_settled() {
         let backlog = Backlog::default();
         assert_eq!((backlog.lag(3), backlog.oldest_age_ms(3, 9_000)), (None, 0), "nothing is known");
-        backlog.in_hand(&records(3..5, 2_000));
+        backlog.in_hand(&records(3..5, 2_000), 9_000);
         assert_eq!(backlog.oldest_age_ms(3, 9_000), 7_000);
         assert_eq!(backlog.oldest_age_ms(4, 9_000), 7_000, "half of it is not all of it");
         assert_eq!(backlog.oldest_age_ms(5, 9_000), 0);
-        backlog.in_hand(&records(5..6, -1));
+        backlog.in_hand(&records(5..6, -1), 9_000);
         assert_eq!(backlog.oldest_age_ms(5, 9_000), 0, "a record without a time has no age");
-        backlog.in_hand(&records(5..6, 10_000));
+        backlog.in_hand(&records(5..6, 10_000), 9_000);
         assert_eq!(backlog.oldest_age_ms(5, 9_000), 0, "a producer's clock may be ahead");
+        assert_eq!(
+            (backlog.taken_at_age_ms(), backlog.taken_at_age_ms()),
+            (7_000, 0),
+            "since it was asked last"
+        );
     }
 
     #[test]

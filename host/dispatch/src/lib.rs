@@ -10,6 +10,7 @@ pub mod commit;
 mod commit_log;
 mod leader;
 pub mod operator;
+mod pace;
 pub mod parking;
 pub mod plan;
 pub mod relay;

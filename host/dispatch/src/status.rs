@@ -9,7 +9,13 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
+}
 
 /// How a partition is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -320,6 +326,22 @@ impl Registry {
                 partition.version.send_replace(version);
             }
         }
+    }
+
+    /// How long the oldest record of these triggers that this host works on has waited, or had when it was taken since this was asked. What is paused, stopped or waits after a failure
+    /// does not count: that is not for too much work.
+    pub fn waiting(&self, triggers: &[String]) -> Duration {
+        let now_ms = now_ms();
+        let triggers = self.triggers().into_iter().filter(|trigger| triggers.contains(&trigger.id));
+        let partitions = triggers.flat_map(|trigger| trigger.partitions());
+        let owned = partitions.filter(|partition| matches!(*lock(&partition.state), State::Owned));
+        let oldest = owned
+            .map(|partition| {
+                let position = partition.position.load(Ordering::Relaxed);
+                partition.backlog.waiting_ms(position, now_ms).max(partition.backlog.taken_at_age_ms())
+            })
+            .max();
+        Duration::from_millis(oldest.unwrap_or(0).max(0) as u64)
     }
 
     /// Status of every trigger of this host.

@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(
-        Arc::new(Server::new(&manifest, &values, &components, None, shutdown.clone()))
+        Arc::new(Server::new(&manifest, &values, &components, None, None, shutdown.clone()))
             .serve(listener, shutdown.clone()),
     );
     println!("connections  requests/s  p50 us  p99 us");

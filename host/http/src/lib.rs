@@ -39,6 +39,7 @@ pub use clients::MAX_CONNECTIONS_PER_ADDRESS;
 use clients::{Clients, Open};
 pub use edge::{
     CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS, REMEMBERED_TOKENS,
+    UPDATE_INTERVAL, Waiting,
 };
 use edge::{Edge, Granted, Pass};
 use fnhost_deployment::Slot;
@@ -83,12 +84,13 @@ struct Target {
 
 impl Server {
     /// A server of the manifest's public routes; components by id, one that is not there has no route. LiveRoute routes have their
-    /// records from `source`, and their streams end at `stop`.
+    /// records from `source`, and their streams end at `stop`. Under overload, which `waiting` tells, the edge sheds.
     pub fn new(
         manifest: &Manifest,
         values: &Values,
         components: &BTreeMap<String, Arc<Slot>>,
         source: Option<Source>,
+        waiting: Option<Waiting>,
         stop: CancellationToken,
     ) -> Self {
         let mut router = Router::default();
@@ -104,7 +106,7 @@ impl Server {
             router,
             metrics: HttpMetrics::default(),
             push,
-            edge: Edge::new(manifest, values),
+            edge: Edge::new(manifest, values, waiting),
             clients: Arc::default(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
         }

@@ -34,6 +34,8 @@ pub const MAX_RATE_REQUESTS: i64 = 1_000_000;
 pub const MAX_RATE_PER_S: i64 = 3600;
 /// The most requests at once that can be named.
 pub const MAX_RATE_BURST: i64 = 1_000_000;
+/// How long events may wait where no target is named, in milliseconds.
+pub const DEFAULT_SHED_TARGET_MS: i64 = 500;
 /// How long a browser may keep a preflight's answer where none is named, in seconds.
 pub const DEFAULT_CORS_MAX_AGE_S: i64 = 600;
 /// The longest such time, in seconds.
@@ -61,6 +63,8 @@ pub struct Edge {
     pub header_timeout: Duration,
     /// How tokens are checked; none where no route asks for one.
     pub token: Option<TokenCheck>,
+    /// When requests are refused because there is more to do than can be done; none where no route says so.
+    pub shed: Option<Shed>,
     /// For paths that no route names.
     pub defaults: Policy,
     /// For paths below a route: of those that match, the most specific one holds.
@@ -97,6 +101,8 @@ pub struct Policy {
     pub token: TokenRule,
     /// How many requests a caller may make.
     pub rate_limit: Option<RateLimit>,
+    /// Which requests are refused under overload, by method, and in what order; a method that is not here never.
+    pub shed: Vec<(Method, Turn)>,
     /// Which pages of other origins may call.
     pub cors: Option<Cors>,
     /// Headers that an answer gets where the function has not set them.
@@ -123,6 +129,24 @@ pub struct RateLimit {
     pub per: Duration,
     /// Requests at once.
     pub burst: u32,
+}
+
+/// When there is more to do than can be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shed {
+    /// Triggers whose events are what there is to do.
+    pub triggers: Vec<String>,
+    /// How long their oldest event may have waited.
+    pub target: Duration,
+}
+
+/// Whose turn it is to be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Before all others: what makes new work.
+    First,
+    /// When to refuse those is not enough.
+    Last,
 }
 
 /// Which pages of other origins may call.

@@ -15,7 +15,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 pub(crate) use super::trigger::Subscription;
-pub use edge::{Cors, Edge, Policy, RateLimit};
+pub use edge::{Cors, Edge, Policy, RateLimit, Shed};
 
 /// A key that only Spin can use; refused where it holds anything.
 pub type SpinOnly = Option<Spanned<toml::Value>>;

@@ -1,10 +1,17 @@
 //! Requests that the edge refused, by route and reason.
 
 use super::{family, names};
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use std::sync::LazyLock;
 
+static SHED: LazyLock<IntGauge> =
+    LazyLock::new(|| family::int_gauge(&names::HTTP_SHED).with_label_values(&[] as &[&str]));
 static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| family::int_counter(&names::HTTP_REFUSED));
+
+/// So many of a hundred requests whose turn is first are refused under overload from now on.
+pub fn sheds(percent: i64) {
+    SHED.set(percent);
+}
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +34,12 @@ pub enum Refusal {
     RateLimit,
     /// A preflight of an origin that is not allowed.
     Cors,
+    /// There is more to do than can be done.
+    Overload,
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::BodySize,
         Self::HeaderSize,
         Self::BodyTimeout,
@@ -40,6 +49,7 @@ impl Refusal {
         Self::Token,
         Self::RateLimit,
         Self::Cors,
+        Self::Overload,
     ];
 
     /// As labels and log lines have it.
@@ -54,6 +64,7 @@ impl Refusal {
             Self::Token => "token",
             Self::RateLimit => "rate-limit",
             Self::Cors => "cors",
+            Self::Overload => "overload",
         }
     }
 }

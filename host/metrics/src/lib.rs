@@ -20,7 +20,7 @@ mod time;
 
 pub use calls::{CallMetrics, ComponentMetrics, Ending, Raised};
 pub use dispatch::{DispatchMetrics, DispatchPhase, RelayMetrics, acknowledged};
-pub use edge::{Refusal, RefusalMetrics};
+pub use edge::{Refusal, RefusalMetrics, sheds};
 pub use http::{HttpMetrics, RouteMetrics};
 pub use key_value::{StoreMetrics, StoreUp};
 pub use live::{LiveMetrics, StreamEnd, Transport};

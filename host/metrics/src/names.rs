@@ -173,7 +173,9 @@ names! {
     HTTP_PHASE = Histogram(SECONDS), "fnhost_http_phase_duration_seconds", "seconds", ["component", "phase"],
         "Parts of an HTTP call, its body included: wait (for an instance), instantiate, guest (outside SQL), sql.";
     HTTP_REFUSED = Counter, "fnhost_http_refused_total", "requests", ["route", "reason"],
-        "Requests refused by the edge, by its route pattern (empty for the defaults) and reason (body-size, header-size, body-timeout, body-incomplete, host, request-timeout, token, rate-limit, cors).";
+        "Requests refused by the edge, by its route pattern (empty for the defaults) and reason (body-size, header-size, body-timeout, body-incomplete, host, request-timeout, token, rate-limit, cors, overload).";
+    HTTP_SHED = Gauge, "fnhost_http_shed_percent", "percent", [],
+        "Requests that the edge refuses because there is more to do than can be done, of a hundred of those whose turn is first.";
     HTTP_IN_FLIGHT = Gauge, "fnhost_http_requests_in_flight", "requests", [],
         "Requests whose answer has not begun.";
     HTTP_CONNECTIONS = Gauge, "fnhost_http_connections", "connections", [],

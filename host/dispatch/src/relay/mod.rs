@@ -8,6 +8,7 @@ pub mod orphans;
 
 use crate::commit_log;
 use crate::leader::{self, LEASE, Leadership};
+use crate::pace::Pace;
 use crate::plan::FRAMING_MAX_BYTES;
 use fnhost_db::OwnerPool;
 use fnhost_db::ownership::{self, Judgement, Ownership};
@@ -43,6 +44,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 const HEADER_FRAMING_BYTES: usize = 10;
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between two rounds with events within which they are in a row.
+const BUSY_INTERVAL: Duration = Duration::from_millis(20);
 /// Rounds with events in a row after which inserts need not notify: the relay looks by itself, every [`ROUND_INTERVAL`].
 const BUSY_ROUNDS: u32 = 3;
 /// Time from one round to the next at least. Events that come meanwhile share a transaction and an outbox row.
@@ -115,22 +118,28 @@ impl Relay {
         let mut busy_rounds = 0;
         let mut last_events = Instant::now();
         while !stop.is_cancelled() {
-            let began = Instant::now();
+            let (began, pace) = (Instant::now(), Pace::begin());
             let taken = leader.relay_once().await?;
+            let rest = pace.rest();
             if taken > 0 {
+                busy_rounds = if last_events.elapsed() < BUSY_INTERVAL { busy_rounds + 1 } else { 1 };
                 last_events = began;
-                busy_rounds += 1;
                 if busy_rounds == BUSY_ROUNDS {
                     leader.ask_for_notifications(false).await?;
                 }
-            } else if leader.notified || last_events.elapsed() > QUIET {
-                busy_rounds = 0;
-                leader.sleep(&mut listener, stop).await?;
-                continue;
+                if !leader.more {
+                    tokio::select! {
+                        () = tokio::time::sleep_until((began + ROUND_INTERVAL.max(rest)).into()) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
             }
-            if !leader.more {
+            // Of what came meanwhile a notification waits, where inserts notify.
+            if !leader.more && (leader.notified || last_events.elapsed() > QUIET) {
+                leader.sleep(&mut listener, stop).await?;
+            } else if taken == 0 {
                 tokio::select! {
-                    () = tokio::time::sleep_until((began + ROUND_INTERVAL).into()) => {}
+                    () = tokio::time::sleep_until((began + ROUND_INTERVAL.max(rest)).into()) => {}
                     () = stop.cancelled() => {}
                 }
             }
@@ -265,29 +274,29 @@ impl Leader<'_> {
         Ok(taken)
     }
 
-    /// Raises the flag that makes inserts notify, looks again, then sleeps until one does.
+    /// Sleeps until an insert notifies; where inserts do not yet, they are asked to, and what came before that is looked for. What
+    /// Kafka acknowledges meanwhile is cleared by the next round.
     async fn sleep(&mut self, listener: &mut PgListener, stop: &CancellationToken) -> anyhow::Result<()> {
         let relay = self.relay;
-        self.ask_for_notifications(true).await?;
-        if self.relay_once().await? == 0 {
-            let until = tokio::time::Instant::now() + SLEEP_MAX;
-            loop {
-                tokio::select! {
-                    notified = listener.recv() => {
-                        if notified?.payload() == relay.schema {
-                            break;
-                        }
-                    }
-                    progress = self.sender.progress(), if self.sender.unacknowledged() > 0 => {
-                        progress?;
-                        break;
-                    }
-                    () = tokio::time::sleep_until(until) => break,
-                    () = stop.cancelled() => return Ok(()),
-                }
+        if !self.notified {
+            self.ask_for_notifications(true).await?;
+            if self.relay_once().await? > 0 {
+                return Ok(());
             }
         }
-        Ok(())
+        let until = tokio::time::Instant::now() + SLEEP_MAX;
+        loop {
+            tokio::select! {
+                notified = listener.recv() => {
+                    if notified?.payload() == relay.schema {
+                        return Ok(());
+                    }
+                }
+                progress = self.sender.progress(), if self.sender.unacknowledged() > 0 => progress?,
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
     }
 
     async fn ask_for_notifications(&mut self, wanted: bool) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@ use super::exit::Exit;
 use super::work::{Source, Work};
 use super::{PARKED_TURNS, Worker};
 use crate::plan::Item;
-use crate::status::Counts;
+use crate::status::{Counts, now_ms};
 use fnhost_kafka::assigned::Taken;
 use fnhost_types::causes::chain;
 use fnhost_types::guard;
@@ -60,7 +60,7 @@ impl Worker<'_> {
             if records.is_empty() {
                 return Ok(None);
             }
-            self.status.backlog.in_hand(&records);
+            self.status.backlog.in_hand(&records, now_ms());
             // Until the queue is empty: only what arrives at an empty queue wakes the worker.
             if let Some(work) = self.filter(records) {
                 return Ok(Some(work));

@@ -14,6 +14,7 @@ mod settle;
 mod take_over;
 mod work;
 
+use super::pace::Pace;
 use super::parking::Parking;
 use super::status::{PartitionStatus, State};
 use super::stream::REFUSED_CURE;
@@ -34,14 +35,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Longest rest after a batch. A worker rests for as long as its batch took, so that on a busy host batches grow and share
-/// their transaction and fsync, while on an idle one, where a batch takes a millisecond or two, nothing waits noticeably.
-const REST_MAX: Duration = Duration::from_millis(25);
 /// Batches of records that waited between two of new ones, while there are both: more than one, so that the work on a key whose
 /// records arrive without end does not only grow, and not all, so that no other key waits for it.
 const PARKED_TURNS: u32 = 2;
 /// How long an idle partition waits before it clears outbox rows that Kafka has acknowledged.
-const IDLE_CLEAR_DELAY: Duration = Duration::from_millis(250);
+const IDLE_CLEAR_DELAY: Duration = Duration::from_secs(2);
 /// How long a clean release waits for Kafka's acknowledgements.
 const RELEASE_ACK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a stopped partition looks whether somebody resolved it.
@@ -186,12 +184,12 @@ impl<'a> Worker<'a> {
                     permit = subscription.in_flight.acquire() => permit,
                     () = stop.cancelled() => return Err(Exit::Stop),
                 };
-                let began = Instant::now();
+                let pace = Pace::begin();
                 let full = work.items.len() >= subscription.config.max_batch;
                 self.process(work).await?;
                 drop(permit);
                 if !full {
-                    rest(began.elapsed().min(REST_MAX), stop).await;
+                    rest(pace.rest(), stop).await;
                 }
                 continue;
             }

@@ -180,11 +180,13 @@ async fn serve(
     });
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::live_source);
+        let waiting = registry.clone();
         let server = fnhost_http::Server::new(
             &setup.manifest,
             &setup.values,
             deployment.slots(),
             source,
+            Some(Arc::new(move |triggers: &[String]| waiting.waiting(triggers))),
             stop.clone(),
         );
         tasks.spawn(serve_http(listener, server, stop.clone()));

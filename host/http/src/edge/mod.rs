@@ -7,6 +7,7 @@ mod bounded;
 mod caller;
 mod cors;
 mod limiter;
+mod shed;
 mod token;
 
 use std::net::IpAddr;
@@ -31,6 +32,8 @@ use fnhost_manifest::{Manifest, Values};
 use fnhost_metrics::{Refusal, RefusalMetrics};
 pub use limiter::REMEMBERED_CALLERS;
 use limiter::{Caller, Left, Limiter, Memory};
+use shed::{Admitted, Shedder};
+pub use shed::{UPDATE_INTERVAL, Waiting};
 pub use token::{CLOCK_LEEWAY_S, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
 use token::{Refused, Tokens};
 
@@ -47,6 +50,7 @@ pub(super) struct Edge {
     defaults: Rules,
     routes: Vec<(Pattern, Rules)>,
     tokens: Option<Tokens>,
+    shedder: Option<Arc<Shedder>>,
     proxies: Proxies,
     /// What a connection reads.
     pub reading: Reading,
@@ -85,6 +89,8 @@ pub(super) struct Pass<'g> {
     /// What the answer says of the page's origin.
     origin: Option<HeaderValue>,
     left: Option<Left>,
+    /// Counts the time until the answer's head, where that is asked for.
+    _admitted: Option<Admitted>,
 }
 
 /// What a call may do that the edge let in.
@@ -98,7 +104,7 @@ pub(super) struct Granted {
 
 impl Edge {
     /// The edge of a manifest.
-    pub fn new(manifest: &Manifest, values: &Values) -> Self {
+    pub fn new(manifest: &Manifest, values: &Values, waiting: Option<Waiting>) -> Self {
         let declared = &manifest.application.edge;
         let public = manifest.http.iter().filter(|trigger| trigger.route != Route::Private);
         let deadlines = public.filter_map(|t| Some(manifest.components.get(&t.component)?.limits.deadline));
@@ -121,6 +127,11 @@ impl Edge {
                 .map(|(number, (pattern, policy))| (pattern.clone(), rules(number, pattern.raw(), policy)))
                 .collect(),
             tokens: check.map(|(check, keys)| Tokens::new(keys, &check.issuer, &check.audience)),
+            shedder: declared
+                .shed
+                .as_ref()
+                .zip(waiting)
+                .map(|(shed, waiting)| Arc::new(Shedder::new(shed, waiting))),
             proxies: Proxies {
                 count: values.edge.trusted_proxies,
                 networks: declared.proxy_networks.clone(),
@@ -153,7 +164,7 @@ impl Edge {
         let over_size = over_size(request, &rules.policy);
         let id = caller::identify(request.headers_mut());
         let origin = rules.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
-        Pass { rules, id, over_size, token_is_good: false, origin, left: None }
+        Pass { rules, id, over_size, token_is_good: false, origin, left: None, _admitted: None }
     }
 
     /// Lets a request in.
@@ -175,6 +186,16 @@ impl Edge {
         }
         if pass.rules.cors.is_some() && cors::is_preflight(request) {
             return Err(pass.preflight().into());
+        }
+        if let Some(shedder) = &self.shedder
+            && let Some((_, turn)) = policy.shed.iter().find(|(method, _)| method == request.method())
+        {
+            if let Some(retry_after) = shedder.refuses(*turn) {
+                let mut response = pass.refuse(Refusal::Overload);
+                response.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
+                return Err(response.into());
+            }
+            pass._admitted = shedder.admit(*turn);
         }
         let verified = match &self.tokens {
             Some(tokens) if policy.token != TokenRule::Ignored => Some(tokens.check(request.headers())),
@@ -261,6 +282,10 @@ impl Pass<'_> {
             Refusal::RateLimit => (
                 StatusCode::TOO_MANY_REQUESTS,
                 format!("too many requests; try again in {} s", self.left.map_or(1, Left::retry_s)),
+            ),
+            Refusal::Overload => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "there is more to do than can be done at the moment; try again later".to_owned(),
             ),
             Refusal::Cors => {
                 (StatusCode::FORBIDDEN, "pages of this origin may not call this route".to_owned())

@@ -12,6 +12,7 @@ pub struct Edge {
     pub proxy_networks: Option<Vec<Spanned<String>>>,
     pub header_timeout_ms: Option<Spanned<i64>>,
     pub token: Option<Token>,
+    pub shed: Option<Spanned<Shed>>,
     #[serde(default)]
     pub defaults: Policy,
     #[serde(default)]
@@ -39,8 +40,16 @@ pub struct Policy {
     pub max_concurrency: Option<Spanned<i64>>,
     pub token: Option<Spanned<String>>,
     pub rate_limit: Option<Spanned<RateLimit>>,
+    pub shed: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>>,
     pub cors: Option<Spanned<Cors>>,
     pub security_headers: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shed {
+    pub triggers: Vec<Spanned<String>>,
+    pub target_ms: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::super::VariableSources;
-use super::super::edge::{Edge, RateLimit, TokenRule};
+use super::super::edge::{Edge, RateLimit, Shed, TokenRule, Turn};
 use super::refused::{Case, refused};
 use super::{GOOD, parse};
+use http::Method;
 
 fn good() -> Edge {
     parse(GOOD).expect("it is good").application.edge
@@ -24,6 +25,10 @@ fn a_route_says_what_the_defaults_do_not() {
     assert_eq!((orders.token, edge.defaults.token), (TokenRule::Required, TokenRule::Ignored));
     let rate = RateLimit { requests: 5, per: Duration::from_secs(2), burst: 9 };
     assert_eq!((orders.rate_limit, edge.defaults.rate_limit), (Some(rate), None));
+    let shed = Shed { triggers: vec!["order".to_owned()], target: Duration::from_millis(300) };
+    assert_eq!(edge.shed, Some(shed));
+    assert_eq!(orders.shed, [(Method::GET, Turn::Last), (Method::POST, Turn::First)]);
+    assert!(edge.defaults.shed.is_empty());
     assert_eq!(orders.request_timeout, Some(Duration::from_secs(7)));
     assert_eq!(edge.defaults.request_timeout, None);
     assert_eq!((orders.max_concurrency, edge.defaults.max_concurrency), (Some(3), None));

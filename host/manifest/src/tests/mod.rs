@@ -45,6 +45,7 @@ trusted_proxies = "{{ proxies }}"
 proxy_networks = ["10.0.0.0/8", "192.0.2.7"]
 header_timeout_ms = 5000
 token = { public_keys = "{{ gateway_keys }}", issuer = "us", audience = "ours" }
+shed = { triggers = ["order"], target_ms = 300 }
 
 [application.tool.fnhost.edge.defaults]
 max_body_bytes = 2000
@@ -60,6 +61,7 @@ request_timeout_ms = 7000
 max_concurrency = 3
 token = "required"
 rate_limit = { requests = 5, per_s = 2, burst = 9 }
+shed = { POST = "first", GET = "last" }
 
 [application.tool.other]
 anything = { goes = true }

@@ -1,5 +1,6 @@
 //! Rules for `[application.tool.fnhost.edge]`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
@@ -27,6 +28,7 @@ impl Builder<'_> {
         if let Some(route) = &written.defaults.route {
             return self.fail(route.span().start, "the defaults are for every route; name none here");
         }
+        let shed = written.shed.map(|shed| self.shed(shed.into_inner())).transpose()?;
         let defaults = self.policy(written.defaults, &self.plain_policy()?, token.is_some())?;
         let mut routes: Vec<(Pattern, Policy)> = Vec::with_capacity(written.route.len());
         for route in written.route {
@@ -42,6 +44,13 @@ impl Builder<'_> {
             }
             routes.push((pattern, self.policy(policy, &defaults, token.is_some())?));
         }
+        let sheds = |policy: &Policy| !policy.shed.is_empty();
+        if shed.is_none() && (sheds(&defaults) || routes.iter().any(|(_, policy)| sheds(policy))) {
+            return self.fail(
+                0,
+                "a route says what is shed, but nothing when; add [application.tool.fnhost.edge.shed]",
+            );
+        }
         Ok(Edge {
             trusted_proxies: self.template(&trusted_proxies)?,
             proxy_networks: networks.iter().map(|network| self.network(network)).collect::<Result<_, _>>()?,
@@ -51,6 +60,7 @@ impl Builder<'_> {
                 DEFAULT_HEADER_TIMEOUT_MS,
             )?,
             token,
+            shed,
             defaults,
             routes,
         })
@@ -67,6 +77,7 @@ impl Builder<'_> {
             max_concurrency: None,
             token: TokenRule::Ignored,
             rate_limit: None,
+            shed: Vec::new(),
             cors: None,
             security_headers: DEFAULT_SECURITY_HEADERS
                 .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -124,6 +135,7 @@ impl Builder<'_> {
             rate_limit: written
                 .rate_limit
                 .map_or(Ok(base.rate_limit), |limit| self.rate_limit(limit.into_inner()).map(Some))?,
+            shed: written.shed.map_or(Ok(base.shed.clone()), |shed| self.turns(shed.into_inner()))?,
             cors: match written.cors {
                 None => base.cors.clone(),
                 Some(cors) => self.cors(cors)?,
@@ -158,6 +170,24 @@ impl Builder<'_> {
         let burst = self.number("burst", written.burst, requests as i64, MAX_RATE_BURST)?;
         // Bounded above, all of them.
         Ok(RateLimit { requests: requests as u32, per: Duration::from_secs(per_s), burst: burst as u32 })
+    }
+
+    fn shed(&self, written: schema::Shed) -> Result<Shed, Error> {
+        let target = self.timeout("target_ms", written.target_ms, DEFAULT_SHED_TARGET_MS)?;
+        let triggers = written.triggers.into_iter().map(Spanned::into_inner).collect();
+        Ok(Shed { triggers, target })
+    }
+
+    fn turns(
+        &self,
+        written: BTreeMap<Spanned<String>, Spanned<String>>,
+    ) -> Result<Vec<(Method, Turn)>, Error> {
+        let turn = |text: &Spanned<String>| match text.get_ref().as_str() {
+            "first" => Ok(Turn::First),
+            "last" => Ok(Turn::Last),
+            _ => self.fail(text.span().start, format!("\"{text}\" must be \"first\" or \"last\"")),
+        };
+        written.iter().map(|(method, text)| Ok((self.method(method)?, turn(text)?))).collect()
     }
 
     /// No origin at all is no CORS: a route can take back what the defaults allow.

@@ -60,6 +60,14 @@ pub(super) fn manifest(source: &Source) -> Result<Manifest, Error> {
         kafka.push(builder.shared_kafka_trigger(trigger, &components)?);
     }
     let kafka = builder.kafka_triggers(kafka, &components)?;
+    for wanted in application.edge.shed.iter().flat_map(|shed| &shed.triggers) {
+        if !kafka.iter().any(|trigger| trigger.id == *wanted) {
+            let ids = kafka.iter().map(|trigger| trigger.id.as_str());
+            let near =
+                nearest(wanted, ids).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            return Err(source.error(format!("edge.shed: there is no Kafka trigger \"{wanted}\"{near}")));
+        }
+    }
     if http.is_empty() && kafka.is_empty() {
         return Err(
             source.error("there is no trigger; add [[trigger.http]] or [[component.ID.tool.fnhost.kafka]]")

@@ -37,7 +37,8 @@ impl App {
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let values = manifest.resolve(&VariableSources::default()).unwrap();
-        let server = Arc::new(Server::new(&manifest, &values, &components, None, CancellationToken::new()));
+        let server =
+            Arc::new(Server::new(&manifest, &values, &components, None, None, CancellationToken::new()));
         let served = tokio::spawn(server.serve(listener, shutdown.clone()));
         Self { address, shutdown, served }
     }
