@@ -17,9 +17,11 @@ mod noop;
 mod orders;
 mod picture;
 mod plain;
+mod recovery;
 mod report;
 mod saga;
 mod scratch;
+mod slow;
 mod soak;
 mod system;
 mod telemetry;
@@ -67,7 +69,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, bad, viewers
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves telemetry, soak, bad, recovery, slow, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -94,6 +96,8 @@ struct Plan {
     /// Orders a second of the soak
     #[arg(long, default_value_t = 100.0)]
     soak_rate: f64,
+    #[command(flatten)]
+    recovery: recovery::Options,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -153,18 +157,23 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
     // Reports of their own.
-    let (telemetry, soak, bad) = (wanted("telemetry"), wanted("soak"), wanted("bad"));
-    if telemetry {
+    if wanted("telemetry") {
         telemetry::run(&base, plan).await?;
     }
-    if soak {
+    if wanted("soak") {
         soak::run(&base, plan).await?;
     }
-    if bad {
+    if wanted("bad") {
         say("one bad record in each batch");
         bad::run(&base).await?;
     }
-    if telemetry || soak || bad {
+    if wanted("recovery") {
+        recovery::run(&base, &plan.recovery).await?;
+    }
+    if wanted("slow") {
+        slow::run(&base, plan).await?;
+    }
+    if ["telemetry", "soak", "bad", "recovery", "slow"].into_iter().any(wanted) {
         return Ok(());
     }
     if wanted("noop") {
