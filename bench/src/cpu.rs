@@ -76,15 +76,23 @@ fn own_seconds(pid: u32) -> anyhow::Result<f64> {
 /// As [`own_seconds`], with the children that run and those that have ended.
 fn family_seconds(pid: u32) -> anyhow::Result<f64> {
     let mut sum = ticks(&stat(pid)?, 11..15);
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let Some(child) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+    for child in children(pid)? {
         // One that ends meanwhile is counted with its parent from then on.
-        let Ok(fields) = stat(child) else { continue };
-        if fields.get(1).is_some_and(|parent| *parent == pid.to_string()) {
-            sum += ticks(&fields, 11..13);
-        }
+        sum += stat(child).map_or(0.0, |fields| ticks(&fields, 11..13));
     }
     Ok(sum / TICKS_PER_S)
+}
+
+/// The processes that this one started and that run.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let is_child = |child: &u32| {
+        stat(*child).is_ok_and(|fields| fields.get(1).is_some_and(|parent| *parent == pid.to_string()))
+    };
+    let all = fs::read_dir("/proc")?.flatten();
+    Ok(all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect())
 }
 
 /// Resident memory of a process, in MB of 1,000,000 bytes.

@@ -23,6 +23,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+/// The payment token that is authorized at once.
+pub const OK_TOKEN: &str = payment_gateway::behaviour::OK;
+/// The one that is authorized after 2 s.
+const SLOW_TOKEN: &str = payment_gateway::behaviour::SLOW;
 /// Keep-alive connections of the load generator.
 const CONNECTIONS: usize = 32;
 /// As many under overload, where an order that is due must not wait for a free one.
@@ -47,13 +51,16 @@ pub enum Offer {
     Overload(f64),
 }
 
-/// An order that was accepted: when its POST was due, in milliseconds since 1970.
-type Accepted = HashMap<Uuid, f64>;
+/// An order that was accepted: when its POST was due, in milliseconds since 1970, and whether its payment is slow.
+type Accepted = HashMap<Uuid, (f64, bool)>;
+/// Due time and latency of orders in milliseconds, by due time.
+type Latencies = Vec<(f64, f64)>;
 
 /// What became of the orders of one step.
 pub struct Outcome {
-    /// Due time and latency of each order in milliseconds, by due time.
-    pub latencies_ms: Vec<(f64, f64)>,
+    /// Due time and latency of each order in milliseconds, by due time; of those with a slow payment apart.
+    pub latencies_ms: Latencies,
+    pub slow_latencies_ms: Latencies,
     /// From the first due time to the last confirmation, in seconds.
     pub took_s: f64,
     /// From the first due time to the last answer, in seconds.
@@ -98,7 +105,7 @@ impl Load {
         let token = self.tokens[0].clone();
         let mut ids = Vec::new();
         for n in 0..count {
-            ids.push(post(&mut connection, &token, n).await?.to_string());
+            ids.push(post(&mut connection, &token, n, OK_TOKEN).await?.to_string());
         }
         Ok((token, ids))
     }
@@ -118,7 +125,7 @@ impl Load {
                 let mut count = 0;
                 while began.elapsed() < duration {
                     let n = ordered.fetch_add(1, Ordering::Relaxed);
-                    post(&mut connection, &tokens[n % tokens.len()], n).await?;
+                    post(&mut connection, &tokens[n % tokens.len()], n, OK_TOKEN).await?;
                     count += 1;
                 }
                 anyhow::Ok(count)
@@ -136,6 +143,19 @@ impl Load {
     /// # Errors
     /// An order was refused or not confirmed in time.
     pub async fn step(&self, offer: Offer, duration: Duration) -> anyhow::Result<Outcome> {
+        self.step_with_slow(offer, duration, None).await
+    }
+
+    /// As [`Load::step`], where the payment of one order in `slow_one_in` is slow.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn step_with_slow(
+        &self,
+        offer: Offer,
+        duration: Duration,
+        slow_one_in: Option<usize>,
+    ) -> anyhow::Result<Outcome> {
         let confirmations = Confirmations::from_now(&self.kafka)?;
         let began = Instant::now();
         let began_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() * 1e3;
@@ -162,11 +182,13 @@ impl Load {
                         return anyhow::Ok((accepted, refused_ms));
                     }
                     tokio::time::sleep_until((began + due).into()).await;
+                    let slow = slow_one_in.is_some_and(|of| n % of == of / 2);
+                    let payment = if slow { SLOW_TOKEN } else { OK_TOKEN };
                     let n = ordered.fetch_add(1, Ordering::Relaxed);
                     let sent = Instant::now();
                     let token = &tokens[n % tokens.len()];
-                    match try_post(&mut connection, token, n).await? {
-                        Some(id) => accepted.push((id, began_ms + due.as_secs_f64() * 1e3)),
+                    match try_post(&mut connection, token, n, payment).await? {
+                        Some(id) => accepted.push((id, (began_ms + due.as_secs_f64() * 1e3, slow))),
                         None => {
                             refused_ms.push(sent.elapsed().as_secs_f64() * 1e3);
                             if matches!(offer, Offer::Saturation) {
@@ -185,23 +207,39 @@ impl Load {
         }
         refused_ms.sort_by(f64::total_cmp);
         let posted_s = began.elapsed().as_secs_f64();
-        let (latencies_ms, last_ms) =
+        let ([latencies_ms, slow_latencies_ms], last_ms) =
             tokio::task::spawn_blocking(move || confirmations.read(accepted)).await??;
-        Ok(Outcome { latencies_ms, took_s: (last_ms - began_ms) / 1e3, posted_s, refused_ms })
+        let took_s = (last_ms - began_ms) / 1e3;
+        Ok(Outcome { latencies_ms, slow_latencies_ms, took_s, posted_s, refused_ms })
     }
 }
 
-async fn post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Uuid> {
-    try_post(connection, token, n).await?.context("an order was refused for overload")
+/// Posts order `n`, paid with this payment token; answers its id.
+///
+/// # Errors
+/// It was not accepted.
+pub async fn post(
+    connection: &mut Connection,
+    token: &str,
+    n: usize,
+    payment_token: &str,
+) -> anyhow::Result<Uuid> {
+    let id = try_post(connection, token, n, payment_token).await?;
+    id.context("an order was refused for overload")
 }
 
-/// None where the host has more to do than it can.
-async fn try_post(connection: &mut Connection, token: &str, n: usize) -> anyhow::Result<Option<Uuid>> {
+/// As [`post`]; none where the host has more to do than it can.
+async fn try_post(
+    connection: &mut Connection,
+    token: &str,
+    n: usize,
+    payment_token: &str,
+) -> anyhow::Result<Option<Uuid>> {
     let items: Vec<_> = orders::lines(n)
         .into_iter()
         .map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity}))
         .collect();
-    let body = json!({"items": items, "payment_token": "tok_ok"});
+    let body = json!({"items": items, "payment_token": payment_token});
     let (status, answer) =
         connection.call(Method::POST, "/orders", token, serde_json::to_vec(&body)?.into()).await?;
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -241,11 +279,12 @@ impl Confirmations {
         Ok(Self(consumer))
     }
 
-    /// Waits for the confirmation of all of `accepted`; answers due times with latencies, and the time of the last one.
-    fn read(self, mut accepted: Accepted) -> anyhow::Result<(Vec<(f64, f64)>, f64)> {
+    /// Waits for the confirmation of all of `accepted`; answers due times with latencies, those of slow payments last, and the time
+    /// of the last one.
+    fn read(self, mut accepted: Accepted) -> anyhow::Result<([Latencies; 2], f64)> {
         self.0.resume(&self.0.assignment()?)?;
         let deadline = Instant::now() + DRAIN_TIMEOUT;
-        let (mut latencies, mut last_ms) = (Vec::with_capacity(accepted.len()), 0.0_f64);
+        let (mut latencies, mut last_ms) = ([Vec::with_capacity(accepted.len()), Vec::new()], 0.0_f64);
         while !accepted.is_empty() {
             let left = accepted.len();
             anyhow::ensure!(
@@ -260,14 +299,16 @@ impl Confirmations {
                     .any(|header| header.key == "ce_type" && header.value == Some(b"order.confirmed"))
             });
             let id = record.key_view::<str>().and_then(|key| key.ok()?.parse::<Uuid>().ok());
-            let due_ms = id.filter(|_| confirms).and_then(|id| accepted.remove(&id));
-            if let (Some(due_ms), Some(at_ms)) = (due_ms, record.timestamp().to_millis()) {
+            let order = id.filter(|_| confirms).and_then(|id| accepted.remove(&id));
+            if let (Some((due_ms, slow)), Some(at_ms)) = (order, record.timestamp().to_millis()) {
                 let at_ms = at_ms as f64;
-                latencies.push((due_ms, (at_ms - due_ms).max(0.0)));
+                latencies[usize::from(slow)].push((due_ms, (at_ms - due_ms).max(0.0)));
                 last_ms = last_ms.max(at_ms);
             }
         }
-        latencies.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for latencies in &mut latencies {
+            latencies.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
         Ok((latencies, last_ms))
     }
 }

@@ -18,9 +18,11 @@ mod noop;
 mod orders;
 mod picture;
 mod plain;
+mod recovery;
 mod report;
 mod saga;
 mod scratch;
+mod slow;
 mod soak;
 mod system;
 mod telemetry;
@@ -68,7 +70,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves cost, telemetry, soak, bad, viewers
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves cost, telemetry, soak, bad, recovery, slow, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -95,6 +97,8 @@ struct Plan {
     /// Orders a second of the soak
     #[arg(long, default_value_t = 100.0)]
     soak_rate: f64,
+    #[command(flatten)]
+    recovery: recovery::Options,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
     #[arg(long, default_value = "/var/tmp")]
     folder: PathBuf,
@@ -163,8 +167,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let mut report = Report::default();
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
     // Reports of their own.
-    let (cost, telemetry, soak, bad) = (wanted("cost"), wanted("telemetry"), wanted("soak"), wanted("bad"));
-    if cost {
+    if wanted("cost") {
         let other = match &plan.against {
             None => None,
             Some(fnhost) => {
@@ -177,17 +180,23 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
         };
         cost::run(&base, other.as_ref(), plan).await?;
     }
-    if telemetry {
+    if wanted("telemetry") {
         telemetry::run(&base, plan).await?;
     }
-    if soak {
+    if wanted("soak") {
         soak::run(&base, plan).await?;
     }
-    if bad {
+    if wanted("bad") {
         say("one bad record in each batch");
         bad::run(&base).await?;
     }
-    if cost || telemetry || soak || bad {
+    if wanted("recovery") {
+        recovery::run(&base, &plan.recovery).await?;
+    }
+    if wanted("slow") {
+        slow::run(&base, plan).await?;
+    }
+    if ["cost", "telemetry", "soak", "bad", "recovery", "slow"].into_iter().any(wanted) {
         return Ok(());
     }
     if wanted("noop") {

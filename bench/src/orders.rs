@@ -70,24 +70,12 @@ pub async fn add_catalogue(owner: &PgPool) -> anyhow::Result<()> {
 /// # Errors
 /// The database or Kafka refused.
 pub async fn preload(owner: &PgPool, kafka: &str, count: usize) -> anyhow::Result<()> {
-    let orders: Vec<OrderCreated> = (0..count).map(order).collect();
-    for chunk in orders.chunks(CHUNK) {
-        insert(owner, chunk).await?;
+    let orders = insert(owner, count).await?;
+    let relay = Relay::new(owner, kafka, ClientConfig::new()).await?;
+    for (seq, order) in (1..).zip(&orders) {
+        relay.send(seq, order)?;
     }
-    // Builds before the MAC have no keys, and believe any number.
-    let signs: bool =
-        sqlx::query_scalar("SELECT to_regclass('fnhost.stream_key') IS NOT NULL").fetch_one(owner).await?;
-    let signing = if signs {
-        let keys: Vec<(i32, Vec<u8>)> =
-            sqlx::query_as("SELECT id, secret FROM fnhost.stream_key").fetch_all(owner).await?;
-        let signing = StreamKeys::default();
-        signing
-            .replace(keys.into_iter().map(|(id, secret)| StreamKey { id, secret, settled: true }).collect());
-        Some(signing)
-    } else {
-        None
-    };
-    send(kafka, signing.as_ref(), &orders)?;
+    relay.flush()?;
     // What the autovacuum of a system that has been running has done long since.
     for table in ["orders.orders", "orders.timeline", "inventory.product"] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!("VACUUM (ANALYZE) {table}"))).execute(owner).await?;
@@ -109,7 +97,19 @@ fn order(n: usize) -> OrderCreated {
     }
 }
 
-async fn insert(owner: &PgPool, orders: &[OrderCreated]) -> anyhow::Result<()> {
+/// Writes `count` orders in the database alone.
+///
+/// # Errors
+/// The database refused.
+pub async fn insert(owner: &PgPool, count: usize) -> anyhow::Result<Vec<OrderCreated>> {
+    let orders: Vec<OrderCreated> = (0..count).map(order).collect();
+    for chunk in orders.chunks(CHUNK) {
+        insert_chunk(owner, chunk).await?;
+    }
+    Ok(orders)
+}
+
+async fn insert_chunk(owner: &PgPool, orders: &[OrderCreated]) -> anyhow::Result<()> {
     let ids: Vec<Uuid> = orders.iter().map(|order| order.order_id).collect();
     let users: Vec<Uuid> = orders.iter().map(|order| order.user_id).collect();
     let items: Result<Vec<String>, _> =
@@ -133,35 +133,74 @@ async fn insert(owner: &PgPool, orders: &[OrderCreated]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn send(kafka: &str, keys: Option<&StreamKeys>, orders: &[OrderCreated]) -> anyhow::Result<()> {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("enable.idempotence", "true")
-        .set("queue.buffering.max.messages", "10000000")
-        .create()?;
-    let topic = producer.client().fetch_metadata(Some(ORDER_EVENTS), FLUSH_TIMEOUT)?;
-    let partitions = topic.topics().first().map_or(0, |topic| topic.partitions().len());
-    let partitions =
-        i32::try_from(partitions).ok().filter(|n| *n > 0).context("order-events has no partitions")?;
-    for (seq, order) in (1..).zip(orders) {
+/// Sends orders as the relay of the order component does: numbered, and signed with a key of the database.
+pub struct Relay {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    /// Builds before the MAC have none, and believe any number.
+    keys: Option<StreamKeys>,
+    partitions: i32,
+}
+
+impl Relay {
+    /// Connects, with these properties of the client besides the address.
+    ///
+    /// # Errors
+    /// The database or Kafka did not answer, or the topic is missing.
+    pub async fn new(owner: &PgPool, kafka: &str, mut config: ClientConfig) -> anyhow::Result<Self> {
+        let signs: bool = sqlx::query_scalar("SELECT to_regclass('fnhost.stream_key') IS NOT NULL")
+            .fetch_one(owner)
+            .await?;
+        let keys = if signs {
+            let found: Vec<(i32, Vec<u8>)> =
+                sqlx::query_as("SELECT id, secret FROM fnhost.stream_key").fetch_all(owner).await?;
+            let keys = StreamKeys::default();
+            let key = |(id, secret)| StreamKey { id, secret, settled: true };
+            keys.replace(found.into_iter().map(key).collect());
+            Some(keys)
+        } else {
+            None
+        };
+        let producer: ThreadedProducer<DefaultProducerContext> = config
+            .set("bootstrap.servers", kafka)
+            .set("enable.idempotence", "true")
+            .set("queue.buffering.max.messages", "10000000")
+            .create()?;
+        let topic = producer.client().fetch_metadata(Some(ORDER_EVENTS), FLUSH_TIMEOUT)?;
+        let partitions = topic.topics().first().map_or(0, |topic| topic.partitions().len());
+        let partitions =
+            i32::try_from(partitions).ok().filter(|n| *n > 0).context("order-events has no partitions")?;
+        Ok(Self { producer, keys, partitions })
+    }
+
+    /// Hands over an order's first event under this number, which is one more than the last.
+    ///
+    /// # Errors
+    /// The event cannot be written, or the queue is full.
+    pub fn send(&self, seq: i64, order: &OrderCreated) -> anyhow::Result<()> {
         let Emit { key, value, headers, topic, .. } = event(order)?;
         let headers = headers.iter().fold(OwnedHeaders::new(), |all, EventHeader { name, value }| {
             all.insert(Header { key: name, value: Some(value) })
         });
-        let seq: i64 = seq;
         let mut headers = headers
             .insert(Header { key: STREAM_HEADER, value: Some(RELAY_STREAM) })
             .insert(Header { key: SEQ_HEADER, value: Some(&seq.to_string()) });
-        let partition = murmur2::partition(&key, partitions);
-        if let Some(keys) = keys {
+        let partition = murmur2::partition(&key, self.partitions);
+        if let Some(keys) = &self.keys {
             let claim = Claim { stream: RELAY_STREAM, seq, topic: &topic, partition };
             let mac = keys.sign(claim).context("the database has no key for streams")?;
             headers = headers.insert(Header { key: MAC_HEADER, value: Some(&mac) });
         }
         let record = BaseRecord::to(&topic).key(&key).payload(&value).headers(headers).partition(partition);
-        producer.send(record).map_err(|(error, _)| error)?;
+        Ok(self.producer.send(record).map_err(|(error, _)| error)?)
     }
-    Ok(producer.flush(FLUSH_TIMEOUT)?)
+
+    /// Waits until Kafka has everything.
+    ///
+    /// # Errors
+    /// It has not in time.
+    pub fn flush(&self) -> anyhow::Result<()> {
+        Ok(self.producer.flush(FLUSH_TIMEOUT)?)
+    }
 }
 
 /// The event as a function sends it: the same code writes its headers.

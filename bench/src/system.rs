@@ -156,7 +156,8 @@ impl Base {
         Ok(Running { process, listen, admin, ready_s, data_dir: data_dir.to_owned() })
     }
 
-    fn fnhost(&self, data_dir: &Path, listen: SocketAddr, admin: SocketAddr) -> Command {
+    /// The command that runs fnhost on a data directory.
+    pub fn fnhost(&self, data_dir: &Path, listen: SocketAddr, admin: SocketAddr) -> Command {
         let mut command = Command::new(&self.fnhost);
         command.args(["up", "--from"]).arg(&self.manifest).arg("--data-dir").arg(data_dir);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
@@ -351,7 +352,11 @@ impl Process {
         format!("the process {what}; it said:\n{}", lines[lines.len().saturating_sub(LINES)..].join("\n"))
     }
 
-    async fn ready(&mut self, admin: SocketAddr) -> anyhow::Result<()> {
+    /// Waits until the host at this admin address says that it is ready.
+    ///
+    /// # Errors
+    /// It ended, or does not become ready.
+    pub async fn ready(&mut self, admin: SocketAddr) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_TIMEOUT;
         while !crate::client::answers(admin, "/readyz").await {
             self.check()?;
@@ -359,6 +364,14 @@ impl Process {
             tokio::time::sleep(READY_INTERVAL).await;
         }
         Ok(())
+    }
+
+    /// Kills it with SIGKILL, and answers when it is gone.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Stops it with SIGINT, as Ctrl-C does.

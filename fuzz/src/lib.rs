@@ -12,6 +12,8 @@ pub mod wit {
     }
 }
 
+#[path = "../../host/types/src/guard.rs"]
+pub mod guard;
 #[path = "../../host/types/src/outbox.rs"]
 pub mod outbox;
 #[path = "../../host/types/src/record.rs"]
@@ -21,10 +23,12 @@ pub mod stream_keys;
 #[path = "../../host/types/src/trace_context.rs"]
 pub mod trace_context;
 
+#[path = "../../host/capabilities/src/postgres/codec/numeric.rs"]
+mod numeric;
+
 /// A part of the Postgres codec.
 pub mod codec {
-    #[path = "../../../host/capabilities/src/postgres/codec/numeric.rs"]
-    mod numeric;
+    use crate::numeric;
 
     /// The text of a numeric value.
     pub fn decode(bytes: &[u8]) -> Option<String> {

@@ -1,15 +1,16 @@
 //! Records that died or wait, of the whole deployment: `/dead-letters` and `/parked`.
 
 use super::{Admin, Failure};
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use fnhost_db::dead::{self, DeadFilter, DeadGroup, DeadLetter, Redriven};
 use fnhost_db::parked::{self, ParkedFilter};
 use fnhost_db::views::RecordView;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Records that a list shows where the caller names no limit.
@@ -80,19 +81,25 @@ async fn dead_letter(State(admin): State<Admin>, Path(id): Path<i64>) -> Result<
     })
 }
 
-/// A filter, or `"all": true` in its place, so that an empty one does not change everything by mistake.
+/// What a change is about: a filter, or `"all": true` in its place, so that an empty one does not change everything by mistake.
+struct Chosen<F>(F);
+
+/// How that is written.
 #[derive(Deserialize)]
-struct Chosen<F> {
+struct Written<F> {
     #[serde(default)]
     all: bool,
     filter: Option<F>,
 }
 
-impl<F: Default> Chosen<F> {
-    fn read(self) -> Result<F, Response> {
-        match (self.filter, self.all) {
-            (Some(filter), false) => Ok(filter),
-            (None, true) => Ok(F::default()),
+impl<F: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for Chosen<F> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        let read = Json::<Written<F>>::from_request(request, state).await;
+        match read.map_err(IntoResponse::into_response)?.0 {
+            Written { filter: Some(filter), all: false } => Ok(Self(filter)),
+            Written { filter: None, all: true } => Ok(Self(F::default())),
             _ => {
                 Err((StatusCode::BAD_REQUEST, "send {\"filter\": {…}} or {\"all\": true}\n").into_response())
             }
@@ -102,26 +109,17 @@ impl<F: Default> Chosen<F> {
 
 async fn redrive(
     State(admin): State<Admin>,
-    Json(chosen): Json<Chosen<DeadFilter>>,
-) -> Result<Response, Failure> {
-    let filter = match chosen.read() {
-        Ok(filter) => filter,
-        Err(refusal) => return Ok(refusal),
-    };
-    let redriven: Redriven = dead::redrive(&admin.owner, admin.deployment.id(), &filter).await?;
-    Ok(Json(redriven).into_response())
+    Chosen(filter): Chosen<DeadFilter>,
+) -> Result<Json<Redriven>, Failure> {
+    Ok(Json(dead::redrive(&admin.owner, admin.deployment.id(), &filter).await?))
 }
 
 async fn discard(
     State(admin): State<Admin>,
-    Json(chosen): Json<Chosen<DeadFilter>>,
-) -> Result<Response, Failure> {
-    let filter = match chosen.read() {
-        Ok(filter) => filter,
-        Err(refusal) => return Ok(refusal),
-    };
+    Chosen(filter): Chosen<DeadFilter>,
+) -> Result<Json<Value>, Failure> {
     let discarded = dead::discard(&admin.owner, admin.deployment.id(), &filter).await?;
-    Ok(Json(json!({ "discarded": discarded })).into_response())
+    Ok(Json(json!({ "discarded": discarded })))
 }
 
 #[derive(Deserialize)]
@@ -146,27 +144,16 @@ async fn parked_records(
 
 async fn retry(
     State(admin): State<Admin>,
-    Json(chosen): Json<Chosen<ParkedFilter>>,
-) -> Result<Response, Failure> {
-    let filter = match chosen.read() {
-        Ok(filter) => filter,
-        Err(refusal) => return Ok(refusal),
-    };
-    counted("retried", parked::retry(&admin.owner, admin.deployment.id(), &filter).await?)
+    Chosen(filter): Chosen<ParkedFilter>,
+) -> Result<Json<Value>, Failure> {
+    let retried = parked::retry(&admin.owner, admin.deployment.id(), &filter).await?;
+    Ok(Json(json!({ "retried": retried })))
 }
 
 async fn discard_parked(
     State(admin): State<Admin>,
-    Json(chosen): Json<Chosen<ParkedFilter>>,
-) -> Result<Response, Failure> {
-    let filter = match chosen.read() {
-        Ok(filter) => filter,
-        Err(refusal) => return Ok(refusal),
-    };
-    counted("discarded", parked::discard(&admin.owner, admin.deployment.id(), &filter).await?)
-}
-
-fn counted(name: &str, count: i64) -> Result<Response, Failure> {
-    let body: Value = json!({ name: count });
-    Ok(Json(body).into_response())
+    Chosen(filter): Chosen<ParkedFilter>,
+) -> Result<Json<Value>, Failure> {
+    let discarded = parked::discard(&admin.owner, admin.deployment.id(), &filter).await?;
+    Ok(Json(json!({ "discarded": discarded })))
 }

@@ -23,6 +23,9 @@ pub struct PartitionRow {
     pub host: Option<String>,
     /// Records parked.
     pub parked: i64,
+    /// The earliest timestamp of a parked record, in milliseconds since 1970; told as an age by who asks.
+    #[serde(skip)]
+    pub oldest_parked_ms: Option<i64>,
     /// Dead letters.
     pub dead: i64,
     /// Outbox rows that are not cleared.
@@ -51,7 +54,9 @@ pub async fn partitions(
                 (SELECT count(*) FROM fnhost.parked k WHERE (k.trigger, k.topic, k.partition) = (p.trigger, p.topic, p.partition)),
                 (SELECT count(*) FROM fnhost.dead d WHERE (d.trigger, d.topic, d.partition) = (p.trigger, p.topic, p.partition)),
                 (SELECT count(*) FROM fnhost.outbox o WHERE (o.trigger, o.topic, o.partition) = (p.trigger, p.topic, p.partition)),
-                COALESCE(p.paused, t.paused), p.stopped, r.reason
+                COALESCE(p.paused, t.paused), p.stopped, r.reason,
+                (SELECT min(k.timestamp_ms) FROM fnhost.parked k
+                  WHERE (k.trigger, k.topic, k.partition) = (p.trigger, p.topic, p.partition) AND k.timestamp_ms >= 0)
            FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
            LEFT JOIN fnhost.refused r USING (trigger, topic, partition)
           WHERE t.deployment = $1 AND ($2::text IS NULL OR t.id = $2)
@@ -76,6 +81,7 @@ pub async fn partitions(
                 paused: row.try_get(9)?,
                 stopped: row.try_get(10)?,
                 blocked: row.try_get(11)?,
+                oldest_parked_ms: row.try_get(12)?,
             })
         })
         .collect()

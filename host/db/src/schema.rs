@@ -5,8 +5,8 @@ use super::{Error, OwnerPool, batch, ident, literal};
 use fnhost_types::record::TopicPartition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Row as _, SqlSafeStr as _};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -375,7 +375,7 @@ async fn stored_position(
     trigger: i64,
     tp: &TopicPartition,
 ) -> Result<Option<StoredPosition>, Error> {
-    let stored: Option<(i64, i64, bool, Option<String>, Option<Uuid>)> = sqlx::query_as(
+    let row = sqlx::query(
         "SELECT position, version, chosen, stopped, topic_id FROM fnhost.partition WHERE trigger = $1 AND topic = $2 AND partition = $3",
     )
     .bind(trigger)
@@ -383,12 +383,12 @@ async fn stored_position(
     .bind(tp.partition)
     .fetch_optional(pool.pool())
     .await?;
-    let stored = stored.map(|(position, version, chosen, stopped, topic_id)| StoredPosition {
-        position,
-        version,
-        chosen,
-        stopped,
-        topic_id,
-    });
-    Ok(stored)
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(StoredPosition {
+        position: row.try_get(0)?,
+        version: row.try_get(1)?,
+        chosen: row.try_get(2)?,
+        stopped: row.try_get(3)?,
+        topic_id: row.try_get(4)?,
+    }))
 }

@@ -31,7 +31,7 @@ pub(super) struct Queue {
     native: *mut rd::rd_kafka_queue_t,
     tp: TopicPartition,
     /// What librdkafka has a pointer to.
-    arrived: Box<Arc<Notify>>,
+    arrived: Arc<Notify>,
     /// Outlives the queue.
     _consumer: Arc<Inner>,
 }
@@ -53,14 +53,14 @@ impl Queue {
         if native.is_null() {
             return None;
         }
-        let queue = Self { native, tp: tp.clone(), arrived: Box::new(arrived), _consumer: consumer.clone() };
+        let queue = Self { native, tp: tp.clone(), arrived, _consumer: consumer.clone() };
         queue.keep_apart();
-        // SAFETY: `arrived` stays in its box until `drop` has switched the callback off.
+        // SAFETY: `arrived` is shared until `drop` has switched the callback off.
         unsafe {
             rd::rd_kafka_queue_cb_event_enable(
                 native,
                 Some(notify),
-                (&raw const *queue.arrived).cast_mut().cast(),
+                Arc::as_ptr(&queue.arrived).cast_mut().cast(),
             );
         }
         Some(queue)
@@ -106,6 +106,6 @@ impl Drop for Queue {
 
 #[allow(unsafe_code, reason = "called by librdkafka")]
 unsafe extern "C" fn notify(_: *mut RDKafka, arrived: *mut c_void) {
-    // SAFETY: it is the pointer that `split` gave, to a box that outlives the callback.
-    unsafe { (*arrived.cast::<Arc<Notify>>()).notify_one() }
+    // SAFETY: it is the pointer that `split` gave, to what the queue shares for as long as there is the callback.
+    unsafe { (*arrived.cast::<Notify>()).notify_one() }
 }

@@ -20,10 +20,15 @@ const MARK: &str = "odd";
 pub enum Entry {
     /// Of another function, or a stranger's.
     Record {
+        /// The stream that it claims to be of.
         stream: Option<String>,
+        /// The number on it that it claims to have.
         seq: Option<i64>,
+        /// What the suite has marked it with.
         mark: Option<String>,
+        /// Its key.
         key: Option<String>,
+        /// Whether it ends the session of whoever handles it.
         poison: bool,
     },
     /// A message about an entry.

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod plugin;
 pub mod process;
 pub mod suite;
+pub mod supply;
 pub mod up;
 
 #[cfg(test)]

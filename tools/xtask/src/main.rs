@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use xtask::admin::Database;
 use xtask::checkout::Checkout;
 use xtask::process::{cargo, exec, run};
-use xtask::{builds, compose, keys, plugin, suite, up};
+use xtask::{builds, compose, keys, plugin, suite, supply, up};
 
 /// The project's one entry point; `./dev help` shows all of it on a page
 #[derive(Parser, Debug)]
@@ -50,7 +50,9 @@ enum Task {
     ApiDocs,
     /// Build the host and pack it as Spin's plugin trigger-kafka
     SpinPlugin,
-    /// Check format and lints
+    /// Write down what the host and the functions are built from
+    Sbom,
+    /// Check format, lints and dependencies
     Lint,
     /// The others hand their arguments to another program, unread
     #[command(external_subcommand)]
@@ -77,8 +79,10 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::RotateKeys { data_dir, now } => keys::rotate(&data_dir, now),
         Task::ApiDocs => match exec(&mut builds::program(&Checkout::read()?, "api-docs")?)? {},
         Task::SpinPlugin => plugin::pack(&Checkout::read()?),
+        Task::Sbom => supply::sbom(&Checkout::read()?),
         Task::Lint => {
             run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+            supply::check()?;
             let mut clippy = cargo("clippy");
             clippy.args(["--release", "--workspace", "--all-targets", "--", "-D", "warnings"]);
             match exec(&mut clippy)? {}

@@ -96,17 +96,17 @@ fn browser() -> anyhow::Result<()> {
     let there = ["node", "npm"].iter().all(|name| find(name).is_some())
         && chromium.iter().any(|name| find(name).is_some());
     anyhow::ensure!(there, "that needs Node.js 20 or newer, npm and Chromium");
-    npm_ci("web/tests", "what drives the browser (npm, 10 MB)", &[])
+    npm_ci("web/tests", "what drives the browser (npm, 10 MB)")
 }
 
 /// The schema of AsyncAPI documents.
 fn asyncapi_schema() -> anyhow::Result<()> {
     anyhow::ensure!(find("npm").is_some(), "that needs Node.js and npm");
-    npm_ci("tests/api", "the schema of AsyncAPI (npm, 7 MB)", &["--ignore-scripts"])
+    npm_ci("tests/api", "the schema of AsyncAPI (npm, 7 MB)")
 }
 
-/// The packages that a folder's lock file pins, fetched where they are older than it.
-fn npm_ci(folder: &str, what: &str, arguments: &[&str]) -> anyhow::Result<()> {
+/// The packages that a folder's lock file pins, fetched where they are older than it. None of them gets to run a script.
+fn npm_ci(folder: &str, what: &str) -> anyhow::Result<()> {
     let folder = Path::new(folder);
     let modules = folder.join("node_modules");
     // npm writes it last.
@@ -115,8 +115,14 @@ fn npm_ci(folder: &str, what: &str, arguments: &[&str]) -> anyhow::Result<()> {
     }
     say(format_args!("fetching {what} into {}", modules.display()));
     let mut command = Command::new("npm");
-    command.args(["ci", "--prefix"]).arg(folder).args(arguments);
-    run(command.args(["--no-audit", "--no-fund", "--fetch-retries=0", "--loglevel=error"]))
+    command.args(["ci", "--prefix"]).arg(folder);
+    run(command.args([
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=0",
+        "--loglevel=error",
+    ]))
 }
 
 /// What holds the documents of the interface against a running system.

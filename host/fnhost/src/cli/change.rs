@@ -1,5 +1,6 @@
 //! Commands that change much: what they would do, and the question whether they may.
 
+use super::{Application, Format};
 use anyhow::Context as _;
 use clap::Args;
 use fnhost_manifest::Start;
@@ -36,6 +37,38 @@ impl Change {
         anyhow::ensure!(matches!(answer.trim(), "y" | "Y" | "yes"), "nothing was changed");
         Ok(())
     }
+}
+
+/// What is listed, and how much of it.
+#[derive(Args, Debug)]
+pub(super) struct Listing<S: Args> {
+    #[command(flatten)]
+    pub app: Application,
+    #[command(flatten)]
+    pub selection: S,
+    /// Most lines
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    pub limit: i64,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What is changed, and how.
+#[derive(Args, Debug)]
+pub(super) struct Changing<S: Args> {
+    #[command(flatten)]
+    pub app: Application,
+    #[command(flatten)]
+    pub selection: S,
+    /// All of the deployment
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub change: Change,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// Reads an RFC 3339 time; milliseconds since 1970.

@@ -1,6 +1,6 @@
 //! `fnhost dead`: dead letters of the whole deployment.
 
-use super::change::{Change, shortened, time_ms};
+use super::change::{Changing, Listing, shortened, time_ms};
 use super::setup::Beside;
 use super::{Application, Format, Unsatisfied};
 use clap::{Args, Subcommand};
@@ -31,18 +31,10 @@ enum Action {
     /// List dead letters, the newest first
     List {
         #[command(flatten)]
-        app: Application,
-        #[command(flatten)]
-        selection: Selection,
+        listing: Listing<Selection>,
         /// One line for each fault: reasons that differ only in numbers, ids and quoted texts
         #[arg(long)]
         groups: bool,
-        /// Most lines
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
-        limit: i64,
-        /// Output format
-        #[arg(long, value_enum, default_value_t)]
-        output: Format,
     },
     /// Show all of one dead letter
     Show {
@@ -55,25 +47,9 @@ enum Action {
         output: Format,
     },
     /// Put dead letters back before their own trigger
-    Redrive(ChangeArgs),
+    Redrive(Changing<Selection>),
     /// Remove dead letters for good
-    Discard(ChangeArgs),
-}
-
-#[derive(Args, Debug)]
-struct ChangeArgs {
-    #[command(flatten)]
-    app: Application,
-    #[command(flatten)]
-    selection: Selection,
-    /// All dead letters of the deployment
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    change: Change,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
+    Discard(Changing<Selection>),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -121,7 +97,7 @@ impl Selection {
 /// Runs the action.
 pub async fn run(args: DeadArgs) -> anyhow::Result<()> {
     match args.action {
-        Action::List { app, selection, groups, limit, output } => {
+        Action::List { listing: Listing { app, selection, limit, output }, groups } => {
             let beside = Beside::attach(&app).await?;
             let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
             if groups {
@@ -156,7 +132,7 @@ pub async fn run(args: DeadArgs) -> anyhow::Result<()> {
 }
 
 /// The dead letters that are to be changed, once that is confirmed; none where it was only asked how many there are.
-async fn chosen(args: &ChangeArgs, what: &str) -> anyhow::Result<Option<(Beside, DeadFilter)>> {
+async fn chosen(args: &Changing<Selection>, what: &str) -> anyhow::Result<Option<(Beside, DeadFilter)>> {
     anyhow::ensure!(
         args.all || !args.selection.is_everything(),
         "say which dead letters: their numbers, a filter, or --all"

@@ -5,7 +5,8 @@ use super::{Format, Unsatisfied};
 use clap::Args;
 use fnhost_dispatch::operator::Lag;
 
-/// Shows position, log end and lag of every partition of the deployment, with what waits, blocks or is paused.
+/// Shows position, log end, lag and the age of the oldest record that is not processed of every partition of the deployment, with
+/// what waits, blocks or is paused.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost lag
@@ -39,19 +40,20 @@ pub(super) fn print(lags: &[Lag], output: Format) -> anyhow::Result<()> {
         return Ok(());
     }
     println!(
-        "{:24}  {:28}  {:>10}  {:>10}  {:>8}  {:>6}  {:>6}  {:16}  STATE",
-        "TRIGGER", "PARTITION", "POSITION", "LOG-END", "LAG", "PARKED", "DEAD", "HOST"
+        "{:24}  {:28}  {:>10}  {:>10}  {:>8}  {:>9}  {:>6}  {:>6}  {:16}  STATE",
+        "TRIGGER", "PARTITION", "POSITION", "LOG-END", "LAG", "OLDEST", "PARKED", "DEAD", "HOST"
     );
-    for Lag { row, log_end, lag } in lags {
+    for Lag { row, log_end, lag, oldest_age_s } in lags {
         let partition =
             if row.topic.is_empty() { "-".to_owned() } else { format!("{}/{}", row.topic, row.partition) };
         let number = |value: &Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         println!(
-            "{:24}  {partition:28}  {:>10}  {:>10}  {:>8}  {:>6}  {:>6}  {:16}  {}",
+            "{:24}  {partition:28}  {:>10}  {:>10}  {:>8}  {:>9}  {:>6}  {:>6}  {:16}  {}",
             row.trigger,
             row.position,
             number(log_end),
             number(lag),
+            oldest_age_s.map_or_else(|| "-".to_owned(), |age_s| format!("{age_s:.1} s")),
             row.parked,
             row.dead,
             row.host.as_deref().unwrap_or("-"),

@@ -1,8 +1,8 @@
 //! `fnhost parked`: records of the whole deployment that wait for another attempt, or behind one that does.
 
-use super::change::{Change, shortened};
+use super::change::{Changing, Listing, shortened};
 use super::setup::Beside;
-use super::{Application, Format, Unsatisfied};
+use super::{Format, Unsatisfied};
 use clap::{Args, Subcommand};
 use fnhost_db::parked::{self, ParkedFilter};
 use fnhost_db::views::RecordView;
@@ -25,38 +25,11 @@ pub struct ParkedArgs {
 #[derive(Subcommand, Debug)]
 enum Action {
     /// List parked records, the next due first
-    List {
-        #[command(flatten)]
-        app: Application,
-        #[command(flatten)]
-        selection: Selection,
-        /// Most lines
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
-        limit: i64,
-        /// Output format
-        #[arg(long, value_enum, default_value_t)]
-        output: Format,
-    },
+    List(Listing<Selection>),
     /// Try parked records again now; their attempts stay counted
-    Retry(ChangeArgs),
+    Retry(Changing<Selection>),
     /// Remove parked records for good; those behind them go on
-    Discard(ChangeArgs),
-}
-
-#[derive(Args, Debug)]
-struct ChangeArgs {
-    #[command(flatten)]
-    app: Application,
-    #[command(flatten)]
-    selection: Selection,
-    /// All parked records of the deployment
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    change: Change,
-    /// Output format
-    #[arg(long, value_enum, default_value_t)]
-    output: Format,
+    Discard(Changing<Selection>),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -97,7 +70,7 @@ impl Selection {
 /// Runs the action.
 pub async fn run(args: ParkedArgs) -> anyhow::Result<()> {
     match args.action {
-        Action::List { app, selection, limit, output } => {
+        Action::List(Listing { app, selection, limit, output }) => {
             let beside = Beside::attach(&app).await?;
             let name = &beside.manifest.application.name;
             print(&parked::list(&beside.owner, name, &selection.filter(), limit).await?, output)
@@ -118,7 +91,7 @@ pub async fn run(args: ParkedArgs) -> anyhow::Result<()> {
 }
 
 /// The records that are to be changed, once that is confirmed; none where it was only asked how many there are.
-async fn chosen(args: &ChangeArgs, what: &str) -> anyhow::Result<Option<(Beside, ParkedFilter)>> {
+async fn chosen(args: &Changing<Selection>, what: &str) -> anyhow::Result<Option<(Beside, ParkedFilter)>> {
     anyhow::ensure!(
         args.all || !args.selection.is_everything(),
         "say which parked records: with a filter, or --all"
@@ -139,7 +112,7 @@ async fn chosen(args: &ChangeArgs, what: &str) -> anyhow::Result<Option<(Beside,
     Ok(Some((beside, filter)))
 }
 
-fn say(args: &ChangeArgs, name: &str, text: &str, count: i64) {
+fn say(args: &Changing<Selection>, name: &str, text: &str, count: i64) {
     match args.output {
         Format::Human => println!("{text}"),
         Format::Json => println!("{}", json!({ name: count })),
