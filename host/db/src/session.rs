@@ -4,6 +4,7 @@
 //! pool only by an explicit release, in a known state, with the session reset; dropped in any other state it is closed.
 //! So nothing that a call did to its session, and no transaction that it left, can reach the next call.
 
+mod backend;
 mod bounded;
 mod pool;
 mod transaction;

@@ -4,7 +4,7 @@
 //! connection by default, whereas here the default must be to close it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -12,7 +12,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::backend::Backend;
 use super::{Bounded, RESET_SESSION, SessionError};
+use crate::OwnerPool;
 
 /// How long a login may take, from the first packet to the first ready message: on a machine that has more to do than it can, several
 /// seconds, and to give one up only makes another.
@@ -58,12 +60,15 @@ struct Inner {
     limit: usize,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Who ends at the server what a function left running there.
+    ended_by: OnceLock<OwnerPool>,
     /// The most recently used last, so that the few connections a quiet function needs stay warm.
     idle: Mutex<Vec<Idle>>,
 }
 
 struct Idle {
     connection: Bounded,
+    backend: Backend,
     version: Option<Arc<str>>,
     since: Instant,
 }
@@ -103,6 +108,7 @@ impl RolePool {
                 limit,
                 permits: Arc::new(Semaphore::new(limit)),
                 waiting: AtomicUsize::new(0),
+                ended_by: OnceLock::new(),
                 idle: Mutex::new(Vec::new()),
             }),
             version: None,
@@ -115,6 +121,14 @@ impl RolePool {
     #[must_use]
     pub fn of_version(&self, version: &str) -> Self {
         Self { inner: self.inner.clone(), version: Some(version.into()) }
+    }
+
+    /// A statement of a function that is given up is ended at the server too, by the owner, of whose server these connections
+    /// are; without that the server ends it once it notices. Said once, before the first connection.
+    #[must_use]
+    pub fn ended_by(self, owner: OwnerPool) -> Self {
+        self.inner.ended_by.get_or_init(|| owner);
+        self
     }
 
     /// Where and as whom the sessions log in.
@@ -137,7 +151,7 @@ impl RolePool {
             }
         };
         match reused {
-            Some(idle) => Ok(self.session(idle.connection, idle.version, permit, true)),
+            Some(idle) => Ok(self.session(idle, permit, true)),
             None => self.connect(permit).await,
         }
     }
@@ -201,23 +215,23 @@ impl RolePool {
             Some(version) => options.options([(VERSION_SETTING, version)]),
             None => options,
         };
-        let login = PgConnection::connect_with(&options);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, login)
+        let login = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let backend = Backend::of(&mut connection, &self.inner.ended_by).await?;
+            Ok((connection, backend))
+        };
+        let (connection, backend) = tokio::time::timeout(CONNECT_TIMEOUT, login)
             .await
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
         let connection = Bounded::new(connection, self.inner.answer_timeout);
-        Ok(self.session(connection, self.version.clone(), permit, false))
+        let new = Idle { connection, backend, version: self.version.clone(), since: Instant::now() };
+        Ok(self.session(new, permit, false))
     }
 
-    fn session(
-        &self,
-        connection: Bounded,
-        version: Option<Arc<str>>,
-        permit: OwnedSemaphorePermit,
-        reused: bool,
-    ) -> Session {
-        Session { connection, version, reused, pool: self.clone(), _permit: permit }
+    fn session(&self, idle: Idle, permit: OwnedSemaphorePermit, reused: bool) -> Session {
+        let Idle { connection, backend, version, .. } = idle;
+        Session { connection, backend, version, reused, pool: self.clone(), _permit: permit }
     }
 }
 
@@ -260,6 +274,7 @@ impl Drop for Waiting<'_> {
 /// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
 pub struct Session {
     connection: Bounded,
+    backend: Backend,
     /// What it was opened for.
     version: Option<Arc<str>>,
     reused: bool,
@@ -272,6 +287,17 @@ impl Session {
     /// The connection itself, for statements whose limit is the deadline of their call.
     pub fn connection(&mut self) -> &mut PgConnection {
         self.connection.unbounded()
+    }
+
+    /// Says that a statement of a function is about to run. Dropped before [`Session::statement_ended`], the session is ended at
+    /// the server too.
+    pub fn statement_started(&mut self) {
+        self.backend.set_running(true);
+    }
+
+    /// Says that it ran to its end.
+    pub fn statement_ended(&mut self) {
+        self.backend.set_running(false);
     }
 
     pub(crate) fn as_bounded(&self) -> &Bounded {
@@ -301,10 +327,10 @@ impl Session {
             return;
         }
         let now = Instant::now();
-        let Self { connection, version, pool, _permit: permit, .. } = self;
+        let Self { connection, backend, version, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle { connection, version, since: now });
+            idle.push(Idle { connection, backend, version, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };

@@ -63,12 +63,19 @@ impl Transaction {
     /// Says that a statement is about to run: until [`Transaction::statement_ended`], the state is unknown.
     pub fn statement_started(&mut self) {
         self.in_flight = true;
+        if let Some(session) = &mut self.session {
+            session.statement_started();
+        }
     }
 
     /// Says that the statement ran to its end; with `discard`, that the connection must be closed after the call.
     pub fn statement_ended(&mut self, discard: bool) {
         self.in_flight = false;
         self.discard |= discard;
+        // Where the connection is given up, the statement may still run.
+        if let Some(session) = self.session.as_mut().filter(|_| !discard) {
+            session.statement_ended();
+        }
     }
 
     /// Commits and ends the session's state, in one round trip. With no statement run there is nothing to do.
