@@ -127,23 +127,26 @@ pub async fn run(
 
 impl Answer {
     fn push(&mut self, row: &PgRow, codecs: &[ColumnCodec]) -> Result<(), Error> {
-        let mut raw: Vec<Option<&[u8]>> = Vec::with_capacity(codecs.len());
-        for at in 0..codecs.len() {
-            let value = row.try_get_raw(at)?;
-            raw.push(if value.is_null() { None } else { value.as_bytes().ok() });
-        }
         // Counted before anything is made of it: few bytes on the wire can be many in memory.
-        let fixed = size_of::<Row>() + codecs.len() * size_of::<DbValue>();
-        let held = codecs.iter().zip(&raw).map(|(codec, raw)| raw.map_or(0, |raw| codec.heap_bytes(raw)));
-        self.buffered.add(held.fold(fixed, usize::saturating_add))?;
+        let mut held = size_of::<Row>() + codecs.len() * size_of::<DbValue>();
+        for (at, codec) in codecs.iter().enumerate() {
+            held = held.saturating_add(raw(row, at)?.map_or(0, |bytes| codec.heap_bytes(bytes)));
+        }
+        self.buffered.add(held)?;
         let mut values = Vec::with_capacity(codecs.len());
-        for (at, (codec, raw)) in codecs.iter().zip(&raw).enumerate() {
+        for (at, codec) in codecs.iter().enumerate() {
             let value = codec
-                .decode(*raw)
+                .decode(raw(row, at)?)
                 .map_err(|reason| Error::Unreadable { column: self.columns[at].name.clone(), reason })?;
             values.push(value);
         }
         self.rows.push(values);
         Ok(())
     }
+}
+
+/// A column's bytes as the server sent them; none where it is null.
+fn raw(row: &PgRow, at: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+    let value = row.try_get_raw(at)?;
+    Ok(if value.is_null() { None } else { value.as_bytes().ok() })
 }
