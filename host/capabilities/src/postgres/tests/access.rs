@@ -167,7 +167,6 @@ async fn an_http_handler_is_held_to_statements_on_rows() {
     let world = World::new().await;
     for sql in [
         "ALTER ROLE CURRENT_USER SET synchronous_commit = off",
-        "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on",
         "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
         "SET statement_timeout = 0",
         "BEGIN",
@@ -175,6 +174,8 @@ async fn an_http_handler_is_held_to_statements_on_rows() {
         "NOTIFY fnhost_partition",
         "DO $$ BEGIN PERFORM 1; END $$",
         "CREATE TEMP TABLE t (id int4)",
+        // Last, since with this nothing of the role's is written any more.
+        "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on",
     ] {
         let call = world.http_call();
         let connection = world.open(&call);
@@ -234,17 +235,17 @@ fn peak_bytes() -> usize {
 
 #[tokio::test]
 async fn a_cell_beyond_the_calls_memory_is_refused_before_it_has_come() {
-    const CELL_BYTES: usize = 400_000_000;
+    const CELL_BYTES: usize = 200_000_000;
     let world = World::new().await;
     let call = world.http_call();
     let connection = world.open(&call);
     let before = peak_bytes();
     let sql = format!("SELECT repeat('x', {CELL_BYTES})");
     let error = failure(&call, &connection, &sql, &[]).await;
-    assert!(error.to_string().contains("memory_limit_mb"), "{error}");
+    assert!(error.to_string().contains("memory_limit_mb"), "{error:?}");
     // Others of these tests have their rows meanwhile, of 70 MB at most.
     let grown = peak_bytes() - before;
-    assert!(grown < CELL_BYTES / 2, "{grown} bytes more");
+    assert!(grown < CELL_BYTES * 3 / 4, "{grown} bytes more");
     assert_eq!(rows(&call, &connection, "SELECT 1", &[]).await, [[V::Int32(1)]], "another session serves it");
 }
 
