@@ -54,7 +54,8 @@ impl Drop for Backend {
             let Process { owner, pid, since } = process;
             if let Err(error) = owner.end_backend(pid, &since).await {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, pid, "cannot end a function's statement at the server");
+                // As a rule the server is gone, and what ran there too.
+                tracing::debug!(error, pid, "cannot end a function's statement at the server");
             }
         });
     }
