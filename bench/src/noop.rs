@@ -77,6 +77,7 @@ pub fn load_with(workspace: &Path, variables: BTreeMap<String, Secret>) -> anyho
         files: Default::default(),
         key_value_stores: Default::default(),
         outbound: Default::default(),
+        http_sql: Default::default(),
         http: false,
         kafka: true,
     })?)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fnhost_manifest::ComponentSpec;
 use fnhost_trace::Origin;
+use fnhost_types::memory::CallMemory;
 use fnhost_types::trust::NoAuthorities;
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::WasiView;
@@ -62,6 +63,8 @@ pub struct NewCall<'a> {
     /// Its use of Postgres where it is part of a dispatch; absent for a request, whose statements are each a transaction of
     /// their own.
     pub postgres: Option<CallPostgres>,
+    /// What it may hold in memory, in its guest and in the host.
+    pub memory: &'a CallMemory,
 }
 
 /// Why a component cannot have what it asks for.

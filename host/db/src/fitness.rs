@@ -68,7 +68,7 @@ impl Budget {
 /// Connections that the advice on `max_connections` leaves to superusers, backups and people.
 pub const RESERVED_FOR_OTHERS: i64 = 10;
 
-async fn connections_max(pool: &OwnerPool) -> Result<i64, Error> {
+pub(super) async fn connections_max(pool: &OwnerPool) -> Result<i64, Error> {
     let sql = "SELECT current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
                     - COALESCE(current_setting('reserved_connections', true)::int8, 0)";
     Ok(sqlx::query_scalar(sql).fetch_one(pool.pool()).await?)

@@ -21,6 +21,7 @@ pub mod positions;
 pub mod refused;
 pub mod relay;
 pub mod retention;
+mod roles;
 pub mod schedule;
 pub mod schema;
 pub mod scratch;
@@ -31,6 +32,7 @@ pub mod stream_keys;
 pub mod tally;
 pub mod unsent;
 pub mod views;
+mod walls;
 
 pub use owner::{OWNER_CONNECTIONS, OWNER_STATEMENT_TIMEOUT, OwnerConnection, OwnerPool};
 

@@ -122,6 +122,13 @@ impl OwnerPool {
         listening.unwrap_or(Err(sqlx::Error::PoolTimedOut))
     }
 
+    /// Ends a process of the server that is a function's session, if it is still the one that began then.
+    pub(crate) async fn end_backend(&self, pid: i32, since: &str) -> Result<(), sqlx::Error> {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE pid = $1 AND backend_start = $2::text::timestamptz";
+        sqlx::query(sql).bind(pid).bind(since).execute(self.pool()).await.map(drop)
+    }
+
     /// How its connections are used at the moment.
     pub fn usage(&self) -> Usage {
         self.0.usage()

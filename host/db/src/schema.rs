@@ -1,10 +1,10 @@
 //! Schemas, roles and the host's rows for triggers: everything `fnhost migrate` prepares.
 
+pub use super::roles::{Passwords, kept_secret, read_secret, role_password};
+use super::roles::{check_secret, prepare_role};
 use super::session::{Bounded, VERSION_SETTING};
-use super::{Error, OwnerPool, batch, ident, literal};
+use super::{Error, OwnerConnection, OwnerPool, batch, ident, literal, walls};
 use fnhost_types::record::TopicPartition;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Row as _, SqlSafeStr as _};
 use std::path::Path;
@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 /// The host's schema.
 pub const HOST_SCHEMA: &str = "fnhost";
-/// Key of the advisory lock that lets one host at a time migrate.
-const MIGRATION_LOCK: i64 = 0x666e_686f_7374;
+/// The table that a host locks while it migrates.
+const MIGRATION_LOCK: &str = "fnhost.migration_lock";
 
 /// Bytes of an event's key, value and headers: a larger one is refused when it is inserted. What its topic takes is less, as a rule.
 const EVENT_BYTES_MAX: i32 = 16 * 1024 * 1024;
@@ -27,6 +27,7 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "edges", include_str!("../../../migrations/fnhost/0005_edges.sql")),
     (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
     (7, "operations", include_str!("../../../migrations/fnhost/0007_operations.sql")),
+    (8, "kept_secret", include_str!("../../../migrations/fnhost/0008_kept_secret.sql")),
 ];
 
 /// A function's place in the database.
@@ -44,26 +45,6 @@ pub struct FunctionSchema<'a> {
     pub events: Option<&'a str>,
 }
 
-/// Password of a function's role, derived so that every host of a deployment knows it: HMAC-SHA-256 (RFC 2104) of the role's
-/// name under the deployment's secret, in hex.
-pub fn role_password(secret: &str, role: &str) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
-        unreachable!("HMAC takes a key of any length")
-    };
-    mac.update(b"fnhost role ");
-    mac.update(role.as_bytes());
-    mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The secret behind the roles' passwords.
-#[derive(Clone, Copy, Debug)]
-pub struct Passwords<'a> {
-    /// The deployment's secret.
-    pub secret: &'a str,
-    /// Whether the roles may get passwords of another secret than the one they have.
-    pub rotate: bool,
-}
-
 /// Brings the host's schema and the functions' schemas up to date and makes the roles. Safe to run from several hosts.
 ///
 /// # Errors
@@ -73,24 +54,49 @@ pub async fn migrate(
     functions: &[FunctionSchema<'_>],
     passwords: &Passwords<'_>,
 ) -> Result<(), Error> {
-    let mut lock = pool.acquire().await?;
-    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
-    let done = migrate_locked(pool, functions, passwords).await;
-    sqlx::query("SELECT pg_advisory_unlock($1)").bind(MIGRATION_LOCK).execute(&mut *lock).await?;
-    done
+    with_host_schema(pool, async {
+        check_secret(pool, passwords).await?;
+        for function in functions {
+            prepare_function(pool, function).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
-async fn migrate_locked(
+/// Runs something after the host's own migrations, on one host at a time.
+pub(super) async fn with_host_schema<T>(
     pool: &OwnerPool,
-    functions: &[FunctionSchema<'_>],
-    passwords: &Passwords<'_>,
-) -> Result<(), Error> {
+    then: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let lock = lock(pool).await?;
     run(pool, HOST_SCHEMA, host_migrator()).await?;
-    check_secret(pool, passwords).await?;
-    for function in functions {
-        prepare_function(pool, function).await?;
+    let mut connection = pool.acquire().await?;
+    walls::raise(&mut connection).await?;
+    drop(connection);
+    let done = then.await?;
+    lock.commit().await?;
+    Ok(done)
+}
+
+/// Lets one host at a time migrate, until what it answers is dropped. It locks a table and takes no advisory lock: that is open to
+/// every role of the database, and a function that held it would keep all hosts from starting.
+async fn lock(pool: &OwnerPool) -> Result<OwnerConnection, Error> {
+    let mut connection = pool.acquire().await?;
+    let make =
+        format!("CREATE SCHEMA IF NOT EXISTS {HOST_SCHEMA}; CREATE TABLE IF NOT EXISTS {MIGRATION_LOCK} ()");
+    // Of hosts that make it at the same time all but one fail, and find it when they try again.
+    if batch(&mut connection, make.clone()).await.is_err() {
+        batch(&mut connection, make).await?;
     }
-    Ok(())
+    drop(connection);
+    let mut lock = pool.begin().await?;
+    // It sits idle while the migrations run on other connections.
+    let sql = format!(
+        "SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE {MIGRATION_LOCK} IN SHARE ROW EXCLUSIVE MODE"
+    );
+    batch(&mut lock, sql).await?;
+    Ok(lock)
 }
 
 /// The host's own migrations.
@@ -99,27 +105,6 @@ pub(super) fn host_migrator() -> Migrator {
         Migration::new(*version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
     Migrator::with_migrations(HOST_MIGRATIONS.iter().map(migration).collect())
-}
-
-/// A host with another secret would change the passwords under the hosts that run: only `fnhost migrate` may.
-async fn check_secret(pool: &OwnerPool, passwords: &Passwords<'_>) -> Result<(), Error> {
-    let digest = role_password(passwords.secret, "");
-    let stored: String = sqlx::query_scalar(
-        "INSERT INTO fnhost.role_secret AS s (digest) VALUES ($1)
-         ON CONFLICT (one) DO UPDATE SET digest = CASE WHEN $2 THEN EXCLUDED.digest ELSE s.digest END RETURNING digest",
-    )
-    .bind(&digest)
-    .bind(passwords.rotate)
-    .fetch_one(pool.pool())
-    .await?;
-    if stored == digest {
-        return Ok(());
-    }
-    Err(Error::Unfit(
-        "the functions' roles were made with another secret: pass the same --role-secret (FNHOST_ROLE_SECRET) as the other \
-         hosts, or change it for all of them with `fnhost migrate`"
-            .into(),
-    ))
 }
 
 async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(), Error> {
@@ -133,7 +118,7 @@ async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(
         ),
     )
     .await?;
-    // The advisory lock above serves all schemas; sqlx's own would be taken per schema.
+    // The lock above serves all schemas; sqlx's own would be an advisory one, which functions could hold.
     let result =
         migrator.set_locking(false).run_direct(None, connection.unbounded(), false).await.map_err(failed);
     batch(&mut connection, "RESET search_path; RESET statement_timeout".into()).await?;
@@ -143,13 +128,7 @@ async fn run(pool: &OwnerPool, schema: &str, mut migrator: Migrator) -> Result<(
 async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Result<(), Error> {
     let (schema, role) = (ident(function.schema), ident(function.role));
     let mut connection = pool.acquire().await?;
-    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
-        .bind(function.role)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
-        batch(&mut connection, format!("CREATE ROLE {role} NOINHERIT")).await?;
-    }
+    prepare_role(pool, &mut connection, function.role, function.password, function.schema).await?;
     // Default privileges come before the migrations, so that every table they make is covered; a function owns nothing,
     // so it can neither change its tables nor switch a trigger off.
     let owner: String = sqlx::query_scalar("SELECT current_user").fetch_one(&mut *connection).await?;
@@ -157,16 +136,12 @@ async fn prepare_function(pool: &OwnerPool, function: &FunctionSchema<'_>) -> Re
     batch(
         &mut connection,
         format!(
-            "ALTER ROLE {role} LOGIN NOCREATEDB NOCREATEROLE PASSWORD {password};
-             ALTER ROLE {role} SET search_path = {schema};
-             GRANT {role} TO {owner};
-             CREATE SCHEMA IF NOT EXISTS {schema};
+            "CREATE SCHEMA IF NOT EXISTS {schema};
              GRANT USAGE ON SCHEMA {schema} TO {role};
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role};
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role};
              GRANT USAGE ON SCHEMA {HOST_SCHEMA} TO {role};
-             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.park_charged, fnhost.bury, fnhost.pause TO {role};",
-            password = literal(function.password),
+             GRANT EXECUTE ON FUNCTION fnhost.store, fnhost.park, fnhost.park_charged, fnhost.bury, fnhost.pause TO {role};"
         ),
     )
     .await?;

@@ -5,6 +5,7 @@
 //! state it is closed.
 //! So nothing that a call did to its session, and no transaction that it left, can reach the next call.
 
+mod backend;
 mod bounded;
 mod pool;
 mod transaction;

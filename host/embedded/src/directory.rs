@@ -54,7 +54,7 @@ impl DataDir {
         writeln!(lock, "{}", std::process::id()).map_err(Error::at("write", &lock_path))?;
         let directory = Self { path, lock };
         for folder in [directory.run(), directory.logs()] {
-            create_folder(&folder, 0o755)?;
+            closed_folder(&folder)?;
         }
         Ok(directory)
     }
@@ -159,6 +159,13 @@ pub(super) fn create_folder(path: &Path, mode: u32) -> Result<(), Error> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Error::at("set the mode of", path))
 }
 
+/// Creates a folder and its parents that no other account enters; one that exists is closed too.
+pub(super) fn closed_folder(path: &Path) -> Result<(), Error> {
+    const OWNER_ALONE: u32 = 0o700;
+    create_folder(path, OWNER_ALONE)?;
+    fs::set_permissions(path, Permissions::from_mode(OWNER_ALONE)).map_err(Error::at("set the mode of", path))
+}
+
 /// Writes a file as a whole or not at all: a crash never leaves half of it under its name.
 pub(super) fn write_file(path: &Path, content: &str, mode: u32) -> Result<(), Error> {
     let mut part = path.as_os_str().to_owned();
@@ -193,6 +200,21 @@ mod tests {
         drop(first);
         DataDir::open(&path).unwrap();
         drop(copy);
+        fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn folders_are_closed_to_others_also_those_of_before() {
+        let path = std::env::temp_dir().join(format!("fnhost-closed-{}", uuid::Uuid::new_v4()));
+        let mode = |name: &str| fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
+        create_folder(&path.join("logs"), 0o755).unwrap();
+        drop(DataDir::open(&path).unwrap());
+        closed_folder(&path.join("services/gateway")).unwrap();
+        for name in ["logs", "run", "services", "services/gateway"] {
+            assert_eq!(mode(name), 0o700, "{name}");
+        }
+        // The account that runs Postgres passes it on the way to its own folder.
+        assert_eq!(mode(""), 0o755);
         fs::remove_dir_all(&path).unwrap();
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::directory::{DataDir, create_folder, write_file};
+use super::directory::{DataDir, closed_folder, write_file};
 use super::process::{Program, Server, Service, is_file};
 use super::{Error, java, ports};
 
@@ -115,7 +115,8 @@ pub(super) async fn start(
     deadline: Duration,
 ) -> Result<Server, Error> {
     let home = directory.path().join("kafka");
-    create_folder(&home, 0o755)?;
+    // Kafka asks nobody who it is, but what it keeps is closed to other accounts.
+    closed_folder(&home)?;
     let broker = Broker { directory, found, home };
     if !is_file(&broker.data().join("meta.properties")) {
         tracing::info!(folder = %broker.home.display(), "formatting the private Kafka's log directory");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::directory::{DataDir, create_folder};
+use super::directory::{DataDir, closed_folder};
 use super::process::{self, Program, Server, is_file};
 use super::{Error, ports};
 
@@ -61,7 +61,7 @@ pub(super) async fn start(
     deadline: Duration,
 ) -> Result<Server, Error> {
     let folder = directory.path().join("services").join(&options.name);
-    create_folder(&folder, 0o755)?;
+    closed_folder(&folder)?;
     let port_file = port_file(&directory.run(), &options.name);
     // Messages and metrics name it for as long as the process lives, and there are as many as the manifest has.
     let name: &'static str = Box::leak(options.name.clone().into_boxed_str());

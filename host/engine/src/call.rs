@@ -19,6 +19,7 @@ use super::output::Output;
 use fnhost_capabilities::postgres::CallPostgres;
 use fnhost_capabilities::{Calls, NewCall, View};
 use fnhost_trace::{Cause, Hop, Kind, Origin, Span, batch};
+use fnhost_types::memory::CallMemory;
 
 /// Ticks of the epoch after which a running guest yields to the other tasks of its thread.
 const YIELD_TICKS: u64 = 1;
@@ -50,7 +51,7 @@ pub struct CallReport {
     pub took: Duration,
     /// The part of it that the instantiation took.
     pub instantiated: Duration,
-    /// The most memory that the call held at a time, in bytes over all its memories and tables.
+    /// The most memory that the call held at a time, in bytes over all its memories and tables and the rows waiting for it.
     pub memory_peak_bytes: usize,
     /// What it printed, where it is part of a transaction; empty otherwise, since it is written already.
     pub printed: Printed,
@@ -94,12 +95,13 @@ impl LoadedComponent {
             // The component finds no files then, and says so in its own way.
             tracing::error!(component = &*component.id, files = %files.display(), "cannot open the files: {error:#}");
         }
+        let memory = CallMemory::new(component.limits.memory_bytes);
         CallState {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            capabilities: self.capabilities.call(&NewCall { origin: &origin, postgres }),
-            limiter: MemoryLimiter::new(component.limits.memory_bytes),
+            capabilities: self.capabilities.call(&NewCall { origin: &origin, postgres, memory: &memory }),
+            limiter: MemoryLimiter::new(memory),
             stdout,
             stderr,
             printed,

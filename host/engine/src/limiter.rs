@@ -1,17 +1,14 @@
 //! Holds all memories and tables of one call to one limit in bytes.
 
+use fnhost_types::memory::CallMemory;
 use wasmtime::ResourceLimiter;
 
 /// Bytes that one table element takes in the host.
 const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// Counts what a call's memories and tables hold together.
+/// Counts what a call's memories and tables hold together, next to what the host holds for the call.
 #[derive(Debug)]
-pub(super) struct MemoryLimiter {
-    limit_bytes: usize,
-    used_bytes: usize,
-    peak_bytes: usize,
-}
+pub(super) struct MemoryLimiter(CallMemory);
 
 /// The guest asked for more memory than the call may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,25 +19,20 @@ pub(super) struct OverLimit {
 }
 
 impl MemoryLimiter {
-    pub fn new(limit_bytes: usize) -> Self {
-        Self { limit_bytes, used_bytes: 0, peak_bytes: 0 }
+    pub fn new(memory: CallMemory) -> Self {
+        Self(memory)
     }
 
     /// The most bytes held at a time.
     pub fn peak_bytes(&self) -> usize {
-        self.peak_bytes
+        self.0.peak_bytes()
     }
 
     /// Grows by the difference of two sizes. Going over is a trap and not a failed `memory.grow`: the trap
     /// carries the reason and the place, where a guest's allocator would only abort.
     fn grow(&mut self, current_bytes: usize, desired_bytes: usize) -> wasmtime::Result<bool> {
-        let grown = desired_bytes.saturating_sub(current_bytes);
-        let wanted_bytes = self.used_bytes.saturating_add(grown);
-        if wanted_bytes > self.limit_bytes {
-            return Err(OverLimit { limit_bytes: self.limit_bytes, wanted_bytes }.into());
-        }
-        self.used_bytes = wanted_bytes;
-        self.peak_bytes = self.peak_bytes.max(wanted_bytes);
+        let taken = self.0.take(desired_bytes.saturating_sub(current_bytes));
+        taken.map_err(|wanted_bytes| OverLimit { limit_bytes: self.0.limit_bytes(), wanted_bytes })?;
         Ok(true)
     }
 }
@@ -71,7 +63,7 @@ mod tests {
 
     #[test]
     fn memories_and_tables_share_one_limit() {
-        let mut limiter = MemoryLimiter::new(1000);
+        let mut limiter = MemoryLimiter::new(CallMemory::new(1000));
         assert!(limiter.memory_growing(0, 400, None).unwrap());
         assert!(limiter.memory_growing(0, 200, None).unwrap(), "a second memory");
         assert!(limiter.table_growing(0, 50, None).unwrap());

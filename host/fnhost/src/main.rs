@@ -5,12 +5,14 @@ mod log;
 
 use clap::Parser as _;
 use cli::{Cli, exit_code, trigger};
+use fnhost_types::memory::Noted;
 use std::process::ExitCode;
 
 /// A batch is thousands of small strings on its way through the host. With the allocator of glibc, giving them out and
 /// taking them back was a third of the host's CPU time.
+/// What is too large for a call is noted, see [`fnhost_types::memory`].
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Noted<mimalloc::MiMalloc> = Noted(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     forgo_backtraces_of_errors();

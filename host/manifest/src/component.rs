@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::files::Files;
 use crate::hosts::AllowedHosts;
 use crate::outbound::OutboundSettings;
-use crate::{Limits, Manifest, Secret, Values};
+use crate::{HttpSql, Limits, Manifest, Secret, Values};
 
 /// All that is needed to load and call a component.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct ComponentSpec {
     pub key_value_stores: BTreeSet<String>,
     /// How its requests to other hosts are sent.
     pub outbound: OutboundSettings,
+    /// Which statements its HTTP handler may send.
+    pub http_sql: HttpSql,
     /// Whether an HTTP trigger calls it.
     pub http: bool,
     /// Whether a Kafka trigger calls it.
@@ -49,6 +51,7 @@ impl ComponentSpec {
             files: Files::default(),
             key_value_stores: BTreeSet::new(),
             outbound: OutboundSettings::default(),
+            http_sql: HttpSql::default(),
             http: false,
             kafka: false,
         }
@@ -73,6 +76,7 @@ impl ComponentSpec {
                 files: component.files.clone(),
                 key_value_stores: component.key_value_stores.clone(),
                 outbound: component.outbound,
+                http_sql: component.http_sql,
                 http,
                 kafka,
             });

@@ -181,6 +181,8 @@ pub struct Component {
     pub limits: Limits,
     /// How its requests to other hosts are sent.
     pub outbound: OutboundSettings,
+    /// Which statements its HTTP handler may send.
+    pub http_sql: HttpSql,
     /// Its schema, role and migrations.
     pub database: Option<Database>,
     /// When its Kafka handler is called without a record.
@@ -196,6 +198,16 @@ pub struct Schedule {
     pub every: Duration,
     /// Topics it may emit to.
     pub emits: Vec<String>,
+}
+
+/// `http_sql` of a component: which statements its HTTP handler may send. A Kafka handler sends statements on rows alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HttpSql {
+    /// Statements on rows, as in a Kafka handler.
+    #[default]
+    Rows,
+    /// Any, `BEGIN`, `SET` and `ALTER ROLE` too: what the component's role may, its HTTP handler may.
+    Any,
 }
 
 /// What one call of a component may use.

@@ -216,6 +216,7 @@ pub struct ComponentTool {
     pub memory_limit_mb: Option<Spanned<i64>>,
     pub deadline_ms: Option<Spanned<i64>>,
     pub max_concurrency: Option<Spanned<i64>>,
+    pub http_sql: Option<Spanned<String>>,
     pub database: Option<ComponentDatabase>,
     pub outbound: Option<Outbound>,
     #[serde(default)]

@@ -1,7 +1,7 @@
 //! What several crates of fnhost speak of.
 //!
 //! [`record`] and [`wit`] are a Kafka record and the contract's own types, [`stream_keys`] tell whose a record's number is, [`outbox`] how messages stand in the database,
-//! [`trace_context`] the header that carries a trace, [`failure`] whose fault an error is, [`clock`] the time; [`causes`],
+//! [`trace_context`] the header that carries a trace, [`failure`] whose fault an error is, [`clock`] the time, [`memory`] what a call may hold; [`causes`],
 //! [`log`] and [`trust`] are errors for people, the form of log lines, and whose certificates connections trust; [`guard`] is for the fault suite.
 
 pub mod causes;
@@ -9,6 +9,7 @@ pub mod clock;
 pub mod failure;
 pub mod guard;
 pub mod log;
+pub mod memory;
 pub mod outbox;
 #[cfg(test)]
 mod properties;

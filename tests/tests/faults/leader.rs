@@ -17,7 +17,7 @@ async fn a_relay_whose_leader_is_stopped_in_its_transaction_goes_on_elsewhere() 
     // Nothing else stores an outbox row of the relay than its leader, which the first host is.
     run(
         &db,
-        "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+        "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
              $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
          CREATE TRIGGER hold BEFORE INSERT ON fnhost.outbox FOR EACH ROW WHEN (NEW.topic = '') EXECUTE FUNCTION public.hold()",
     )

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 /// Makes COMMIT of a payment in some state wait while a test has the advisory lock of that state.
 const HOLD: &str = "
-    CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+    CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
         $$ BEGIN PERFORM pg_advisory_xact_lock_shared(hashtext(NEW.state)); RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER hold AFTER INSERT OR UPDATE ON payment.payment DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION public.hold()";

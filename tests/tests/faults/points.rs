@@ -119,7 +119,7 @@ async fn killed_between_acknowledgement_and_clearing() -> Outcome {
 
     run(
         &db,
-        "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS
+        "CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
              $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
          CREATE TRIGGER hold BEFORE DELETE ON fnhost.outbox FOR EACH STATEMENT EXECUTE FUNCTION public.hold()",
     )

@@ -7,6 +7,7 @@ mod outage;
 mod records;
 mod refunds;
 mod refusals;
+mod routes;
 mod stories;
 mod viewers;
 

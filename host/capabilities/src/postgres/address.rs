@@ -1,5 +1,7 @@
 //! The addresses that a component opens: `postgres://user:password@host:port/database?sslmode=...`.
 
+use std::net::IpAddr;
+
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -84,6 +86,13 @@ impl Address {
             && self.database == options.get_database().unwrap_or(options.get_username())
     }
 
+    /// True where this address asks for the server of these options, as somebody else.
+    pub(super) fn is_another_user_of(&self, options: &PgConnectOptions) -> bool {
+        let (host, own) = (self.host.as_str(), options.get_host().to_lowercase());
+        let same_host = host == own || is_loopback(host) && is_loopback(&own);
+        same_host && self.port == options.get_port() && self.user != options.get_username()
+    }
+
     /// The options to log in with, trusting `ca_root` (PEM) alone where it is given.
     pub(super) fn options(&self, ca_root: Option<&str>) -> PgConnectOptions {
         let mode = match (self.tls, ca_root) {
@@ -105,6 +114,12 @@ impl Address {
             None => options,
         }
     }
+}
+
+/// Whether a host is this machine, under whichever of its names.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn tls(url: &Url) -> Result<Tls, String> {
@@ -172,6 +187,18 @@ mod tests {
             ("postgres://fn_order@127.0.0.2:5433/orders", false),
         ] {
             assert_eq!(Address::parse(text).expect("an address").is_login_of(&options), same, "{text}");
+        }
+        for (text, another) in [
+            ("postgres://fn_auth@127.0.0.1:5433/orders", true),
+            ("postgres://postgres@localhost:5433/other", true),
+            ("postgres://fn_auth@[::1]:5433/orders", true),
+            ("postgres://fn_auth@[::ffff:127.0.0.1]:5433/orders", true),
+            ("postgres://fn_order@127.0.0.1:5433/other", false),
+            ("postgres://fn_auth@127.0.0.1/orders", false),
+            ("postgres://fn_auth@db.example:5433/orders", false),
+        ] {
+            let address = Address::parse(text).expect("an address");
+            assert_eq!(address.is_another_user_of(&options), another, "{text}");
         }
     }
 }

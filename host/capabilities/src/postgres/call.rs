@@ -1,7 +1,7 @@
 //! What one call of a component may do with Postgres.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
@@ -12,9 +12,11 @@ use super::error::{Error, SqlFailure};
 use super::foreign::AddressPools;
 use super::guard::is_row_statement;
 use super::leaves::leaves_session_alone;
-use super::statement::{self, Answer, RowBudget, Wanted};
+use super::statement::{self, Answer, BUFFERED_ROWS_BYTES_MAX, Wanted};
 use super::wit::ParameterValue;
 use fnhost_db::session::{RolePool, Session, SharedTransaction};
+use fnhost_manifest::HttpSql;
+use fnhost_types::memory::CallMemory;
 
 /// How many connections and builders one call may hold open.
 const HANDLES_MAX: usize = 64;
@@ -40,6 +42,8 @@ pub enum Access {
         foreign: Arc<AddressPools>,
         /// What the component's `allowed_outbound_hosts` say.
         allowed: AllowedHost,
+        /// Which statements it may send.
+        sql: HttpSql,
     },
 }
 
@@ -55,7 +59,8 @@ struct CallState {
     /// Statements that run or wait for a connection.
     statements: Busy,
     handles: Arc<AtomicUsize>,
-    rows: RowBudget,
+    /// What its rows count against.
+    memory: OnceLock<CallMemory>,
     failure: Mutex<Option<SqlFailure>>,
 }
 
@@ -113,10 +118,19 @@ impl CallPostgres {
                 closed: AtomicBool::new(false),
                 statements: Busy::default(),
                 handles: Arc::default(),
-                rows: RowBudget::default(),
+                memory: OnceLock::new(),
                 failure: Mutex::new(None),
             }),
         }
+    }
+
+    /// Rows count against this memory from now on. Said once, before the call.
+    pub(crate) fn held_in(&self, memory: CallMemory) {
+        self.state.memory.get_or_init(|| memory);
+    }
+
+    fn memory(&self) -> &CallMemory {
+        self.state.memory.get_or_init(|| CallMemory::new(BUFFERED_ROWS_BYTES_MAX))
     }
 
     /// Ends the call's use of the database: every statement after this fails. For right after the reply.
@@ -160,7 +174,7 @@ impl CallPostgres {
                 }
                 Ok(Target::Transaction(transaction.clone()))
             }
-            Access::Autocommit { own, foreign, allowed } => {
+            Access::Autocommit { own, foreign, allowed, .. } => {
                 let Address { host, port, .. } = &address;
                 if !allowed(host, *port) {
                     return Err(Error::Address(format!(
@@ -170,6 +184,12 @@ impl CallPostgres {
                 }
                 Ok(Target::Pool(match own {
                     Some(own) if address.is_login_of(own.options()) => own.clone(),
+                    Some(own) if address.is_another_user_of(own.options()) => {
+                        return Err(Error::Refused(
+                            "the component's own database server is reached as the component's own role alone: \
+                             open the address that the host gave as its variable",
+                        ));
+                    }
                     _ => foreign.pool((address, ca_root)),
                 }))
             }
@@ -246,7 +266,7 @@ impl CallPostgres {
         transaction.connection().await?;
         transaction.statement_started(!leaves_session_alone(sql));
         let connection = transaction.connection_in_flight().ok_or(CLOSED)?;
-        let result = statement::run(connection, sql, parameters, wanted, &self.state.rows).await;
+        let result = statement::run(connection, sql, parameters, wanted, self.memory()).await;
         transaction.statement_ended(spoils_connection(&result));
         result
     }
@@ -259,6 +279,13 @@ impl CallPostgres {
         parameters: &[ParameterValue],
         wanted: Wanted,
     ) -> Result<Answer, Error> {
+        let rows_only = matches!(&self.state.access, Access::Autocommit { sql: HttpSql::Rows, .. });
+        if rows_only && !is_row_statement(sql) {
+            return Err(Error::Refused(
+                "a statement in an HTTP handler begins with SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES: \
+                 what belongs together is one statement with CTEs; for any other set http_sql = \"any\" for the component",
+            ));
+        }
         let mut kept = connection.inner.kept.lock().await;
         self.check_open()?;
         let (mut session, pinned) = match std::mem::replace(&mut *kept, Kept::None) {
@@ -266,11 +293,13 @@ impl CallPostgres {
             Kept::Clean(session) => (session, !is_row_statement(sql)),
             Kept::None => (pool.acquire().await?, !is_row_statement(sql)),
         };
-        if !leaves_session_alone(sql) {
-            session.may_change();
+        // Should this be cancelled while the statement runs, the session is dropped, and thereby ended at the server too.
+        session.statement_started(!leaves_session_alone(sql));
+        let result = statement::run(session.connection(), sql, parameters, wanted, self.memory()).await;
+        // An answer that is not read to its end is the end of a statement that may still run.
+        if !spoils_connection(&result) {
+            session.statement_ended();
         }
-        // Should this be cancelled while the statement runs, the session is dropped and thereby closed.
-        let result = statement::run(session.connection(), sql, parameters, wanted, &self.state.rows).await;
         if spoils_connection(&result) {
             if matches!(&result, Ok(Answer { error: Some(error), .. }) | Err(error) if error.is_connection_lost())
             {

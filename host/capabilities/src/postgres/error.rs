@@ -23,7 +23,10 @@ pub(super) enum Error {
     Sql(#[from] sqlx::Error),
     #[error("column {column:?}: {reason}")]
     Unreadable { column: String, reason: &'static str },
-    #[error("the unread rows of this call exceed {0} bytes; query fewer, or read them before the next query")]
+    #[error(
+        "the rows that this call has not read yet do not fit into what is left of its {0} bytes of memory (memory_limit_mb in \
+         spin.toml); query fewer or smaller ones, or read them before the next query"
+    )]
     TooManyRows(usize),
 }
 

@@ -207,7 +207,7 @@ fn complete(mut answer: Answer) -> Result<Answer, Error> {
 /// The answer as the guest reads it: rows as it asks for them, and whether they were all.
 fn stream<T: 'static>(store: &mut Access<'_, T, Binding>, answer: Answer) -> wasmtime::Result<Streamed> {
     let Answer { columns, rows, error, buffered, .. } = answer;
-    let rows = StreamReader::new(&mut *store, RowProducer { rows: rows.into_iter(), _buffered: buffered })?;
+    let rows = StreamReader::new(&mut *store, RowProducer { rows: rows.into_iter(), buffered })?;
     let end = match error {
         None => Ok(()),
         Some(error) => Err(error.into_wit()),
@@ -219,7 +219,7 @@ fn stream<T: 'static>(store: &mut Access<'_, T, Binding>, answer: Answer) -> was
 /// Hands rows that are in memory to the guest in large chunks.
 struct RowProducer {
     rows: std::vec::IntoIter<Row>,
-    _buffered: Buffered,
+    buffered: Buffered,
 }
 
 impl<D> StreamProducer<D> for RowProducer {
@@ -233,7 +233,10 @@ impl<D> StreamProducer<D> for RowProducer {
         mut destination: Destination<'a, Row, VecBuffer<Row>>,
         _finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
+        let before = self.rows.len();
         let chunk: Vec<Row> = self.rows.by_ref().take(ROWS_PER_CHUNK).collect();
+        // From here on they are the guest's, and counted there.
+        self.buffered.give_back(chunk.len(), before);
         destination.set_buffer(chunk.into());
         let state = if self.rows.len() == 0 { StreamResult::Dropped } else { StreamResult::Completed };
         Poll::Ready(Ok(state))

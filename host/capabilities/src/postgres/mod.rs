@@ -31,8 +31,8 @@ pub use host::{PostgresCtx, PostgresView};
 use std::sync::Arc;
 
 use fnhost_db::session::RolePool;
-use fnhost_manifest::ComponentSpec;
 use fnhost_manifest::hosts::AllowedHosts;
+use fnhost_manifest::{ComponentSpec, HttpSql};
 use wasmtime::component::Linker;
 
 use crate::{Capability, NewCall, Provided, Refused, View};
@@ -42,13 +42,19 @@ pub struct Postgres {
     own: Option<RolePool>,
     foreign: Arc<AddressPools>,
     allowed: Arc<AllowedHosts>,
+    http_sql: HttpSql,
 }
 
 impl Postgres {
     /// With the component's own database, which it reaches as its role.
     #[must_use]
     pub fn with_own(&self, own: RolePool) -> Self {
-        Self { own: Some(own), foreign: self.foreign.clone(), allowed: self.allowed.clone() }
+        Self {
+            own: Some(own),
+            foreign: self.foreign.clone(),
+            allowed: self.allowed.clone(),
+            http_sql: self.http_sql,
+        }
     }
 
     /// The component's own database, where it has one.
@@ -68,6 +74,7 @@ impl Capability for Postgres {
             own: None,
             foreign: Arc::new(AddressPools::new(component.limits.deadline)),
             allowed: Arc::new(component.allowed_hosts.clone()),
+            http_sql: component.http_sql,
         })
     }
 
@@ -77,14 +84,17 @@ impl Capability for Postgres {
 
     fn call(self: &Arc<Self>, call: &NewCall<'_>) -> Self::Call {
         let dispatch = call.postgres.clone();
-        dispatch.unwrap_or_else(|| {
+        let call_postgres = dispatch.unwrap_or_else(|| {
             let hosts = self.allowed.clone();
             CallPostgres::new(Access::Autocommit {
                 own: self.own.clone(),
                 foreign: self.foreign.clone(),
                 allowed: Arc::new(move |host, port| hosts.allows("postgres", host, port)),
+                sql: self.http_sql,
             })
-        })
+        });
+        call_postgres.held_in(call.memory.clone());
+        call_postgres
     }
 }
 

@@ -1,8 +1,6 @@
 //! Runs one statement on one connection.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
+use fnhost_types::memory::{CallMemory, TooLarge, within};
 use futures::StreamExt;
 use sqlx::postgres::{PgConnection, PgRow, PgStatement};
 use sqlx::{AssertSqlSafe, Either, Executor, Row as _, SqlSafeStr, Statement, ValueRef as _};
@@ -11,8 +9,12 @@ use super::codec::{self, ColumnCodec};
 use super::error::Error;
 use super::wit::{Column, DbValue, ParameterValue, Row};
 
-/// How many bytes of rows one call may have waiting to be read by its guest.
-const BUFFERED_ROWS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many bytes of rows a call may have waiting to be read by its guest, where nothing says how much memory the call has.
+pub(super) const BUFFERED_ROWS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many times the memory that a call has left one request of the driver may be: it makes room for a message, and may double it.
+const ROOM_FACTOR: usize = 2;
+/// What the driver may always ask for at once, in bytes: an error's text has to fit where no row does.
+const ROOM_BYTES_MIN: usize = 4 * 1024 * 1024;
 
 /// What the guest asked a statement for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,37 +38,32 @@ pub struct Answer {
     pub buffered: Buffered,
 }
 
-/// The bytes of rows that a call's queries hold between them.
-#[derive(Debug, Clone, Default)]
-pub struct RowBudget(Arc<AtomicUsize>);
-
-/// A part of the budget, given back when dropped.
+/// A part of a call's memory, given back when dropped.
 #[derive(Debug)]
 pub struct Buffered {
-    budget: RowBudget,
+    memory: CallMemory,
     bytes: usize,
-}
-
-impl RowBudget {
-    fn open(&self) -> Buffered {
-        Buffered { budget: self.clone(), bytes: 0 }
-    }
 }
 
 impl Buffered {
     fn add(&mut self, bytes: usize) -> Result<(), Error> {
+        let taken = self.memory.take(bytes);
+        taken.map_err(|_| Error::TooManyRows(self.memory.limit_bytes()))?;
         self.bytes += bytes;
-        let before = self.budget.0.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > BUFFERED_ROWS_BYTES_MAX {
-            return Err(Error::TooManyRows(BUFFERED_ROWS_BYTES_MAX));
-        }
         Ok(())
+    }
+
+    /// Gives back what so many rows of this many took, on an average.
+    pub(super) fn give_back(&mut self, rows: usize, of: usize) {
+        let bytes = self.bytes / of.max(1) * rows;
+        self.bytes -= bytes;
+        self.memory.give_back(bytes);
     }
 }
 
 impl Drop for Buffered {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.memory.give_back(self.bytes);
     }
 }
 
@@ -80,7 +77,7 @@ pub async fn run(
     sql: &str,
     parameters: &[ParameterValue],
     wanted: Wanted,
-    budget: &RowBudget,
+    memory: &CallMemory,
 ) -> Result<Answer, Error> {
     // The statement is the guest's own; the wall is its role, not its text.
     let sql = AssertSqlSafe(sql.to_owned()).into_sql_str();
@@ -91,10 +88,21 @@ pub async fn run(
     };
     let arguments = codec::arguments(parameters, types)?;
     let (columns, codecs) = codec::columns(statement.columns());
-    let mut answer = Answer { columns, rows: Vec::new(), affected: 0, error: None, buffered: budget.open() };
+    let buffered = Buffered { memory: memory.clone(), bytes: 0 };
+    let mut answer = Answer { columns, rows: Vec::new(), affected: 0, error: None, buffered };
 
     let mut results = connection.fetch_many(statement.query_with(arguments));
-    while let Some(result) = results.next().await {
+    loop {
+        // A row is one message, whose length comes first: what does not fit is not waited for.
+        let room = memory.left_bytes().saturating_mul(ROOM_FACTOR).max(ROOM_BYTES_MIN);
+        let result = match within(room, results.next()).await {
+            Ok(Some(result)) => result,
+            Ok(None) => break,
+            Err(TooLarge) => {
+                answer.error = Some(Error::TooManyRows(memory.limit_bytes()));
+                break;
+            }
+        };
         match result {
             Ok(Either::Left(done)) => answer.affected += done.rows_affected(),
             // After a row that cannot be read the rest is passed over, which leaves the connection usable.
@@ -119,19 +127,26 @@ pub async fn run(
 
 impl Answer {
     fn push(&mut self, row: &PgRow, codecs: &[ColumnCodec]) -> Result<(), Error> {
-        let mut values = Vec::with_capacity(codecs.len());
-        let mut size = size_of::<Row>() + codecs.len() * size_of::<DbValue>();
+        // Counted before anything is made of it: few bytes on the wire can be many in memory.
+        let mut held = size_of::<Row>() + codecs.len() * size_of::<DbValue>();
         for (at, codec) in codecs.iter().enumerate() {
-            let raw = row.try_get_raw(at)?;
-            let bytes = if raw.is_null() { None } else { raw.as_bytes().ok() };
-            size += bytes.map_or(0, <[u8]>::len);
+            held = held.saturating_add(raw(row, at)?.map_or(0, |bytes| codec.heap_bytes(bytes)));
+        }
+        self.buffered.add(held)?;
+        let mut values = Vec::with_capacity(codecs.len());
+        for (at, codec) in codecs.iter().enumerate() {
             let value = codec
-                .decode(bytes)
+                .decode(raw(row, at)?)
                 .map_err(|reason| Error::Unreadable { column: self.columns[at].name.clone(), reason })?;
             values.push(value);
         }
-        self.buffered.add(size)?;
         self.rows.push(values);
         Ok(())
     }
+}
+
+/// A column's bytes as the server sent them; none where it is null.
+fn raw(row: &PgRow, at: usize) -> Result<Option<&[u8]>, sqlx::Error> {
+    let value = row.try_get_raw(at)?;
+    Ok(if value.is_null() { None } else { value.as_bytes().ok() })
 }

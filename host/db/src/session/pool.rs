@@ -4,7 +4,7 @@
 //! connection by default, whereas here the default must be to close it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
@@ -12,7 +12,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::backend::Backend;
 use super::{Bounded, FUNCTIONS_MAY_CHANGE_SESSIONS, RESET_SESSION, SessionError};
+use crate::OwnerPool;
 
 /// How long a login may take, from the first packet to the first ready message: on a machine that has more to do than it can, several
 /// seconds, and to give one up only makes another.
@@ -60,12 +62,15 @@ struct Inner {
     limit: usize,
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Who ends at the server what a function left running there.
+    ended_by: OnceLock<OwnerPool>,
     /// The most recently used last, so that the few connections a quiet function needs stay warm.
     idle: Mutex<Vec<Idle>>,
 }
 
 struct Idle {
     connection: Bounded,
+    backend: Backend,
     /// See [`Session::never_known`].
     never_known: bool,
     version: Option<Arc<str>>,
@@ -113,6 +118,7 @@ impl RolePool {
                 limit,
                 permits: Arc::new(Semaphore::new(limit)),
                 waiting: AtomicUsize::new(0),
+                ended_by: OnceLock::new(),
                 idle: Mutex::new(Vec::new()),
             }),
             version: None,
@@ -125,6 +131,14 @@ impl RolePool {
     #[must_use]
     pub fn of_version(&self, version: &str) -> Self {
         Self { inner: self.inner.clone(), version: Some(version.into()) }
+    }
+
+    /// A statement of a function that is given up is ended at the server too, by the owner, of whose server these connections
+    /// are; without that the server ends it once it notices. Said once, before the first connection.
+    #[must_use]
+    pub fn ended_by(self, owner: OwnerPool) -> Self {
+        self.inner.ended_by.get_or_init(|| owner);
+        self
     }
 
     /// Where and as whom the sessions log in.
@@ -211,8 +225,12 @@ impl RolePool {
             Some(version) => options.options([(VERSION_SETTING, version)]),
             None => options,
         };
-        let login = PgConnection::connect_with(&options);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, login)
+        let login = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            let backend = Backend::of(&mut connection, &self.inner.ended_by).await?;
+            Ok((connection, backend))
+        };
+        let (connection, backend) = tokio::time::timeout(CONNECT_TIMEOUT, login)
             .await
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
@@ -222,14 +240,15 @@ impl RolePool {
                 .fetch_one(&mut connection)
                 .await
                 .map_err(SessionError::Connect)?;
-        let new = Idle { connection, never_known, version: self.version.clone(), since: Instant::now() };
+        let version = self.version.clone();
+        let new = Idle { connection, backend, never_known, version, since: Instant::now() };
         Ok(self.session(new, permit, false))
     }
 
     fn session(&self, idle: Idle, permit: OwnedSemaphorePermit, reused: bool) -> Session {
-        let Idle { connection, never_known, version, .. } = idle;
-        let pool = self.clone();
-        Session { connection, never_known, changed: never_known, version, reused, pool, _permit: permit }
+        let Idle { connection, backend, never_known, version, .. } = idle;
+        let (pool, changed) = (self.clone(), never_known);
+        Session { connection, backend, never_known, changed, version, reused, pool, _permit: permit }
     }
 }
 
@@ -272,6 +291,7 @@ impl Drop for Waiting<'_> {
 /// A connection taken out of its pool. Dropped, it is closed; [`Session::release`] gives it back.
 pub struct Session {
     connection: Bounded,
+    backend: Backend,
     /// A function of the database may change a session, by a trigger say, so that of no statement it is known that it does not.
     never_known: bool,
     /// Something ran on it that may have left something behind.
@@ -290,6 +310,18 @@ impl Session {
         self.connection.unbounded()
     }
 
+    /// Says that a statement of a function is about to run. Dropped before [`Session::statement_ended`], the session is ended at
+    /// the server too. With `may_change_session` it is not known to leave the session alone.
+    pub fn statement_started(&mut self, may_change_session: bool) {
+        self.backend.set_running(true);
+        self.changed |= may_change_session;
+    }
+
+    /// Says that it ran to its end.
+    pub fn statement_ended(&mut self) {
+        self.backend.set_running(false);
+    }
+
     pub(crate) fn as_bounded(&self) -> &Bounded {
         &self.connection
     }
@@ -297,11 +329,6 @@ impl Session {
     /// The connection for statements of the host.
     pub fn bounded(&mut self) -> &mut Bounded {
         &mut self.connection
-    }
-
-    /// Says that a statement runs on it of which it is not known that it leaves the session alone.
-    pub fn may_change(&mut self) {
-        self.changed = true;
     }
 
     /// Whether it has to be reset before another call gets it.
@@ -327,10 +354,10 @@ impl Session {
             return;
         }
         let now = Instant::now();
-        let Self { connection, never_known, version, pool, _permit: permit, .. } = self;
+        let Self { connection, backend, never_known, version, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle { connection, never_known, version, since: now });
+            idle.push(Idle { connection, backend, never_known, version, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };

@@ -64,8 +64,8 @@ impl Transaction {
     /// the session is reset after the transaction.
     pub fn statement_started(&mut self, may_change_session: bool) {
         self.in_flight = true;
-        if let Some(session) = self.session.as_mut().filter(|_| may_change_session) {
-            session.may_change();
+        if let Some(session) = &mut self.session {
+            session.statement_started(may_change_session);
         }
     }
 
@@ -73,6 +73,10 @@ impl Transaction {
     pub fn statement_ended(&mut self, discard: bool) {
         self.in_flight = false;
         self.discard |= discard;
+        // Where the connection is given up, the statement may still run.
+        if let Some(session) = self.session.as_mut().filter(|_| !discard) {
+            session.statement_ended();
+        }
     }
 
     /// Commits, and ends what a statement may have left in the session, in one round trip. With no statement run there is nothing to do.

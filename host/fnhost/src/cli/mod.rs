@@ -170,7 +170,7 @@ pub struct Application {
     /// URL of the database, as a role that may create schemas and roles; without it fnhost runs a private Postgres
     #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
-    /// Secret from which the passwords of the functions' roles are derived; without it the password in the database URL
+    /// Secret from which the passwords of the functions' roles are derived; without it a random one that the database keeps
     #[arg(long, value_name = "SECRET", env = "FNHOST_ROLE_SECRET", hide_env_values = true)]
     pub role_secret: Option<String>,
 }

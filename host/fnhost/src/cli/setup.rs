@@ -2,22 +2,21 @@
 
 mod scratch;
 mod services;
+mod target;
 
 use super::Application;
 use anyhow::Context as _;
 use fnhost_db::fitness::Budget;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
-use fnhost_db::{OWNER_CONNECTIONS, OWNER_STATEMENT_TIMEOUT, OwnerPool};
+use fnhost_db::{OWNER_CONNECTIONS, OwnerPool};
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
-use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::str::FromStr as _;
 
 pub use scratch::Scratch;
+use target::{Login, Target, login_of};
 
 /// Connections of one function's role per host.
 pub const ROLE_CONNECTIONS_MAX: usize = 14;
@@ -47,14 +46,6 @@ pub struct Setup {
     pub owner: OwnerPool,
     /// Connections as each function's role, by component.
     pub roles: BTreeMap<String, RolePool>,
-}
-
-/// A component's login.
-struct Login {
-    component: String,
-    role: String,
-    password: String,
-    url: String,
 }
 
 impl Setup {
@@ -111,14 +102,18 @@ impl Setup {
         target: Target,
         rotate: bool,
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
-        let logins = target.logins(manifest);
-        let values = manifest.resolve(&with_host_values(manifest, sources, &target.address, &logins))?;
         let owner = target.connect(budget(manifest).owner()).await?;
-        migrate(&owner, manifest, &logins, &target.secret, rotate).await?;
+        let secret = match &target.secret {
+            Some(secret) => secret.clone(),
+            None => schema::kept_secret(&owner, target.former_secret.as_deref(), rotate).await?,
+        };
+        let logins = target.logins(manifest, &secret);
+        let values = manifest.resolve(&with_host_values(manifest, sources, &target.address, &logins))?;
+        migrate(&owner, manifest, &logins, &secret, rotate).await?;
         if app.database.is_none() {
             seed(&owner, manifest).await?;
         }
-        let roles = roles(manifest, &values, &logins, &target)?;
+        let roles = roles(manifest, &values, &logins, &target, Some(&owner))?;
         Ok((owner, roles, values))
     }
 
@@ -146,90 +141,6 @@ impl Setup {
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// What the names of the functions' login roles begin with.
-const ROLE_PREFIX: &str = "fn";
-
-fn password_of(url: &str) -> Option<String> {
-    url::Url::parse(url).ok()?.password().map(str::to_string)
-}
-
-/// The database of a deployment.
-struct Target {
-    options: PgConnectOptions,
-    /// `host:port`.
-    address: String,
-    database: String,
-    /// What role passwords are derived from.
-    secret: String,
-    /// What the roles' names begin with.
-    role_prefix: String,
-}
-
-impl Target {
-    fn new(app: &Application, url: &str) -> anyhow::Result<Self> {
-        let secret = match (&app.role_secret, &app.database) {
-            (Some(secret), _) => secret.clone(),
-            (None, None) => fnhost_embedded::secret(&app.data_dir, "roles")?,
-            (None, Some(_)) => password_of(url).context(
-                "the passwords of the functions' roles are derived from a secret: pass --role-secret (FNHOST_ROLE_SECRET), \
-                 or a database URL with a password",
-            )?,
-        };
-        Self::with_secret(url, secret, ROLE_PREFIX)
-    }
-
-    fn with_secret(url: &str, secret: String, role_prefix: &str) -> anyhow::Result<Self> {
-        let options = PgConnectOptions::from_str(url).context(
-            "the database URL (--database, FNHOST_DATABASE) is not of the form postgres://user:password@host:port/name",
-        )?;
-        Ok(Self {
-            address: format!("{}:{}", options.get_host(), options.get_port()),
-            database: options.get_database().unwrap_or(options.get_username()).to_string(),
-            options,
-            secret,
-            role_prefix: role_prefix.to_owned(),
-        })
-    }
-
-    /// The same database by its Unix socket, for whoever connects from this host; functions see its address.
-    fn by_socket(mut self, folder: Option<&Path>) -> Self {
-        if let Some(folder) = folder {
-            self.options = self.options.socket(folder);
-        }
-        self
-    }
-
-    /// A login at this database by its socket; one elsewhere as it is.
-    fn nearest(&self, options: PgConnectOptions) -> PgConnectOptions {
-        let here =
-            (options.get_host(), options.get_port()) == (self.options.get_host(), self.options.get_port());
-        match self.options.get_socket() {
-            Some(folder) if here => options.socket(folder),
-            _ => options,
-        }
-    }
-
-    async fn connect(&self, connections: usize) -> anyhow::Result<OwnerPool> {
-        OwnerPool::connect_with(self.options.clone(), connections, OWNER_STATEMENT_TIMEOUT)
-            .await
-            .with_context(|| {
-                format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
-            })
-    }
-
-    fn logins(&self, manifest: &Manifest) -> Vec<Login> {
-        let components = manifest.components.values().filter(|component| component.database.is_some());
-        components
-            .map(|component| {
-                let role = format!("{}_{}", self.role_prefix, component.id.replace('-', "_"));
-                let password = schema::role_password(&self.secret, &role);
-                let url = format!("postgres://{role}:{password}@{}/{}", self.address, self.database);
-                Login { component: component.id.clone(), role, password, url }
-            })
-            .collect()
-    }
 }
 
 /// What a command beside a running host works on.
@@ -260,7 +171,13 @@ impl Beside {
             "the fnhost on that data directory uses another database: pass --database (FNHOST_DATABASE)",
         )?;
         let target = Target::new(app, &url)?;
-        let logins = target.logins(&manifest);
+        let owner = target.connect(OWNER_CONNECTIONS).await?;
+        let secret = match &target.secret {
+            Some(secret) => Some(secret.clone()),
+            None => schema::read_secret(&owner).await?.or_else(|| target.former_secret.clone()),
+        };
+        let secret = secret.context("no fnhost has prepared this database; run `fnhost migrate`")?;
+        let logins = target.logins(&manifest, &secret);
         let mut sources = with_host_values(&manifest, VariableSources::default(), &target.address, &logins);
         if let Some(attached) = &attached {
             let given = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
@@ -268,7 +185,7 @@ impl Beside {
             services::provide(app, &services, &mut sources, |name| attached.service(name))?;
         }
         let kafka = attached.and_then(|attached| attached.kafka);
-        Ok(Self { owner: target.connect(OWNER_CONNECTIONS).await?, manifest, kafka, provided: sources.host })
+        Ok(Self { owner, manifest, kafka, provided: sources.host })
     }
 }
 
@@ -281,11 +198,6 @@ fn check_urls(manifest: &Manifest, given: &Values) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The login that a URL of a component's database stands for.
-fn login_of(variable: &str, url: &str) -> anyhow::Result<PgConnectOptions> {
-    PgConnectOptions::from_str(url).with_context(|| format!("variable {variable} is not a database URL"))
 }
 
 fn with_host_values(
@@ -348,16 +260,19 @@ fn roles(
     values: &Values,
     logins: &[Login],
     target: &Target,
+    owner: Option<&OwnerPool>,
 ) -> anyhow::Result<BTreeMap<String, RolePool>> {
     let mut roles = BTreeMap::new();
     for login in logins {
         let Some(component) = manifest.components.get(&login.component) else { continue };
         let Some(database) = &component.database else { continue };
         let url = values.application.get(&database.url_variable).map_or(login.url.as_str(), Secret::expose);
-        let options = target.nearest(login_of(&database.url_variable, url)?);
+        let options = target.login(&database.url_variable, url, url == login.url)?;
         let limits =
             SessionLimits { max_connections: ROLE_CONNECTIONS_MAX, deadline: component.limits.deadline };
-        roles.insert(login.component.clone(), RolePool::new(&login.component, options, limits));
+        let pool = RolePool::new(&login.component, options, limits);
+        let pool = owner.map_or(pool.clone(), |owner| pool.ended_by(owner.clone()));
+        roles.insert(login.component.clone(), pool);
     }
     Ok(roles)
 }

@@ -55,6 +55,9 @@ async fn a_request_reaches_the_function_with_spins_headers() {
         .header("spin-client-addr", "forged")
         .header("spin-forged", "forged")
         .header("x-own", "kept")
+        .header("x-forwarded-for", "192.0.2.1")
+        .header("forwarded", "for=192.0.2.1")
+        .header("x-real-ip", "192.0.2.1")
         .body(Full::new(Bytes::new()))
         .unwrap();
     let response = app.send(request).await.unwrap();
@@ -78,7 +81,9 @@ async fn a_request_reaches_the_function_with_spins_headers() {
         assert_eq!(headers.get(name).map(String::as_str), Some(value), "{name}");
     }
     assert!(headers["spin-client-addr"].starts_with("127.0.0.1:"), "{headers:?}");
-    assert!(!headers.contains_key("spin-forged"));
+    for forged in ["spin-forged", "x-forwarded-for", "forwarded", "x-real-ip"] {
+        assert!(!headers.contains_key(forged), "{forged}: nobody vouches for it");
+    }
     app.stop().await;
 }
 

@@ -14,6 +14,8 @@ pub const MAX_REQUEST_ID_CHARS: usize = 128;
 const IPV6_NETWORK_BITS: u32 = 64;
 /// The header that each proxy appends the address to that it was called from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Other headers by which a request says whose it is. No proxy is declared that writes them, so no function gets to see them.
+const OTHER_ADDRESSES: [&str; 2] = ["forwarded", "x-real-ip"];
 
 /// The id of a request, which its headers have from now on: the client's where it is sane, else that of the trace.
 pub(super) fn identify(headers: &mut HeaderMap) -> HeaderValue {
@@ -72,14 +74,32 @@ impl Proxies {
     /// The address of the client behind the proxies: what the outermost one wrote, which what a client wrote itself stands to
     /// the left of. Without proxies, from elsewhere, or where the header is shorter, it is who connects.
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let peer = peer.to_canonical();
+        self.believed(peer, headers).map_or_else(|| peer.to_canonical(), |(client, _)| client)
+    }
+
+    /// Leaves of what a request says about its client's address what the proxies wrote, so that a function which takes as many
+    /// entries for true as there are proxies finds the client that the edge found. What a client wrote is gone, all of it where
+    /// it did not come through the proxies.
+    pub fn keep_what_they_wrote(&self, peer: IpAddr, headers: &mut HeaderMap) {
+        let believed =
+            self.believed(peer, headers).and_then(|(_, entries)| HeaderValue::try_from(entries).ok());
+        for name in [FORWARDED_FOR].iter().chain(&OTHER_ADDRESSES) {
+            headers.remove(*name);
+        }
+        if let Some(believed) = believed {
+            headers.insert(FORWARDED_FOR, believed);
+        }
+    }
+
+    /// The client that the outermost proxy wrote, and the entries of all proxies.
+    fn believed(&self, peer: IpAddr, headers: &HeaderMap) -> Option<(IpAddr, String)> {
         if !self.include(peer) {
-            return peer;
+            return None;
         }
         let written = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
         let entries: Vec<&str> = written.flat_map(|value| value.split(',')).map(str::trim).collect();
-        let entry = entries.len().checked_sub(self.count).map(|place| entries[place]);
-        entry.and_then(address).unwrap_or(peer)
+        let theirs = &entries[entries.len().checked_sub(self.count)?..];
+        Some((address(theirs.first()?)?, theirs.join(", ")))
     }
 }
 
@@ -148,8 +168,18 @@ mod tests {
         ];
         for (count, peer, written, client) in cases {
             let proxies = Proxies { count, networks: networks.clone() };
-            let found = proxies.client(peer.parse().unwrap(), &headers(FORWARDED_FOR, written));
-            assert_eq!(found, client.parse::<IpAddr>().unwrap(), "{count} {peer} {written:?}");
+            let (peer, client) = (peer.parse().unwrap(), client.parse::<IpAddr>().unwrap());
+            let mut headers = headers(FORWARDED_FOR, written);
+            assert_eq!(proxies.client(peer, &headers), client, "{count} {peer} {written:?}");
+            // What is left of the headers says the same, to whoever counts from the right.
+            headers.insert("forwarded", HeaderValue::from_static("for=192.0.2.99"));
+            headers.insert("x-real-ip", HeaderValue::from_static("192.0.2.99"));
+            proxies.keep_what_they_wrote(peer, &mut headers);
+            let left: Vec<&str> = headers.values().map(|value| value.to_str().unwrap()).collect();
+            let entries: Vec<&str> = left.iter().flat_map(|value| value.split(", ")).collect();
+            let found = entries.first().and_then(|entry| address(entry)).unwrap_or(peer.to_canonical());
+            assert_eq!(found, client, "{count} {peer} {written:?}: {left:?}");
+            assert!(entries.is_empty() || entries.len() == count && headers.len() == 1, "{left:?}");
         }
     }
 }

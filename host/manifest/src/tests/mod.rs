@@ -118,6 +118,7 @@ watch = ["src/**/*.rs"]
 memory_limit_mb = 32
 deadline_ms = 5000
 max_concurrency = 1
+http_sql = "any"
 
 [component.order.tool.fnhost.outbound]
 connect_timeout_ms = 100
@@ -178,6 +179,8 @@ fn everything_that_is_written_is_read() {
     let limits =
         Limits { memory_bytes: 32 << 20, deadline: Duration::from_secs(5), max_concurrency: Some(1) };
     assert_eq!(order.limits, limits);
+    assert_eq!(order.http_sql, HttpSql::Any);
+    assert_eq!(manifest.components["front-component"].http_sql, HttpSql::Rows, "where nothing is said");
     let database = order.database.as_ref().unwrap();
     assert_eq!((database.schema.as_str(), database.url_variable.as_str()), ("orders", "order_database_url"));
     assert_eq!(database.migrations.as_deref(), Some(Path::new("app/migrations/order")));

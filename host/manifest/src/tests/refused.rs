@@ -79,6 +79,7 @@ const KAFKA: &[Case] = &[
     ("memory_limit_mb = 32", "memory_limit_mb = 5000", "memory_limit", "out of range: 1 to 1024"),
     ("deadline_ms = 5000", "deadline_ms = 0", "deadline_ms", "out of range: 1 to 900000"),
     ("max_concurrency = 1", "max_concurrency = 0", "max_concurrency = 0", "out of range: 1 to 10000"),
+    ("http_sql = \"any\"", "http_sql = \"all\"", "http_sql", "http_sql = \"all\" is neither \"rows\" nor \"any\""),
     ("max_batch = 100", "max_batch = \"many\"", "max_batch", "max_batch is string \"many\", and has to be a whole number"),
     ("max_back_off_s = 20", "max_backoff_s = 20", "max_backoff_s", "did you mean \"max_back_off_s\"?"),
     ("max_back_off_s = 20", "max_back_off_s = 0", "max_back_off_s", "max_back_off_s = 0 is out of range: 1 to 60"),

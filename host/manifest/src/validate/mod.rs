@@ -211,6 +211,7 @@ impl Builder<'_> {
             build: written.build.map(build),
             limits: self.limits(tool.memory_limit_mb, tool.deadline_ms, tool.max_concurrency)?,
             outbound: self.outbound(tool.outbound)?,
+            http_sql: self.http_sql(tool.http_sql)?,
             database,
             schedules: self.schedules(id, tool.schedule, has_database)?,
         };
@@ -236,6 +237,17 @@ impl Builder<'_> {
             deadline: Duration::from_millis(deadline_ms),
             max_concurrency: max_concurrency.map(|calls| calls as usize),
         })
+    }
+
+    fn http_sql(&self, written: Option<Spanned<String>>) -> Result<HttpSql, Error> {
+        match written.as_ref().map(|written| written.get_ref().as_str()) {
+            None | Some("rows") => Ok(HttpSql::Rows),
+            Some("any") => Ok(HttpSql::Any),
+            Some(other) => {
+                let at = written.as_ref().map_or(0, |written| written.span().start);
+                self.fail(at, format!("http_sql = \"{other}\" is neither \"rows\" nor \"any\""))
+            }
+        }
     }
 
     fn component_source(&self, written: Spanned<TextOr<schema::RemoteSource>>) -> Result<PathBuf, Error> {

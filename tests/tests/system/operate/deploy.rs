@@ -238,11 +238,22 @@ fn compose_runs_what_is_here() -> Outcome {
     }
     // Where the cache is.
     let stores = services["fnhost"]["environment"]["RUNTIME_CONFIG_FILE"].as_str().context("stores")?;
-    let mounts = services["fnhost"]["volumes"].to_string();
-    let config = "deploy/fnhost/runtime-config.toml";
-    assert!(mounts.contains(&format!("./{config}:{stores}:ro")), "{mounts} misses {stores}");
-    RuntimeConfig::read(Some(&root().join(config)), Readers::Alone)?;
-    assert!(read(config)?.contains("url = \"redis://redis:6379\""), "the name and the port of its service");
+    let mounted = &services["fnhost"]["configs"][0];
+    assert_eq!((&mounted["source"], &mounted["target"]), (&"stores".into(), &stores.into()));
+    let content = compose["configs"]["stores"]["content"].as_str().context("its content")?;
+    const PASSWORD: &str = "${REDIS_PASSWORD:?use ./dev compose, which makes it}";
+    let config = std::env::temp_dir().join(format!("fnhost-compose-{}.toml", std::process::id()));
+    std::fs::write(&config, content.replace(PASSWORD, "secret"))?;
+    let read_back = RuntimeConfig::read(Some(&config), Readers::Alone);
+    std::fs::remove_file(&config)?;
+    read_back?;
+    let url = format!("url = \"redis://default:{PASSWORD}@redis:6379\"");
+    assert!(content.contains(&url), "the name and the port of its service");
+    let settings = compose["configs"]["redis"]["content"].as_str().context("Redis's settings")?;
+    assert!(settings.lines().any(|line| line == format!("requirepass {PASSWORD}")), "{settings}");
+    let command = services["redis"]["command"].to_string();
+    let target = services["redis"]["configs"][0]["target"].as_str().context("where they are")?;
+    assert!(command.contains(target) && !command.contains("PASSWORD"), "{command}");
     // What scrapes what, and who shows it.
     let scraped = yaml("deploy/prometheus/prometheus.yml")?["scrape_configs"].to_string();
     let admin = services["fnhost"]["environment"]["FNHOST_ADMIN"].as_str().context("FNHOST_ADMIN")?;

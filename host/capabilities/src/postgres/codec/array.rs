@@ -2,6 +2,9 @@
 
 use super::encode::put_length_prefixed;
 
+/// Before the elements of an array of one dimension: how many, whether some are null, their type, the length, the lower bound.
+const HEAD_BYTES: usize = 5 * 4;
+
 /// Writes an array of `elements`, each of which `put` writes; nothing where an element does not fit.
 pub(super) fn encode<T>(
     elements: &[Option<T>],
@@ -49,6 +52,16 @@ pub(super) fn decode<T>(bytes: &[u8], get: impl Fn(&[u8]) -> Option<T>) -> Optio
         });
     }
     Some(elements)
+}
+
+/// Bytes of the heap that the array of such elements takes, where each has `of` bytes beside its own size.
+pub(super) fn heap_bytes<T>(bytes: &[u8], of: impl Fn(&[u8]) -> usize) -> usize {
+    let mut rest = bytes.get(HEAD_BYTES..).unwrap_or_default();
+    let mut held = 0_usize;
+    while let Some(element) = take_value(&mut rest) {
+        held = held.saturating_add(size_of::<Option<T>>()).saturating_add(element.map_or(0, &of));
+    }
+    held
 }
 
 /// A value with its length before it; the length -1 is null.

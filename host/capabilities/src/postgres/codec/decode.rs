@@ -67,6 +67,24 @@ impl ColumnCodec {
         self.value(bytes).ok_or_else(|| self.reason())
     }
 
+    /// Bytes beside the value itself that it takes in memory once it is read, by its binary form alone: a decimal of ten bytes can
+    /// be a text of a hundred thousand.
+    pub fn heap_bytes(self, bytes: &[u8]) -> usize {
+        match self.oid {
+            oid::NUMERIC => numeric::text_bytes(bytes),
+            oid::NUMERIC_RANGE => range::heap_bytes(bytes, numeric::text_bytes),
+            oid::INT4_ARRAY => array::heap_bytes::<i32>(bytes, |_| 0),
+            oid::INT8_ARRAY => array::heap_bytes::<i64>(bytes, |_| 0),
+            oid::NUMERIC_ARRAY => array::heap_bytes::<String>(bytes, numeric::text_bytes),
+            oid::TEXT_ARRAY | oid::VARCHAR_ARRAY | oid::BPCHAR_ARRAY => {
+                array::heap_bytes::<String>(bytes, <[u8]>::len)
+            }
+            // As text.
+            oid::UUID => uuid::fmt::Hyphenated::LENGTH,
+            _ => bytes.len(),
+        }
+    }
+
     fn value(self, bytes: &[u8]) -> Option<DbValue> {
         Some(match self.oid {
             oid::BOOL => DbValue::Boolean(*bytes.first()? != 0),

@@ -55,6 +55,14 @@ fn groups(whole: &str, fraction: &str) -> Vec<u16> {
     head.into_iter().chain(rest).chain(fraction).collect()
 }
 
+/// Bytes of the text that a value's binary form stands for, at most.
+pub(super) fn text_bytes(bytes: &[u8]) -> usize {
+    const SIGN_AND_POINT: usize = 2;
+    let field = |at: usize| bytes.get(at..at + 2).map_or(0, |field| i16::from_be_bytes([field[0], field[1]]));
+    let positive = |field: i16| usize::try_from(field).unwrap_or(0);
+    SIGN_AND_POINT + (positive(field(2)) + 1) * DIGITS_PER_GROUP + positive(field(6))
+}
+
 /// The decimal text of a value's binary form, with its scale; nothing for `NaN`, the infinities and broken bytes.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     let (header, groups) = bytes.split_at_checked(8)?;
@@ -131,6 +139,15 @@ mod tests {
             assert_eq!(encode(written, &mut bytes), Some(()), "{written}");
             assert_eq!(decode(&bytes).as_deref(), Some(read), "{written}");
         }
+    }
+
+    #[test]
+    fn few_bytes_are_counted_as_the_text_that_they_stand_for() {
+        // The largest weight, one group, the largest scale.
+        let bytes = [[0, 1], [0x7f, 0xff], [0, 0], [0x3f, 0xff], [0, 1]].concat();
+        let text = decode(&bytes).expect("a decimal");
+        assert_eq!((bytes.len(), text.len()), (10, 131_072 - 3 + 1 + SCALE_MAX));
+        assert!((text.len()..text.len() + 8).contains(&text_bytes(&bytes)));
     }
 
     #[test]

@@ -46,3 +46,9 @@ pub(super) fn decode<T>(bytes: &[u8], get: impl Fn(&[u8]) -> Option<T>) -> Optio
     };
     Some((bound(LOWER_INCLUSIVE, LOWER_INFINITE)?, bound(UPPER_INCLUSIVE, UPPER_INFINITE)?))
 }
+
+/// Bytes of the heap that the bounds take, `of` each.
+pub(super) fn heap_bytes(bytes: &[u8], of: impl Fn(&[u8]) -> usize) -> usize {
+    let mut bounds = bytes.get(1..).unwrap_or_default();
+    std::iter::from_fn(|| take_value(&mut bounds)).flatten().map(of).sum()
+}

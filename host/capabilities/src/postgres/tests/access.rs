@@ -3,7 +3,10 @@
 use super::super::error::Error;
 use super::super::wit::{Error as WitError, QueryError};
 use super::{DbValue as V, ParameterValue as P, Wanted, World, failure, rows};
+use fnhost_manifest::HttpSql;
+use fnhost_test_postgres::TestPostgres;
 use fnhost_types::failure::FailureClass;
+use std::sync::Arc;
 
 #[tokio::test]
 async fn all_connections_of_a_dispatch_are_one_transaction() {
@@ -144,7 +147,7 @@ async fn the_first_failure_is_the_calls_and_has_its_class() {
 async fn an_http_statement_is_its_own_transaction_and_begin_ends_with_the_connection() {
     let mut world = World::new().await;
     world.prepare("CREATE TABLE t (id int4); GRANT ALL ON t TO PUBLIC").await;
-    let call = world.http_call();
+    let call = world.http_call_with(HttpSql::Any);
     let connection = world.open(&call);
     rows(&call, &connection, "INSERT INTO t VALUES (1)", &[]).await;
     assert_eq!(world.count("SELECT count(*) FROM t").await, 1);
@@ -158,10 +161,47 @@ async fn an_http_statement_is_its_own_transaction_and_begin_ends_with_the_connec
     assert_eq!(rows(&call, &next, "SELECT count(*) FROM t", &[]).await, [[V::Int64(2)]]);
 }
 
+/// What an HTTP handler could do to its role or its session for longer than its call lasts.
+#[tokio::test]
+async fn an_http_handler_is_held_to_statements_on_rows() {
+    let world = World::new().await;
+    for sql in [
+        "ALTER ROLE CURRENT_USER SET synchronous_commit = off",
+        "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+        "SET statement_timeout = 0",
+        "BEGIN",
+        "/* SELECT */ LISTEN fnhost_partition",
+        "NOTIFY fnhost_partition",
+        "DO $$ BEGIN PERFORM 1; END $$",
+        "CREATE TEMP TABLE t (id int4)",
+        // Last, since with this nothing of the role's is written any more.
+        "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on",
+    ] {
+        let call = world.http_call();
+        let connection = world.open(&call);
+        let error = failure(&call, &connection, sql, &[]).await;
+        assert!(error.to_string().contains("http_sql = \"any\""), "{sql}: {error}");
+        let call = world.http_call_with(HttpSql::Any);
+        let connection = world.open(&call);
+        rows(&call, &connection, sql, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_own_server_is_reached_as_the_own_role_alone() {
+    let (world, other) = (World::new().await, World::new().await);
+    for user in [other.name.as_str(), "postgres"] {
+        let address = world.address().replace(&format!("//{}:", world.name), &format!("//{user}:"));
+        let call = world.http_call_with(HttpSql::Any);
+        let error = call.open(&address, None).map(drop).expect_err("another user's name");
+        assert!(error.to_string().contains("own role alone"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn an_http_call_reaches_allowed_addresses_as_the_user_they_name() {
     let world = World::new().await;
-    let other = World::new().await;
+    let other = World::on(Arc::new(TestPostgres::start()), 4).await;
     let call = world.http_call();
     let connection = call.open(&other.address(), None).map_err(Error::into_wit).expect("allowed");
     let user = rows(&call, &connection, "SELECT current_user::text", &[]).await;
@@ -184,6 +224,40 @@ async fn rows_beyond_the_calls_memory_are_an_error() {
     assert!(matches!(error.into_wit(), WitError::QueryFailed(QueryError::Text(_))));
     drop(held);
     assert_eq!(rows(&call, &connection, sql, &[P::Int32(10)]).await.len(), 10, "given back");
+}
+
+/// The most memory that this process had, in bytes.
+fn peak_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+}
+
+#[tokio::test]
+async fn a_cell_beyond_the_calls_memory_is_refused_before_it_has_come() {
+    const CELL_BYTES: usize = 200_000_000;
+    let world = World::new().await;
+    let call = world.http_call();
+    let connection = world.open(&call);
+    let before = peak_bytes();
+    let sql = format!("SELECT repeat('x', {CELL_BYTES})");
+    let error = failure(&call, &connection, &sql, &[]).await;
+    assert!(error.to_string().contains("memory_limit_mb"), "{error:?}");
+    // Others of these tests have their rows meanwhile, of 70 MB at most.
+    let grown = peak_bytes() - before;
+    assert!(grown < CELL_BYTES * 3 / 4, "{grown} bytes more");
+    assert_eq!(rows(&call, &connection, "SELECT 1", &[]).await, [[V::Int32(1)]], "another session serves it");
+}
+
+#[tokio::test]
+async fn decimals_count_as_the_texts_that_they_are() {
+    let world = World::new().await;
+    let call = world.http_call();
+    let connection = world.open(&call);
+    // Ten bytes each on the wire, and 131 KB for the guest.
+    let sql = "SELECT array_agg(1e131071::numeric) FROM generate_series(1, 1000)";
+    let error = failure(&call, &connection, sql, &[]).await;
+    assert!(error.to_string().contains("memory_limit_mb"), "{error}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod access;
 mod codec;
 mod sessions;
 
+use std::alloc::System;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,13 @@ use super::foreign::AddressPools;
 use super::statement::{Answer, Wanted};
 use super::wit::{DbValue, ParameterValue};
 use fnhost_db::session::{RolePool, SessionLimits, SharedTransaction, Transaction};
+use fnhost_manifest::HttpSql;
 use fnhost_test_postgres::TestPostgres;
+use fnhost_types::memory::Noted;
+
+/// As in the host.
+#[global_allocator]
+static ALLOCATOR: Noted<System> = Noted(System);
 
 /// Longer than any statement here takes, unless it is one that waits until it is ended.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -58,10 +65,15 @@ impl World {
 
     /// A call for an HTTP request whose component may reach the loopback address.
     fn http_call(&self) -> CallPostgres {
+        self.http_call_with(HttpSql::Rows)
+    }
+
+    fn http_call_with(&self, sql: HttpSql) -> CallPostgres {
         CallPostgres::new(Access::Autocommit {
             own: Some(self.pool.clone()),
             foreign: Arc::new(AddressPools::new(DEADLINE)),
             allowed: Arc::new(|host, _| host == "127.0.0.1"),
+            sql,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The setup of `fnhost test`: the manifest's functions on a database of their own that does not outlive the run.
 
-use super::{Target, environment, migrate, roles, seed, services, with_host_values};
+use super::target::Target;
+use super::{environment, migrate, roles, seed, services, with_host_values};
 use crate::cli::Application;
 use anyhow::Context as _;
 use fnhost_db::session::RolePool;
@@ -32,8 +33,8 @@ impl Scratch {
     /// # Errors
     /// A variable has no value.
     pub fn without_database(app: &Application, manifest: &Manifest) -> anyhow::Result<Self> {
-        let target = Target::with_secret(NO_DATABASE, "unused".to_owned(), "fn")?;
-        let (values, roles) = resolve(app, manifest, &target)?;
+        let target = Target::with_secret(NO_DATABASE, None, "fn")?;
+        let (values, roles) = resolve(app, manifest, &target, "unused", None)?;
         Ok(Self { values, roles, database: None, servers: None })
     }
 
@@ -81,7 +82,8 @@ impl Scratch {
         let mut url = url::Url::parse(url)?;
         url.set_path(&name);
         // The password of roles that live as long as this run.
-        let target = Target::with_secret(url.as_str(), uuid::Uuid::new_v4().to_string(), &name)?;
+        let secret = uuid::Uuid::new_v4().to_string();
+        let target = Target::with_secret(url.as_str(), None, &name)?;
         let owner = match target.connect(OWNER_CONNECTIONS).await {
             Ok(owner) => owner,
             Err(error) => {
@@ -90,10 +92,10 @@ impl Scratch {
             }
         };
         self.database = Some((owner.clone(), scratch));
-        let logins = target.logins(manifest);
-        migrate(&owner, manifest, &logins, &target.secret, false).await?;
+        let logins = target.logins(manifest, &secret);
+        migrate(&owner, manifest, &logins, &secret, false).await?;
         seed(&owner, manifest).await?;
-        (self.values, self.roles) = resolve(app, manifest, &target)?;
+        (self.values, self.roles) = resolve(app, manifest, &target, &secret, Some(&owner))?;
         Ok(())
     }
 
@@ -121,9 +123,11 @@ fn resolve(
     app: &Application,
     manifest: &Manifest,
     target: &Target,
+    secret: &str,
+    owner: Option<&OwnerPool>,
 ) -> anyhow::Result<(Values, BTreeMap<String, RolePool>)> {
     let mut sources = VariableSources::new(app.variables.iter().map(String::as_str), environment())?;
-    let logins = target.logins(manifest);
+    let logins = target.logins(manifest, secret);
     // None runs: what a test asks of it has no answer, unless the run says where one is.
     let services = services::wanted(app, manifest, &sources);
     services::provide(app, &services, &mut sources, |_| None)?;
@@ -131,6 +135,6 @@ fn resolve(
     // Also over what the environment says: a test never writes into another database.
     sources.flags.extend(host);
     let values = manifest.resolve(&sources)?;
-    let roles = roles(manifest, &values, &logins, target)?;
+    let roles = roles(manifest, &values, &logins, target, owner)?;
     Ok((values, roles))
 }

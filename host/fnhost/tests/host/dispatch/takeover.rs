@@ -114,6 +114,7 @@ async fn an_answer_to_a_function_that_never_comes_is_not_waited_for() {
     let gate = Gate::before(world.postgres.port()).await;
     world.way = Some(gate.port());
     world.statements = std::time::Duration::from_secs(1);
+    world.run("GRANT EXECUTE ON FUNCTION pg_catalog.pg_sleep(double precision) TO PUBLIC").await;
     let host = world.host("one", 3).await;
     world.send(0, &[("a", "write")]).await;
     world.until_position(0, 1).await;
@@ -176,6 +177,7 @@ async fn a_session_that_ends_before_commit_is_no_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_cannot_make_its_commit_less_durable() {
     let world = world().await;
+    world.run("GRANT EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) TO PUBLIC").await;
     let host = world.host("one", 3).await;
     world.until_position(0, 1).await;
     hold_commits(&world).await;

@@ -80,6 +80,7 @@ pub fn spec() -> ComponentSpec {
         files: Default::default(),
         key_value_stores: Default::default(),
         outbound: Default::default(),
+        http_sql: Default::default(),
         http: true,
         kafka: true,
     }

@@ -1,0 +1,146 @@
+//! Every route of the OpenAPI document, asked as nobody and as another customer: nobody gets at what is somebody's. The routes come
+//! from the document, which the system serves, so a route that is added is asked too.
+
+use crate::shared;
+use anyhow::{Context as _, bail, ensure};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use std::time::Duration;
+use tests::client::{Answer, Client, request};
+use tests::customer::{Customer, NewOrder, Order, Status};
+use tests::outcome::Outcome;
+
+/// Longest wait for an answer: a stream that should have been refused has no end.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// A product that everybody may look at.
+const SKU: &str = "KETTLE";
+/// Routes that anybody may call: a new one is added here by whoever decides that.
+const PUBLIC: [&str; 8] = [
+    "GET /.well-known/jwks.json",
+    "POST /auth/login",
+    "POST /auth/logout",
+    "POST /auth/refresh",
+    "POST /auth/register",
+    "GET /inventory/{sku}",
+    "GET /products",
+    "GET /products/{sku}",
+];
+
+/// Whose the thing is that a route's path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// None: the route answers with what is the caller's.
+    Nothing,
+    /// An order, and so a customer's.
+    Order,
+    /// A product, which only an admin may change.
+    Product,
+}
+
+/// A route of the document, with Ada's things in its path.
+#[derive(Debug)]
+struct Route {
+    name: String,
+    method: Method,
+    path: String,
+    names: Names,
+    /// What it demands of a caller, `bearer` say.
+    scheme: Option<String>,
+    body: Option<Value>,
+}
+
+impl Route {
+    /// All routes of a document, in Ada's place.
+    fn all(document: &Value, order: &Order) -> anyhow::Result<Vec<Self>> {
+        let mut routes = Vec::new();
+        for (pattern, calls) in document["paths"].as_object().context("paths")? {
+            for (method, call) in calls.as_object().context("calls of a path")? {
+                let name = format!("{} {pattern}", method.to_uppercase());
+                let route = Self::new(&name, method, pattern, call, order);
+                routes.push(route.with_context(|| name.clone())?);
+            }
+        }
+        Ok(routes)
+    }
+
+    fn new(name: &str, method: &str, pattern: &str, call: &Value, order: &Order) -> anyhow::Result<Self> {
+        let (mut path, mut names) = (pattern.to_owned(), Names::Nothing);
+        let parameters = call["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+        for parameter in parameters.iter().filter(|parameter| parameter["in"] == "path") {
+            let parameter = parameter["name"].as_str().context("a parameter's name")?;
+            let value = match parameter {
+                "order_id" | "id" => {
+                    names = Names::Order;
+                    order.order_id.to_string()
+                }
+                "sku" => {
+                    names = Names::Product;
+                    SKU.to_owned()
+                }
+                other => bail!("whose is {other:?}? Say it here"),
+            };
+            path = path.replace(&format!("{{{parameter}}}"), &value);
+        }
+        ensure!(!path.contains('{'), "a parameter is not described: {path}");
+        let body = call.get("requestBody").map(|body| &body["content"]["application/json"]["example"]);
+        ensure!(!body.is_some_and(Value::is_null), "its body has no example");
+        let scheme = call["security"][0].as_object().and_then(|scheme| scheme.keys().next().cloned());
+        let method = Method::from_bytes(method.to_uppercase().as_bytes())?;
+        Ok(Self { name: name.to_owned(), method, path, names, scheme, body: body.cloned() })
+    }
+
+    async fn ask(&self, client: &Client, token: Option<&str>) -> anyhow::Result<Answer> {
+        let request = request(self.method.clone(), &self.path, token, self.body.as_ref())?;
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, client.send(request)).await;
+        answer.with_context(|| format!("{} goes on and on", self.name))?
+    }
+}
+
+#[tokio::test]
+async fn no_route_shows_or_changes_what_is_anothers() -> Outcome {
+    let fnhost = shared().await?;
+    let client = fnhost.client()?;
+    let ada = Customer::register(&client).await?;
+    let mallory = Customer::register(&client).await?;
+    let order = ada.order_to_end(&NewOrder::of(&[(SKU, 1)])).await?;
+    assert_eq!(order.status, Status::Confirmed);
+    ada.wait_payment(order.order_id, "captured").await?;
+    let before = (ada.get(order.order_id).await?.version, ada.timeline(order.order_id).await?.len());
+
+    let document: Value = client.get("/openapi.json").await?.json(StatusCode::OK)?;
+    let routes = Route::all(&document, &order)?;
+    let public: Vec<&str> =
+        routes.iter().filter(|route| route.scheme.is_none()).map(|route| route.name.as_str()).collect();
+    assert_eq!(public, PUBLIC, "what anybody may call is decided here");
+
+    let hers = [order.order_id.to_string(), ada.user_id.to_string(), ada.email.clone()];
+    for route in routes.iter().filter(|route| route.scheme.is_some()) {
+        for token in [None, Some("nonsense")] {
+            let answer = route.ask(&client, token).await?;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{} with {token:?}: {answer}", route.name);
+        }
+        if route.scheme.as_deref() != Some("bearer") {
+            let answer = route.ask(&client, Some(&mallory.token)).await?;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}: {answer}", route.name);
+            continue;
+        }
+        let answer = route.ask(&client, Some(&mallory.token)).await?;
+        match route.names {
+            // As for an order that does not exist, which says no more than it must.
+            Names::Order => assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}: {answer}", route.name),
+            Names::Product => assert_eq!(answer.status, StatusCode::FORBIDDEN, "{}: {answer}", route.name),
+            Names::Nothing => assert!(answer.status.is_success(), "{}: {answer}", route.name),
+        }
+        let said = String::from_utf8_lossy(&answer.body);
+        let named = hers.iter().find(|hers| said.contains(*hers) && !route.path.contains(*hers));
+        assert_eq!(named, None, "{} shows what is Ada's: {answer}", route.name);
+        // The same path is good for her: it was not refused for being wrong. A stream would have no end.
+        if route.method == Method::GET && !route.path.ends_with("/events") {
+            let answer = route.ask(&client, Some(&ada.token)).await?;
+            assert_eq!(answer.status, StatusCode::OK, "{} as Ada: {answer}", route.name);
+        }
+    }
+    let after = (ada.get(order.order_id).await?.version, ada.timeline(order.order_id).await?.len());
+    assert_eq!(before, after, "nothing of it changed her order");
+    Ok(())
+}
