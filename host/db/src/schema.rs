@@ -27,6 +27,9 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "edges", include_str!("../../../migrations/fnhost/0005_edges.sql")),
     (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
     (7, "operations", include_str!("../../../migrations/fnhost/0007_operations.sql")),
+    (8, "audit", include_str!("../../../migrations/fnhost/0008_audit.sql")),
+    (9, "token_keys", include_str!("../../../migrations/fnhost/0009_token_keys.sql")),
+    (10, "signatures", include_str!("../../../migrations/fnhost/0010_signatures.sql")),
 ];
 
 /// A function's place in the database.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fnhost_manifest::rotating::Rotated;
 use fnhost_manifest::{ComponentSpec, Secret};
 use wasmtime::component::{Accessor, HasData, Linker};
 
@@ -48,11 +49,13 @@ use v2::fermyon::spin::variables as interface2;
 pub struct Variables {
     component: String,
     values: BTreeMap<String, Secret>,
+    rotated: Rotated,
 }
 
 impl Variables {
     fn value(&self, name: &str) -> Result<String, String> {
-        match self.values.get(name) {
+        // What has changed since the start comes first.
+        match self.rotated.get(name).or_else(|| self.values.get(name).cloned()) {
             Some(value) => Ok(value.expose().to_owned()),
             None => Err(format!(
                 "no variable \"{name}\"; add it to [component.{}.variables] in spin.toml",
@@ -68,7 +71,8 @@ impl Capability for Variables {
     type Call = Arc<Self>;
 
     fn validate(component: &ComponentSpec, _: &Provided) -> Result<Self, Refused> {
-        Ok(Self { component: component.id.clone(), values: component.variables.clone() })
+        let (values, rotated) = (component.variables.clone(), component.rotated.clone());
+        Ok(Self { component: component.id.clone(), values, rotated })
     }
 
     fn link<T: View>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
