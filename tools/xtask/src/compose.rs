@@ -13,8 +13,10 @@ use std::process::Command;
 const FILE: &str = ".env";
 /// The data directory whose keys the containers get.
 const DATA_DIR: &str = ".fnhost/compose";
-/// Came later than the others, so that files of before lack it.
+/// Came later than the others, so that files of before lack them.
+const LATER: [&str; 2] = [WEBHOOK_SECRET, ADMIN_TOKEN];
 const WEBHOOK_SECRET: &str = "PAYMENT_WEBHOOK_SECRET";
+const ADMIN_TOKEN: &str = "FNHOST_ADMIN_TOKEN";
 /// Bytes of a password, written in twice as many hex digits.
 const PASSWORD_BYTES: usize = 32;
 
@@ -35,11 +37,13 @@ fn secrets(file: &Path, data_dir: &Path) -> anyhow::Result<()> {
         say(format_args!("making passwords and keys for docker compose, in {}", file.display()));
         text = first(&keys::ensure(data_dir)?)?;
     }
-    if !text.lines().any(|line| line.split_once('=').is_some_and(|(name, _)| name == WEBHOOK_SECRET)) {
-        if !text.ends_with('\n') {
-            text.push('\n');
+    for later in LATER {
+        if !text.lines().any(|line| line.split_once('=').is_some_and(|(name, _)| name == later)) {
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            writeln!(text, "{later}={}", password()?)?;
         }
-        writeln!(text, "{WEBHOOK_SECRET}={}", password()?)?;
     }
     if text == before {
         return Ok(());
@@ -97,14 +101,16 @@ mod tests {
         secrets(&file, &data_dir).expect("they are made");
         let text = read(&file).expect("it is there");
         let found = variables(&text);
-        let passwords = ["POSTGRES_PASSWORD", "FNHOST_ROLE_SECRET", WEBHOOK_SECRET].map(|name| &found[name]);
+        let passwords =
+            ["POSTGRES_PASSWORD", "FNHOST_ROLE_SECRET", WEBHOOK_SECRET, ADMIN_TOKEN].map(|name| &found[name]);
         for password in passwords {
             assert!(password.len() == 64 && password.bytes().all(|b| b.is_ascii_hexdigit()), "{password}");
         }
-        assert!(passwords[0] != passwords[1] && passwords[1] != passwords[2], "{passwords:?}");
+        let different: std::collections::BTreeSet<_> = passwords.iter().collect();
+        assert_eq!(different.len(), passwords.len(), "{passwords:?}");
         let pair = KeyPair::from_pem(&found[keys::PRIVATE_KEY]).expect("a pair");
         assert_eq!(found[keys::PUBLIC_KEYS], pair.public_jwks());
-        assert_eq!(found.len(), 5, "{:?}", found.keys());
+        assert_eq!(found.len(), 6, "{:?}", found.keys());
         assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         secrets(&file, &data_dir).expect("nothing is to be done");
         assert_eq!(read(&file).expect("it is there"), text);
@@ -119,7 +125,10 @@ mod tests {
         secrets(&file, scratch.path()).expect("it is added");
         let text = read(&file).expect("it is there");
         let added = text.strip_prefix(kept).expect("every line stays");
-        assert!(added.starts_with("\nPAYMENT_WEBHOOK_SECRET=") && added.len() == 25 + 64, "{added:?}");
+        assert!(
+            added.starts_with("\nPAYMENT_WEBHOOK_SECRET=") && added.len() == 25 + 64 + 20 + 64,
+            "{added:?}"
+        );
         assert!(!scratch.path().join("keys").exists(), "keys are not made for a file that has others");
         secrets(&file, scratch.path()).expect("nothing is to be done");
         assert_eq!(read(&file).expect("it is there"), text);
