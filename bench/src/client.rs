@@ -66,9 +66,13 @@ impl Connection {
         &mut self,
         path: &str,
         content_type: &str,
+        token: &str,
         body: Bytes,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
-        let request = Request::post(path).header("host", "localhost").header("content-type", content_type);
+        let request = Request::post(path)
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", token.trim()))
+            .header("content-type", content_type);
         self.exchange(request.body(Full::new(body))?).await
     }
 

@@ -128,9 +128,10 @@ async fn swap(running: &Running, function: &str, n: usize) -> anyhow::Result<()>
     let length = u8::try_from(name.len())?;
     wasm.extend([0, length + 1, length]);
     wasm.extend(name.as_bytes());
+    let token = std::fs::read_to_string(running.data_dir.join("secrets/admin"))?;
     let mut connection = Connection::open(running.admin).await?;
     let (status, said) = connection
-        .upload(&format!("/components/{function}/versions"), "application/wasm", Bytes::from(wasm))
+        .upload(&format!("/components/{function}/versions"), "application/wasm", &token, Bytes::from(wasm))
         .await?;
     anyhow::ensure!(
         status == StatusCode::CREATED,

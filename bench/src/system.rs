@@ -162,6 +162,8 @@ impl Base {
         command.args(["up", "--from"]).arg(&self.manifest).arg("--data-dir").arg(data_dir);
         command.args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
         self.give_keys(&mut command);
+        // All viewers of the benchmark are one customer's.
+        command.env("SPIN_VARIABLE_MAX_VIEWERS_PER_USER", "3000");
         command
     }
 
@@ -239,7 +241,8 @@ pub struct Running {
     pub admin: SocketAddr,
     /// Seconds from its start until it was ready.
     pub ready_s: f64,
-    data_dir: PathBuf,
+    /// Its data directory, with the token of its admin address.
+    pub data_dir: PathBuf,
 }
 
 impl Running {

@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -23,6 +24,8 @@ type Connection = SendRequest<Full<Bytes>>;
 pub struct Client {
     address: Arc<str>,
     idle: Arc<Mutex<Vec<Connection>>>,
+    /// Has the token of requests that bring none, once it is there.
+    token: Option<Arc<Path>>,
 }
 
 /// An answer, read whole.
@@ -47,7 +50,13 @@ impl Client {
             bare.parse().with_context(|| format!("{address} is not of the form http://HOST:PORT"))?;
         let port = authority.port_u16().unwrap_or(80);
         let address = format!("{}:{port}", authority.host()).into();
-        Ok(Self { address, idle: Arc::default() })
+        Ok(Self { address, idle: Arc::default(), token: None })
+    }
+
+    /// The same with the token in a file, which need not be there yet.
+    #[must_use]
+    pub fn with_token_of(self, file: &Path) -> Self {
+        Self { token: Some(file.into()), ..self }
     }
 
     /// Where it connects, `host:port`.
@@ -70,6 +79,11 @@ impl Client {
     /// There was no whole answer within [`REQUEST_TIMEOUT`]. Whether the request was carried out is not known then.
     pub async fn send(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
         request.headers_mut().insert(header::HOST, self.address.parse()?);
+        let token = self.token.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        if let Some(token) = token.filter(|_| !request.headers().contains_key(header::AUTHORIZATION)) {
+            let value = format!("Bearer {}", token.trim());
+            request.headers_mut().insert(header::AUTHORIZATION, value.parse()?);
+        }
         let what = format!("{} http://{}{}", request.method(), self.address, request.uri());
         match timeout(REQUEST_TIMEOUT, self.exchange(request)).await {
             Ok(answer) => answer.with_context(|| format!("no answer to {what}")),

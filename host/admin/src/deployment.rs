@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Bytes of a request: a component in Base64, and what else an offer says.
-const BODY_BYTES_MAX: usize = COMPONENT_BYTES_MAX / 3 * 4 + (8 << 20);
+pub(super) const BODY_BYTES_MAX: usize = COMPONENT_BYTES_MAX / 3 * 4 + (8 << 20);
+/// What the paths of requests begin with that may bring code.
+pub(super) const PATH: &str = "/components/";
 const WASM: &str = "application/wasm";
 const JSON: &str = "application/json";
 
@@ -109,6 +111,8 @@ struct OfferBody {
     /// A file that this host can read.
     path: Option<std::path::PathBuf>,
     sha256: Option<String>,
+    /// In minisign's form.
+    signature: Option<String>,
     origin: Option<String>,
     canary_percent: Option<u32>,
     canary_s: Option<u64>,
@@ -149,6 +153,7 @@ async fn offer(
 
 async fn read(admin: &Admin, body: OfferBody) -> Result<Offer, Refused> {
     let invalid = |message: &str| Refused::Invalid(message.to_owned());
+    let mut signature = body.signature;
     let (wasm, origin) = match (body.wasm, body.url, body.path, &body.sha256) {
         (Some(wasm), None, None, _) => {
             let decoded = BASE64_STANDARD.decode(wasm).map_err(|_| invalid("\"wasm\" is not Base64"))?;
@@ -160,18 +165,19 @@ async fn read(admin: &Admin, body: OfferBody) -> Result<Offer, Refused> {
             ));
         }
         (None, Some(url), None, Some(_)) => {
-            (fetch(&url).await.map_err(|error| Refused::Invalid(error.to_string()))?, url)
+            let fetched = fetch::fetch(&url, &admin.sources).await;
+            (fetched.map_err(|error| Refused::Invalid(error.to_string()))?, url)
         }
         (None, None, Some(path), _) => {
-            let wasm = tokio::fs::read(&path).await;
-            let shown = path.display();
-            (
-                wasm.map_err(|error| Refused::Invalid(format!("cannot read {shown}: {error}")))?,
-                shown.to_string(),
-            )
+            let shown = path.display().to_string();
+            let read = tokio::task::spawn_blocking(move || fetch::read(&path)).await;
+            let read = read.unwrap_or_else(|_| Err(std::io::Error::other("the read was broken off")));
+            (read.map_err(|error| Refused::Invalid(format!("cannot read {shown}: {error}")))?, shown)
         }
         (None, None, None, Some(digest)) => {
-            (admin.deployment.stored_code(digest).await?, "an earlier version".to_owned())
+            let (wasm, stored) = admin.deployment.stored_code(digest).await?;
+            signature = signature.or(stored);
+            (wasm, "an earlier version".to_owned())
         }
         _ => {
             return Err(invalid(
@@ -181,6 +187,7 @@ async fn read(admin: &Admin, body: OfferBody) -> Result<Offer, Refused> {
     };
     Ok(Offer {
         wasm,
+        signature,
         sha256: body.sha256,
         origin: body.origin.unwrap_or(origin),
         variables: body.variables,

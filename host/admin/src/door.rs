@@ -1,15 +1,27 @@
-//! Who may ask the admin address. It has no log-in, and a browser on the operator's machine reaches it too: a page of any site
-//! could send requests to the loopback address, or to a name of its own that it lets resolve to that. Such a request says so: in
-//! `Origin`, or in `Host`.
+//! From where the admin address may be asked. A browser on the operator's machine reaches it too: a page of any site could send
+//! requests to the loopback address, or to a name of its own that it lets resolve to that. Such a request says so: in
+//! `Origin`, or in `Host`. What the token may do that a request brings, [`login`](super::login) decides.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::login::{Networks, Tokens};
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+
+/// Who may ask the admin address.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Hosts by which it may be asked.
+    pub hosts: AllowedHosts,
+    /// Tokens that are good.
+    pub tokens: Tokens,
+    /// From where tokens may come, in plain text as they do.
+    pub networks: Networks,
+}
 
 /// Hosts by which the admin address may be asked besides the loopback ones.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +75,8 @@ fn bare(host: &str) -> &str {
 }
 
 /// Refuses requests that a page of another site may have sent.
-pub(super) async fn guard(State(hosts): State<AllowedHosts>, request: Request, next: Next) -> Response {
-    match hosts.refusal(&request) {
+pub(super) async fn guard(State(door): State<Door>, request: Request, next: Next) -> Response {
+    match door.hosts.refusal(&request) {
         Some(refusal) => refusal.into_response(),
         None => next.run(request).await,
     }

@@ -1,9 +1,11 @@
 //! The admin address: health, readiness, what runs, and what waits or died. Never the public one.
 
+mod audit;
 mod deployment;
 mod door;
 pub mod health;
 mod listen;
+mod login;
 mod outbox;
 mod records;
 mod scrape;
@@ -16,12 +18,14 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-pub use door::AllowedHosts;
+pub use door::{AllowedHosts, Door};
 use fnhost_db::{OwnerPool, views};
 use fnhost_deployment::Deployment;
+use fnhost_deployment::fetch::Sources;
 use fnhost_dispatch::operator::Operator;
 use fnhost_dispatch::status::PartitionStatus;
 pub use listen::serve;
+pub use login::{Networks, Role, TOKEN_CHARS_MIN, TOKENS_MAX, Tokens};
 pub use scrape::Scrape;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
@@ -40,8 +44,10 @@ pub struct Admin {
     pub scrape: Scrape,
     /// What needs both Kafka and the database; nothing is there where this host has no Kafka, and while it starts.
     pub operator: Arc<OnceLock<Operator>>,
-    /// Hosts by which it may be asked besides the loopback ones.
-    pub hosts: AllowedHosts,
+    /// Who may ask it.
+    pub door: Door,
+    /// Hosts beyond public ones from which code may be fetched.
+    pub sources: Sources,
 }
 
 /// All routes of the admin address.
@@ -50,13 +56,17 @@ pub fn router(admin: Admin) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .merge(audit::router())
         .merge(deployment::router())
         .merge(outbox::router())
         .route("/partitions", get(partitions))
         .route("/totals", get(totals))
         .merge(records::router())
         .merge(triggers::router())
-        .layer(middleware::from_fn_with_state(admin.hosts.clone(), door::guard))
+        // The last one comes first.
+        .layer(middleware::from_fn_with_state(admin.clone(), audit::record))
+        .layer(middleware::from_fn_with_state(admin.door.clone(), login::guard))
+        .layer(middleware::from_fn_with_state(admin.door.clone(), door::guard))
         .with_state(admin)
 }
 

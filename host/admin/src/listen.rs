@@ -1,7 +1,9 @@
 //! The loop that accepts connections to the admin address: what says that something is wrong must not end unseen itself.
 
+use super::audit::Peer;
 use axum::Router;
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,12 +21,14 @@ pub async fn serve(listener: TcpListener, router: Router) {
     serve_on(|| Shared(listener.clone()), &router).await;
 }
 
-async fn serve_on<L: Listener>(listener: impl Fn() -> L, router: &Router)
+async fn serve_on<L>(listener: impl Fn() -> L, router: &Router)
 where
-    L::Addr: std::fmt::Debug,
+    L: Listener<Addr = SocketAddr>,
+    Peer: for<'a> Connected<IncomingStream<'a, L>>,
 {
     let run = || async {
-        if let Err(error) = axum::serve(listener(), router.clone()).await {
+        let service = router.clone().into_make_service_with_connect_info::<Peer>();
+        if let Err(error) = axum::serve(listener(), service).await {
             tracing::error!(%error, "the admin server failed");
         }
     };
@@ -55,6 +59,12 @@ impl Listener for Shared {
     }
 }
 
+impl Connected<IncomingStream<'_, Shared>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Shared>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +86,12 @@ mod tests {
 
         fn local_addr(&self) -> io::Result<SocketAddr> {
             self.0.local_addr()
+        }
+    }
+
+    impl Connected<IncomingStream<'_, Faulty>> for Peer {
+        fn connect_info(stream: IncomingStream<'_, Faulty>) -> Self {
+            Self(*stream.remote_addr())
         }
     }
 

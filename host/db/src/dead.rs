@@ -11,7 +11,7 @@ use sqlx::postgres::{PgArguments, Postgres};
 const GROUP_CHARS: i32 = 8;
 
 /// Which dead letters are meant: those for which everything that is given here holds.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeadFilter {
     /// Numbers of dead letters; empty: any.

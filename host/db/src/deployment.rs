@@ -113,13 +113,13 @@ fn stored_version(row: &PgRow, prefix: &str) -> Result<StoredVersion, sqlx::Erro
     })
 }
 
-/// The code of this digest; none where it is not kept.
+/// The code of this digest and its signature, where it has one; none where it is not kept.
 ///
 /// # Errors
 /// The database did not answer.
-pub async fn code(pool: &OwnerPool, digest: &str) -> Result<Option<Vec<u8>>, Error> {
-    let wasm = sqlx::query_scalar("SELECT wasm FROM fnhost.code WHERE digest = $1");
-    Ok(wasm.bind(digest).fetch_optional(pool.pool()).await?)
+pub async fn code(pool: &OwnerPool, digest: &str) -> Result<Option<(Vec<u8>, Option<String>)>, Error> {
+    let code = sqlx::query_as("SELECT wasm, signature FROM fnhost.code WHERE digest = $1");
+    Ok(code.bind(digest).fetch_optional(pool.pool()).await?)
 }
 
 /// A version to be made.
@@ -130,6 +130,8 @@ pub struct NewVersion<'a> {
     pub digest: &'a str,
     /// Bytes of the component.
     pub wasm: &'a [u8],
+    /// Their signature, in minisign's form.
+    pub signature: Option<&'a str>,
     /// What its variables have in place of the manifest's values.
     pub variables: &'a BTreeMap<String, String>,
     /// Where it came from, for people.
@@ -352,11 +354,17 @@ pub(super) async fn insert_version(
     deployment: &str,
     new: &NewVersion<'_>,
 ) -> Result<i64, sqlx::Error> {
-    sqlx::query("INSERT INTO fnhost.code (digest, wasm) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
-        .bind(new.digest)
-        .bind(new.wasm)
-        .execute(&mut *connection)
-        .await?;
+    // The latest signature is the one that the host which brings it in has just checked.
+    sqlx::query(
+        "INSERT INTO fnhost.code AS c (digest, wasm, signature) VALUES ($1, $2, $3)
+         ON CONFLICT (digest) DO UPDATE SET signature = EXCLUDED.signature
+         WHERE EXCLUDED.signature IS NOT NULL AND c.signature IS DISTINCT FROM EXCLUDED.signature",
+    )
+    .bind(new.digest)
+    .bind(new.wasm)
+    .bind(new.signature)
+    .execute(&mut *connection)
+    .await?;
     sqlx::query_scalar(
         "INSERT INTO fnhost.version (deployment, component, digest, variables, origin) VALUES ($1, $2, $3, $4, $5)
          RETURNING version",

@@ -3,10 +3,11 @@
 //! [`session`] holds the functions' connections, each as its function's login role; everything else here runs as the
 //! owner role, except [`store`], which runs in a function's transaction. [`schema`] migrates and makes roles, [`ownership`]
 //! and [`store`] are the dispatch protocol, [`relay`] moves events from HTTP, [`deployment`] and [`hosts`] are what runs and
-//! where, [`unsent`] is what a former owner left in the outbox, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`retention`] is what
-//! is kept, [`dead`], [`parked`] and [`positions`] are what people see and change of records, [`changes`] hears of what operators change, [`views`] is what the admin address shows, [`fates`] what became of a
+//! where, [`unsent`] is what a former owner left in the outbox, [`stopped`] what waits for somebody to decide, [`refused`] and [`stream_keys`] are the messages that Kafka refuses and the keys that messages are numbered under, [`token_keys`] those of the application's tokens, [`retention`] is what
+//! is kept, [`dead`], [`parked`] and [`positions`] are what people see and change of records, [`changes`] hears of what operators change, [`audit`] keeps who did, [`views`] is what the admin address shows, [`fates`] what became of a
 //! record.
 
+pub mod audit;
 mod call;
 pub mod changes;
 pub mod dead;
@@ -30,6 +31,7 @@ pub mod stopped;
 pub mod store;
 pub mod stream_keys;
 pub mod tally;
+pub mod token_keys;
 pub mod unsent;
 pub mod views;
 mod walls;

@@ -90,7 +90,7 @@ pub(super) async fn load(pool: &OwnerPool, trigger: i64, tp: &TopicPartition) ->
 }
 
 /// Which parked records are meant: those for which everything that is given here holds.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ParkedFilter {
     /// Trigger id.

@@ -24,11 +24,22 @@ pub struct Kept {
     pub watermark: Duration,
     /// Time after which a host that is gone is forgotten.
     pub host: Duration,
+    /// Age of an entry of the audit after which it is removed.
+    pub audit: Duration,
+    /// Entries of the audit, the newest of which are kept.
+    pub audit_max: i64,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { dead: DAY * 90, dead_max: 100_000, watermark: DAY * 400, host: DAY }
+        Self {
+            dead: DAY * 90,
+            dead_max: 100_000,
+            watermark: DAY * 400,
+            host: DAY,
+            audit: DAY * 400,
+            audit_max: 100_000,
+        }
     }
 }
 
@@ -41,6 +52,8 @@ pub struct Removed {
     pub watermarks: u64,
     /// Hosts that are gone.
     pub hosts: u64,
+    /// Entries of the audit.
+    pub audit: u64,
 }
 
 /// Notes how long the dead letters of a trigger are kept.
@@ -83,6 +96,7 @@ pub async fn remove(pool: &OwnerPool, deployment: &str, kept: &Kept) -> Result<R
         dead: remove_dead(pool, deployment, kept).await?,
         watermarks: remove_watermarks(pool, deployment, kept.watermark).await?,
         hosts: remove_hosts(pool, deployment, kept.host).await?,
+        audit: remove_audit(pool, deployment, kept).await?,
     };
     prune_versions(pool, deployment).await?;
     Ok(removed)
@@ -159,6 +173,30 @@ async fn remove_hosts(pool: &OwnerPool, deployment: &str, after: Duration) -> Re
     .execute(pool.pool())
     .await?;
     Ok(removed.rows_affected())
+}
+
+async fn remove_audit(pool: &OwnerPool, deployment: &str, kept: &Kept) -> Result<u64, Error> {
+    let mut removed = 0;
+    loop {
+        let rows = sqlx::query(
+            "DELETE FROM fnhost.audit WHERE id IN (
+                 SELECT id FROM (SELECT id, asked_at, row_number() OVER (ORDER BY id DESC) AS newer
+                                   FROM fnhost.audit WHERE deployment = $1) AS ranked
+                  WHERE newer > $2 OR asked_at < clock_timestamp() - $3 * interval '1 millisecond'
+                  ORDER BY id LIMIT $4)",
+        )
+        .bind(deployment)
+        .bind(kept.audit_max)
+        .bind(millis(kept.audit))
+        .bind(ROWS_MAX)
+        .execute(pool.pool())
+        .await?
+        .rows_affected();
+        removed += rows;
+        if rows < ROWS_MAX.unsigned_abs() {
+            return Ok(removed);
+        }
+    }
 }
 
 async fn prune_versions(pool: &OwnerPool, deployment: &str) -> Result<(), Error> {

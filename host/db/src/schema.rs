@@ -28,6 +28,9 @@ const HOST_MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "retention", include_str!("../../../migrations/fnhost/0006_retention.sql")),
     (7, "operations", include_str!("../../../migrations/fnhost/0007_operations.sql")),
     (8, "kept_secret", include_str!("../../../migrations/fnhost/0008_kept_secret.sql")),
+    (9, "audit", include_str!("../../../migrations/fnhost/0009_audit.sql")),
+    (10, "token_keys", include_str!("../../../migrations/fnhost/0010_token_keys.sql")),
+    (11, "signatures", include_str!("../../../migrations/fnhost/0011_signatures.sql")),
 ];
 
 /// A function's place in the database.

@@ -5,16 +5,16 @@
 //! this host run what the database says and tells it what calls came to, [`judge`] decides on versions that are on trial.
 //! `upkeep` removes what is not kept any more, and [`watch`] offers what a build has changed.
 
-mod fetch;
+pub mod fetch;
 pub mod follow;
 pub mod judge;
 pub mod offer;
+pub mod signed;
 pub mod slot;
 pub mod tally;
 mod upkeep;
 pub mod watch;
 
-pub use fetch::{FetchError, fetch};
 pub use slot::Slot;
 
 use fnhost_db::OwnerPool;
@@ -24,6 +24,7 @@ use fnhost_db::session::RolePool;
 use fnhost_engine::{ComponentSpec, Engine, LoadError, LoadedComponent, digest_of, short_digest};
 use fnhost_manifest::Secret;
 use futures::future::BoxFuture;
+use signed::Signers;
 use slot::{Candidate, Lane, Running, Version};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -71,6 +72,16 @@ pub enum Error {
         /// SHA-256, hex.
         digest: String,
     },
+    /// Nobody who may has signed the code.
+    #[error("component {component} ({digest}) may not run: {reason}")]
+    Unsigned {
+        /// Component id.
+        component: String,
+        /// SHA-256, hex.
+        digest: String,
+        /// What is wrong with its signature.
+        reason: String,
+    },
     /// A thread ended in the middle of its work, or cannot be started.
     #[error("cannot compile: {0}")]
     Compiler(String),
@@ -90,6 +101,8 @@ pub struct Setup {
     pub roles: BTreeMap<String, RolePool>,
     /// How long a version that replaces another is on trial; [`PROBATION`] but in tests.
     pub probation: Duration,
+    /// Who must have signed what runs.
+    pub signers: Signers,
 }
 
 /// This host's part of a deployment. Cheap to clone.
@@ -116,13 +129,13 @@ impl Deployment {
     pub fn start(setup: Setup) -> BoxFuture<'static, Result<Self, Error>> {
         // Boxed, so that it is compiled here and not in the crate that awaits it.
         Box::pin(async move {
-            let Setup { entry, owner, engine, specs, roles, probation } = setup;
-            let loader = Loader::new(engine, specs, roles)?;
+            let Setup { entry, owner, engine, specs, roles, probation, signers } = setup;
+            let loader = Loader::new(engine, specs, roles, signers)?;
             let files = loader.read_files().await?;
             // What cannot run must not get into the running set. Nothing runs yet, so compiling may take the whole machine.
             let loading = files.iter().map(|(id, file)| async {
                 loader
-                    .load(id, file.wasm.clone(), BTreeMap::new(), &file.origin, false)
+                    .load(id, file.code(), BTreeMap::new(), &file.origin, false)
                     .await
                     .map(|c| (id.clone(), c))
             });
@@ -208,17 +221,30 @@ fn say(component: &str, file: &str, enlisted: &Enlisted, row: &StoredRunning) {
 /// A component's file in the manifest.
 struct File {
     wasm: Arc<Vec<u8>>,
+    signature: Option<String>,
     digest: String,
     origin: String,
 }
 
+/// Bytes to be loaded, and the signature that came with them.
+#[derive(Clone)]
+struct Code {
+    wasm: Arc<Vec<u8>>,
+    signature: Option<String>,
+}
+
 impl File {
+    fn code(&self) -> Code {
+        Code { wasm: self.wasm.clone(), signature: self.signature.clone() }
+    }
+
     fn version<'a>(&'a self, component: &'a str) -> sql::NewVersion<'a> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         sql::NewVersion {
             component,
             digest: &self.digest,
             wasm: &self.wasm,
+            signature: self.signature.as_deref(),
             variables: &NONE,
             origin: &self.origin,
             is_file: true,
@@ -232,6 +258,7 @@ struct Loader {
     specs: BTreeMap<String, ComponentSpec>,
     roles: BTreeMap<String, RolePool>,
     compiler: Arc<rayon::ThreadPool>,
+    signers: Signers,
 }
 
 impl Loader {
@@ -239,6 +266,7 @@ impl Loader {
         engine: Engine,
         specs: Vec<ComponentSpec>,
         roles: BTreeMap<String, RolePool>,
+        signers: Signers,
     ) -> Result<Self, Error> {
         let compiler = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
@@ -250,7 +278,7 @@ impl Loader {
             .build()
             .map_err(|error| Error::Compiler(error.to_string()))?;
         let specs = specs.into_iter().map(|spec| (spec.id.clone(), spec)).collect();
-        Ok(Self { engine, specs, roles, compiler: Arc::new(compiler) })
+        Ok(Self { engine, specs, roles, compiler: Arc::new(compiler), signers })
     }
 
     /// Whether the manifest's file of a component has this digest now.
@@ -264,8 +292,10 @@ impl Loader {
         for (id, spec) in &self.specs {
             let wasm = tokio::fs::read(&spec.source).await;
             let wasm = wasm.map_err(|source| Error::Read { path: spec.source.clone(), source })?;
+            let signature = signed::beside(&spec.source).await;
+            let signature = signature.map_err(|source| Error::Read { path: spec.source.clone(), source })?;
             let (digest, origin) = (digest_of(&wasm), spec.source.display().to_string());
-            files.insert(id.clone(), File { wasm: Arc::new(wasm), digest, origin });
+            files.insert(id.clone(), File { wasm: Arc::new(wasm), signature, digest, origin });
         }
         Ok(files)
     }
@@ -274,11 +304,17 @@ impl Loader {
     async fn load(
         &self,
         component: &str,
-        wasm: Arc<Vec<u8>>,
+        Code { wasm, signature }: Code,
         variables: BTreeMap<String, String>,
         origin: &str,
         aside: bool,
     ) -> Result<LoadedComponent, Error> {
+        // Here, where all code passes: what a host of the deployment has let in, each checks again.
+        self.signers.check(&wasm, signature.as_deref()).map_err(|reason| Error::Unsigned {
+            component: component.to_owned(),
+            digest: digest_of(&wasm),
+            reason,
+        })?;
         let Some(spec) = self.specs.get(component) else {
             return Err(Error::Compiler(format!("there is no component {component}")));
         };
@@ -334,11 +370,11 @@ impl Loader {
         if let Some(lane) = lanes.into_iter().find(|lane| lane.version.number == stored.number) {
             return Ok(lane.version.clone());
         }
-        let Some(wasm) = sql::code(owner, &stored.digest).await? else {
+        let Some((wasm, signature)) = sql::code(owner, &stored.digest).await? else {
             return Err(Error::NoCode { component: component.to_owned(), digest: stored.digest.clone() });
         };
-        let loaded =
-            self.load(component, Arc::new(wasm), stored.variables.clone(), &stored.origin, true).await?;
+        let code = Code { wasm: Arc::new(wasm), signature };
+        let loaded = self.load(component, code, stored.variables.clone(), &stored.origin, true).await?;
         let loaded = match former {
             Some(former) => loaded.in_place_of(&former.current.version.component),
             None => loaded,

@@ -1,6 +1,6 @@
 //! Brings versions in: checked on this host first, so that nothing gets into the running set that cannot run.
 
-use super::{COMPONENT_BYTES_MAX, Deployment, Error, TRIAL_MAX};
+use super::{COMPONENT_BYTES_MAX, Code, Deployment, Error, TRIAL_MAX};
 use fnhost_db::deployment::{self as sql, NewVersion, Rollout};
 use fnhost_db::hosts;
 use fnhost_engine::{LoadError, digest_of};
@@ -21,6 +21,8 @@ pub const VARIABLE_BYTES_MAX: usize = 64 << 10;
 pub struct Offer {
     /// Bytes of the component.
     pub wasm: Vec<u8>,
+    /// Signature of the code, in minisign's form.
+    pub signature: Option<String>,
     /// SHA-256 that the code must have, hex.
     pub sha256: Option<String>,
     /// Where it comes from, for people.
@@ -80,6 +82,7 @@ impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         match error {
             Error::Load(error) => Self::Load(error),
+            unsigned @ Error::Unsigned { .. } => Self::Invalid(unsigned.to_string()),
             other => Self::Host(other),
         }
     }
@@ -118,11 +121,13 @@ impl Deployment {
         variables.extend(offer.variables);
         let wasm = Arc::new(offer.wasm);
         // Compiled and checked here; every host then finds or makes its own image.
-        drop(self.shared.loader.load(component, wasm.clone(), variables.clone(), &offer.origin, true).await?);
+        let code = Code { wasm: wasm.clone(), signature: offer.signature.clone() };
+        drop(self.shared.loader.load(component, code, variables.clone(), &offer.origin, true).await?);
         let new = NewVersion {
             component,
             digest: &digest,
             wasm: &wasm,
+            signature: offer.signature.as_deref(),
             variables: &variables,
             origin: &offer.origin,
             is_file: self.shared.loader.is_file(component, &digest).await,
@@ -135,11 +140,11 @@ impl Deployment {
         self.changed(component, version, digest, revision).await
     }
 
-    /// The code of an earlier version, by its digest.
+    /// The code of an earlier version and its signature, by its digest.
     ///
     /// # Errors
     /// It is not kept.
-    pub async fn stored_code(&self, digest: &str) -> Result<Vec<u8>, Refused> {
+    pub async fn stored_code(&self, digest: &str) -> Result<(Vec<u8>, Option<String>), Refused> {
         let code = sql::code(&self.shared.owner, &digest.to_ascii_lowercase()).await?;
         code.ok_or_else(|| Refused::Invalid(format!("no stored version has the SHA-256 {digest}")))
     }

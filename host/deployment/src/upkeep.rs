@@ -19,9 +19,9 @@ impl Deployment {
                 () = stop.cancelled() => return,
             }
             match self.remove_if_due().await {
-                Ok(Removed { dead: 0, watermarks: 0, hosts: 0 }) => {}
-                Ok(Removed { dead, watermarks, hosts }) => {
-                    tracing::info!(dead, watermarks, hosts, "removed what is not kept any more");
+                Ok(removed) if removed == Removed::default() => {}
+                Ok(Removed { dead, watermarks, hosts, audit }) => {
+                    tracing::info!(dead, watermarks, hosts, audit, "removed what is not kept any more");
                 }
                 Err(error) => tracing::warn!(error = chain(&error), "the upkeep of the database failed"),
             }

@@ -3,8 +3,8 @@
 //! Files are looked at by their times and sizes: that works on every file system and in every container, and a second is soon
 //! enough for people.
 
-use super::Deployment;
 use super::offer::Offer;
+use super::{Deployment, signed};
 use fnhost_engine::digest_of;
 use fnhost_manifest::{Build, Manifest};
 use futures::future::BoxFuture;
@@ -107,7 +107,9 @@ impl Watched {
             tracing::info!(component = self.component, "the build changed nothing");
             return None;
         }
-        let offer = Offer { wasm, origin: self.source.display().to_string(), ..Offer::default() };
+        let signature = signed::beside(&self.source).await.ok().flatten();
+        let origin = self.source.display().to_string();
+        let offer = Offer { wasm, signature, origin, ..Offer::default() };
         if let Err(error) = deployment.offer(&self.component, offer).await {
             tracing::error!(
                 component = self.component,

@@ -127,11 +127,8 @@ impl Attached {
 /// # Errors
 /// No fnhost runs there.
 pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
-    let not_running = || Error::NotRunning { directory: data_dir.to_owned() };
-    let lock = File::open(data_dir.join("lock")).map_err(|_| not_running())?;
-    if !matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
-        let _ = lock.unlock();
-        return Err(not_running());
+    if !is_locked(data_dir) {
+        return Err(Error::NotRunning { directory: data_dir.to_owned() });
     }
     let line = |path: PathBuf| fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
     let port = |name: &str| line(data_dir.join("run").join(name));
@@ -143,6 +140,16 @@ pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
         kafka: port("kafka.port").map(|port| format!("127.0.0.1:{port}")),
         directory: data_dir.to_owned(),
     })
+}
+
+/// Whether an fnhost runs on the directory.
+pub(super) fn is_locked(data_dir: &Path) -> bool {
+    let Ok(lock) = File::open(data_dir.join("lock")) else { return false };
+    let locked = matches!(lock.try_lock(), Err(TryLockError::WouldBlock));
+    if !locked {
+        let _ = lock.unlock();
+    }
+    locked
 }
 
 /// Creates a folder and its parents; one that exists keeps its mode.

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! <data-dir>/lock            held while an fnhost runs here, contains its pid
-//! <data-dir>/run/            ports in use, kept from run to run; Kafka's pid
+//! <data-dir>/run/            ports in use, kept from run to run; Kafka's pid; the admin address
 //! <data-dir>/secrets/        generated passwords, mode 0600
 //! <data-dir>/logs/           output of both servers
 //! <data-dir>/postgres/       cluster; a link to /var/lib/fnhost/* where its account cannot reach the data directory
@@ -17,6 +17,7 @@
 //! ```
 
 mod account;
+mod announced;
 mod directory;
 mod error;
 mod java;
@@ -28,6 +29,7 @@ mod postgres;
 mod process;
 mod service;
 
+pub use announced::{admin_token, announce_admin, find_admin_token};
 pub use directory::{Attached, attach, secret, secret_file};
 pub use error::Error;
 pub use service::ServiceOptions;

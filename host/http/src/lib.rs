@@ -101,7 +101,7 @@ impl Server {
                 router.add(pattern.clone(), Target { slot: slot.clone(), metrics });
             }
         }
-        let push = LiveRoutes::new(manifest, source, stop);
+        let push = LiveRoutes::new(manifest, values, source, stop);
         Self {
             router,
             metrics: HttpMetrics::default(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::files::Files;
 use crate::hosts::AllowedHosts;
 use crate::outbound::OutboundSettings;
+use crate::rotating::Rotated;
 use crate::{HttpSql, Limits, Manifest, Secret, Values};
 
 /// All that is needed to load and call a component.
@@ -21,6 +22,8 @@ pub struct ComponentSpec {
     pub environment: BTreeMap<String, String>,
     /// What `spin:variables` answers, by name.
     pub variables: BTreeMap<String, Secret>,
+    /// Which of them change while the host runs.
+    pub rotated: Rotated,
     /// Where it may connect to.
     pub allowed_hosts: AllowedHosts,
     /// What it sees of the file system.
@@ -47,6 +50,7 @@ impl ComponentSpec {
             limits: Limits::default(),
             environment: BTreeMap::new(),
             variables: BTreeMap::new(),
+            rotated: Rotated::default(),
             allowed_hosts: AllowedHosts::default(),
             files: Files::default(),
             key_value_stores: BTreeSet::new(),
@@ -72,6 +76,7 @@ impl ComponentSpec {
                 limits: component.limits,
                 environment: component.environment.clone(),
                 variables: resolved.variables.clone(),
+                rotated: Rotated { names: resolved.rotated.clone(), values: values.rotating.clone() },
                 allowed_hosts: resolved.allowed_hosts.clone(),
                 files: component.files.clone(),
                 key_value_stores: component.key_value_stores.clone(),

@@ -40,6 +40,10 @@ pub const DEFAULT_SHED_TARGET_MS: i64 = 500;
 pub const DEFAULT_CORS_MAX_AGE_S: i64 = 600;
 /// The longest such time, in seconds.
 pub const MAX_CORS_MAX_AGE_S: i64 = 86_400;
+/// Streams of live updates that one user may have open on a host where no number is named.
+pub const DEFAULT_MAX_VIEWERS_PER_USER: usize = 20;
+/// The most that can be named: beyond it the host is full.
+pub const MAX_VIEWERS_PER_USER: usize = 3_000;
 /// The most proxies in a row that can be trusted.
 pub const MAX_TRUSTED_PROXIES: usize = 16;
 /// Where proxies connect from where no network is named: this machine, and networks that the internet does not route.
@@ -61,6 +65,8 @@ pub struct Edge {
     pub proxy_networks: Vec<IpNet>,
     /// Time in which a request's head must arrive.
     pub header_timeout: Duration,
+    /// Streams of live updates that one user may have open on a host.
+    pub max_viewers_per_user: Template,
     /// How tokens are checked; none where no route asks for one.
     pub token: Option<TokenCheck>,
     /// When requests are refused because there is more to do than can be done; none where no route says so.
@@ -76,10 +82,21 @@ pub struct Edge {
 pub struct TokenCheck {
     /// A JSON Web Key Set, once its variables are filled in.
     pub public_keys: Template,
+    /// The variables that `fnhost keys` changes; none where tokens are made elsewhere.
+    pub rotated: Option<KeyVariables>,
     /// The `iss` that a token must have.
     pub issuer: String,
     /// The `aud` that a token must have.
     pub audience: String,
+}
+
+/// The application variables that hold the keys of tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVariables {
+    /// What signs: PKCS#8 PEM.
+    pub private: String,
+    /// What is good: a JSON Web Key Set.
+    pub public: String,
 }
 
 /// What is asked of the requests of a route.
@@ -171,6 +188,8 @@ pub struct Cors {
 pub struct ResolvedEdge {
     /// Proxies in front that append to `x-forwarded-for`.
     pub trusted_proxies: usize,
+    /// Streams of live updates that one user may have open on a host.
+    pub max_viewers_per_user: usize,
     /// What tokens are checked with.
     pub keys: Option<Keys>,
 }
@@ -183,6 +202,15 @@ impl Edge {
             Ok(number) if number <= MAX_TRUSTED_PROXIES => number,
             _ => return Err(format!("trusted_proxies must be a number from 0 to {MAX_TRUSTED_PROXIES}")),
         };
+        let viewers = self.max_viewers_per_user.fill(values);
+        let max_viewers_per_user = match viewers.trim().parse() {
+            Ok(number) if (1..=MAX_VIEWERS_PER_USER).contains(&number) => number,
+            _ => {
+                return Err(format!(
+                    "max_viewers_per_user must be a number from 1 to {MAX_VIEWERS_PER_USER}"
+                ));
+            }
+        };
         let keys = match &self.token {
             None => None,
             Some(check) => Some(
@@ -190,6 +218,6 @@ impl Edge {
                     .map_err(|fault| format!("token.public_keys: {fault}"))?,
             ),
         };
-        Ok(ResolvedEdge { trusted_proxies, keys })
+        Ok(ResolvedEdge { trusted_proxies, max_viewers_per_user, keys })
     }
 }

@@ -1,6 +1,7 @@
 //! The public keys that tokens are checked with.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,9 +10,15 @@ use serde::Deserialize;
 /// Bytes of a public key.
 const KEY_BYTES: usize = 32;
 
-/// Public keys by their ids. With a new one beside the old one, tokens of both are good.
+/// Public keys by their ids. With a new one beside the old one, tokens of both are good. Clones share what [`Keys::replace`] changes.
 #[derive(Clone, Debug)]
-pub struct Keys(Arc<[(String, [u8; KEY_BYTES])]>);
+pub struct Keys(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    keys: RwLock<Box<[(String, [u8; KEY_BYTES])]>>,
+    generation: AtomicU64,
+}
 
 impl Keys {
     /// Reads a JSON Web Key Set (RFC 7517); keys of other kinds are left out.
@@ -42,16 +49,34 @@ impl Keys {
             let fits = key.kty == "OKP" && key.crv == "Ed25519" && !key.kid.is_empty();
             fits.then_some((key.kid, bytes))
         };
-        let keys: Arc<[_]> = set.keys.into_iter().filter_map(usable).collect();
+        let keys: Box<[_]> = set.keys.into_iter().filter_map(usable).collect();
         if keys.is_empty() {
             return Err("no key with kty \"OKP\", crv \"Ed25519\" and a kid in it".to_owned());
         }
-        Ok(Self(keys))
+        Ok(Self(Arc::new(Shared { keys: RwLock::new(keys), generation: AtomicU64::new(0) })))
     }
 
     /// The key of this id.
-    pub fn find(&self, id: &str) -> Option<&[u8; KEY_BYTES]> {
-        self.0.iter().find(|(known, _)| known == id).map(|(_, key)| key)
+    pub fn find(&self, id: &str) -> Option<[u8; KEY_BYTES]> {
+        // Nothing panics while it is held.
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().find(|(known, _)| known == id).map(|(_, key)| *key)
+    }
+
+    /// Puts other keys in place of these, for all clones. Tokens that were found good before are checked again.
+    pub fn replace(&self, other: &Self) {
+        let keys = other.0.keys.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut own = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if *own != keys {
+            *own = keys;
+            self.0.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How often they were replaced.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire)
     }
 }
 
@@ -74,5 +99,10 @@ mod tests {
         let key = |kid: &str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x });
         let two = Keys::parse(&json!({ "keys": [key("a"), key("b")] }).to_string()).unwrap();
         assert!(two.find("a").is_some() && two.find("b").is_some() && two.find("c").is_none());
+        let (clone, one) = (two.clone(), Keys::parse(&json!({ "keys": [key("c")] }).to_string()).unwrap());
+        two.replace(&one);
+        assert!(clone.find("c").is_some() && clone.find("a").is_none());
+        two.replace(&one);
+        assert_eq!(clone.generation(), 1, "the same keys are no change");
     }
 }

@@ -15,6 +15,7 @@ pub mod hosts;
 pub mod keys;
 mod locked;
 pub mod outbound;
+pub mod rotating;
 pub mod route;
 mod schema;
 pub mod start;

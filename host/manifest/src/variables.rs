@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::edge::ResolvedEdge;
 use super::hosts::AllowedHosts;
+use super::rotating::Rotating;
 use super::{Error, Manifest};
 
 /// What comes before the upper-cased name of a variable in the environment.
@@ -155,6 +156,8 @@ pub struct Values {
     pub components: BTreeMap<String, ResolvedComponent>,
     /// What the edge gets.
     pub edge: ResolvedEdge,
+    /// Values that change while the host runs.
+    pub rotating: Rotating,
 }
 
 /// The parts of a component that depend on variables.
@@ -162,6 +165,8 @@ pub struct Values {
 pub struct ResolvedComponent {
     /// What `spin:variables` answers.
     pub variables: BTreeMap<String, Secret>,
+    /// Which of them change while the host runs, with the application variable behind each.
+    pub rotated: BTreeMap<String, String>,
     /// Where it may connect to.
     pub allowed_hosts: AllowedHosts,
 }
@@ -186,6 +191,8 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
     if !faults.is_empty() {
         return Err(Error::Variables(faults));
     }
+    let keys = manifest.application.edge.token.as_ref().and_then(|token| token.rotated.as_ref());
+    let rotating: Vec<&str> = keys.iter().flat_map(|keys| [keys.private.as_str(), &keys.public]).collect();
     let mut components = BTreeMap::new();
     for component in manifest.components.values() {
         let hosts = component.allowed_outbound_hosts.iter().map(|host| host.fill(&application));
@@ -199,7 +206,12 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
         let filled =
             |(name, template): (&String, &Template)| (name.clone(), Secret(template.fill(&application)));
         let variables = component.variables.iter().map(filled).collect();
-        components.insert(component.id.clone(), ResolvedComponent { variables, allowed_hosts });
+        let rotated = component.variables.iter().filter_map(|(name, template)| {
+            let variable = template.only_variable()?;
+            rotating.contains(&variable).then(|| (name.clone(), variable.to_owned()))
+        });
+        let rotated = rotated.collect();
+        components.insert(component.id.clone(), ResolvedComponent { variables, rotated, allowed_hosts });
     }
     let edge = manifest.application.edge.resolve(&application).map_err(|fault| {
         Error::Variables(vec![format!(
@@ -207,7 +219,7 @@ pub(super) fn resolve(manifest: &Manifest, sources: &VariableSources) -> Result<
             manifest.path.display()
         )])
     })?;
-    Ok(Values { application, components, edge })
+    Ok(Values { application, components, edge, rotating: Rotating::default() })
 }
 
 fn unknown_flag(manifest: &Manifest, name: &str) -> String {

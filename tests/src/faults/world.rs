@@ -48,6 +48,8 @@ pub struct World {
     pub clients: Vec<Client>,
     /// The admin address of each host.
     pub admins: Vec<Client>,
+    /// The data directory of each host.
+    data_dirs: Vec<PathBuf>,
     /// Between each host and Postgres.
     pub databases: Vec<Proxy>,
     /// The brokers.
@@ -129,6 +131,7 @@ impl World {
         }
         let clients = hosts.iter().map(Fnhost::client).collect::<anyhow::Result<Vec<_>>>()?;
         let admins = hosts.iter().map(Fnhost::admin).collect::<anyhow::Result<Vec<_>>>()?;
+        let data_dirs = hosts.iter().map(Fnhost::data_dir).collect();
         let webhooks = Proxy::start(webhook_port, port_of(&format!("{}/", clients[0].address()))?).await?;
         // The first one makes the schemas and the topics.
         for host in &mut hosts {
@@ -140,6 +143,7 @@ impl World {
             hosts: hosts.into_iter().map(Mutex::new).collect(),
             clients,
             admins,
+            data_dirs,
             databases,
             brokers,
             db,
@@ -164,6 +168,7 @@ impl World {
     pub async fn command(&self, host: usize, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = tokio::process::Command::new(&self.program);
         command.args(arguments).args(["--admin", self.admins[host].address()]).stdin(Stdio::null());
+        command.arg("--data-dir").arg(&self.data_dirs[host]);
         let output = command.kill_on_drop(true).output().await?;
         let said = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "fnhost {}: {said}", arguments.join(" "));

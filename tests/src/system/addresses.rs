@@ -15,12 +15,12 @@ impl Fnhost {
         Client::new(&address(self.http))
     }
 
-    /// A client of the admin address.
+    /// A client of the admin address, which logs in.
     ///
     /// # Errors
     /// None; for `?`.
     pub fn admin(&self) -> anyhow::Result<Client> {
-        Client::new(&address(self.admin))
+        Ok(Client::new(&address(self.admin))?.with_token_of(&self.data_dir().join("secrets/admin")))
     }
 
     /// Bootstrap address of its private Kafka.

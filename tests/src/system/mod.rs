@@ -33,10 +33,18 @@ pub const READY_DEADLINE: Duration = Duration::from_secs(90);
 pub const STOP_DEADLINE: Duration = Duration::from_secs(60);
 /// Attempts of a record in the manifest of the tests: enough for `tok_slow`, and `tok_down` ends in seconds.
 pub const MAX_ATTEMPTS: u32 = 6;
+/// Where an account's programs keep their state: each fnhost of the tests has its own.
+const STATE_VARIABLE: &str = "XDG_STATE_HOME";
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 18] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
+    "FNHOST_ADMIN_HOSTS",
+    "FNHOST_ADMIN_NETWORKS",
+    "FNHOST_ADMIN_TOKEN",
+    "FNHOST_ADMIN_TOKENS",
+    "FNHOST_CODE_KEYS",
+    "FNHOST_FETCH_NETWORKS",
     "FNHOST_KAFKA",
     "FNHOST_KAFKA_CONFIG",
     "FNHOST_DATABASE",
@@ -106,7 +114,9 @@ impl Fnhost {
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = tokio::process::Command::new(program()?);
         command.args(arguments).arg("--admin").arg(address(self.admin)).stdin(Stdio::null());
-        let output = command.output().await?;
+        // Found by the address alone, as by somebody who has typed nothing else.
+        command.env_remove("FNHOST_ADMIN_TOKEN").env_remove("FNHOST_DATA_DIR");
+        let output = command.env(STATE_VARIABLE, self.folder.path()).output().await?;
         let said = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "fnhost {}: {said}", arguments.join(" "));
         Ok(String::from_utf8(output.stdout)?)
@@ -175,6 +185,11 @@ impl Fnhost {
         self.wait_ready().await
     }
 
+    /// Gives further arguments to what is started from now on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.setup.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
     /// Puts servers that are set up already into its data directory, where it runs its own and has none yet.
     ///
     /// # Errors
@@ -208,7 +223,7 @@ impl Fnhost {
             for name in VARIABLES {
                 command.env_remove(name);
             }
-            command.envs(token_variables());
+            command.envs(token_variables()).env(STATE_VARIABLE, self.folder.path());
             if self.setup.under_spin {
                 command.env("SPIN_LOCKED_URL", format!("file://{}", self.lock_path().display()));
                 command.env("SPIN_WORKING_DIR", self.folder.path());

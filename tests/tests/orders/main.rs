@@ -2,6 +2,7 @@
 
 mod attacks;
 mod gateway;
+mod keys;
 mod live;
 mod outage;
 mod records;

@@ -1,5 +1,6 @@
 //! Many live viewers of one host: what they cost the database, and what becomes of those who do not read.
 
+use crate::shared;
 use anyhow::Context as _;
 use futures::future::try_join_all;
 use std::time::Duration;
@@ -28,6 +29,11 @@ fn with_news(manifest: String) -> String {
         .replace("topics = { ", r#"topics = { "news" = { partitions = 1 }, "#)
         .replace(&format!("{pushed}\nfields"), &format!("{}, \"news\"]\nfields", &pushed[..pushed.len() - 1]))
         .replace("every_s = 60", "every_s = 86400")
+        // All of them are one customer's.
+        .replace(
+            "max_viewers_per_user = { default = \"20\" }",
+            "max_viewers_per_user = { default = \"300\" }",
+        )
 }
 
 /// A client that asks for a stream and reads nothing, not even the answer's head.
@@ -127,5 +133,34 @@ async fn viewers_ask_the_database_nothing_and_who_does_not_read_is_left() -> Out
     until_viewers(&fnhost, VIEWERS).await?;
     drop(live);
     until_viewers(&fnhost, 0).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_streams_and_takes_nobody_elses_place() -> Outcome {
+    /// As the manifest has it.
+    const STREAMS: usize = 20;
+    let fnhost = shared().await?;
+    let (ada, bob) =
+        (Customer::register(&fnhost.client()?).await?, Customer::register(&fnhost.client()?).await?);
+    let order = NewOrder::of(&[("COFFEE-1KG", 1)]);
+    let (hers, his) = (ada.order_to_end(&order).await?.order_id, bob.order_to_end(&order).await?.order_id);
+    let mut open = Vec::new();
+    for (_, transport) in (0..STREAMS).zip(Transport::ALL.into_iter().cycle()) {
+        open.push(Live::watch(transport, &ada, hers, None).await?);
+    }
+    for transport in Transport::ALL {
+        let refused = Live::watch(transport, &ada, hers, None).await.err().context("it is one too many")?;
+        assert!(format!("{refused:#}").contains("429"), "{refused:#}");
+        Live::watch(transport, &bob, his, None).await?;
+    }
+    open.pop();
+    until("a place that was given back", LEFT_DEADLINE, async || {
+        Ok(match Live::watch(Transport::ALL[0], &ada, hers, None).await {
+            Ok(live) => Look::Found(live),
+            Err(refused) => Look::NotYet(format!("{refused:#}")),
+        })
+    })
+    .await?;
     Ok(())
 }

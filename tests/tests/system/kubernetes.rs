@@ -138,6 +138,7 @@ fn what_is_missing_or_wrong_is_refused() -> Outcome {
         ("servers", "settleSeconds=6", "settleSeconds"),
         ("servers", "autoscaling.minReplicas=4", "a group of 3 partitions has no work for more hosts"),
         ("laptop", "variables.Upper=x", "Upper"),
+        ("servers", "admin.networks={everywhere}", "networks"),
     ] {
         let refused = tools.text(values, VERSIONS[1], &[setting]).expect_err(setting).to_string();
         assert!(refused.contains(expected), "{setting}: {refused}");
@@ -189,8 +190,9 @@ fn every_pod_keeps_to_the_rules() -> Outcome {
                 assert!(pinned, "{place}: {image}");
                 for variable in container["env"].as_array().into_iter().flatten() {
                     let name = variable["name"].as_str().context("a name")?;
-                    let secret =
-                        ["PASSWORD", "SECRET", "DATABASE", "PRIVATE_KEY"].iter().any(|s| name.ends_with(s));
+                    let secret = ["PASSWORD", "SECRET", "DATABASE", "PRIVATE_KEY", "ADMIN_TOKEN"]
+                        .iter()
+                        .any(|s| name.ends_with(s));
                     assert!(!secret || variable["valueFrom"]["secretKeyRef"].is_object(), "{place}: {name}");
                 }
             }

@@ -14,7 +14,9 @@ const FILE: &str = ".env";
 /// The data directory whose keys the containers get.
 const DATA_DIR: &str = ".fnhost/compose";
 /// Came later than the others, so that files of before lack them.
-const LATER: [&str; 2] = ["PAYMENT_WEBHOOK_SECRET", "REDIS_PASSWORD"];
+const LATER: [&str; 3] = [WEBHOOK_SECRET, "REDIS_PASSWORD", ADMIN_TOKEN];
+const WEBHOOK_SECRET: &str = "PAYMENT_WEBHOOK_SECRET";
+const ADMIN_TOKEN: &str = "FNHOST_ADMIN_TOKEN";
 /// Bytes of a password, written in twice as many hex digits.
 const PASSWORD_BYTES: usize = 32;
 
@@ -100,15 +102,16 @@ mod tests {
         secrets(&file, &data_dir).expect("they are made");
         let text = read(&file).expect("it is there");
         let found = variables(&text);
-        let passwords =
-            ["POSTGRES_PASSWORD", "FNHOST_ROLE_SECRET", LATER[0], LATER[1]].map(|name| &found[name]);
+        let passwords = ["POSTGRES_PASSWORD", "FNHOST_ROLE_SECRET", LATER[0], LATER[1], LATER[2]]
+            .map(|name| &found[name]);
         for password in passwords {
             assert!(password.len() == 64 && password.bytes().all(|b| b.is_ascii_hexdigit()), "{password}");
         }
-        assert!(passwords.windows(2).all(|two| two[0] != two[1]), "{passwords:?}");
+        let different: std::collections::BTreeSet<_> = passwords.iter().collect();
+        assert_eq!(different.len(), passwords.len(), "{passwords:?}");
         let pair = KeyPair::from_pem(&found[keys::PRIVATE_KEY]).expect("a pair");
         assert_eq!(found[keys::PUBLIC_KEYS], pair.public_jwks());
-        assert_eq!(found.len(), 6, "{:?}", found.keys());
+        assert_eq!(found.len(), 7, "{:?}", found.keys());
         assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
         secrets(&file, &data_dir).expect("nothing is to be done");
         assert_eq!(read(&file).expect("it is there"), text);

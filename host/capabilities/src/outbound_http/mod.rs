@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::Scheme;
+pub use tls::secure;
 use wasmtime::component::Linker;
 use wasmtime_wasi_http::WasiHttpHooks;
 pub use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};

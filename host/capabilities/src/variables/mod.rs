@@ -6,6 +6,7 @@ mod voucher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fnhost_manifest::rotating::Rotated;
 use fnhost_manifest::{ComponentSpec, Secret};
 use wasmtime::component::{Accessor, HasData, Linker};
 
@@ -53,6 +54,7 @@ pub use voucher::{TOKEN_MAC_HEADER, TOKEN_SECRET_VARIABLE};
 pub struct Variables {
     component: String,
     values: BTreeMap<String, Secret>,
+    rotated: Rotated,
     voucher: Voucher,
 }
 
@@ -64,7 +66,8 @@ impl Variables {
     }
 
     fn value(&self, name: &str) -> Result<String, String> {
-        match self.values.get(name) {
+        // What has changed since the start comes first.
+        match self.rotated.get(name).or_else(|| self.values.get(name).cloned()) {
             Some(value) => Ok(value.expose().to_owned()),
             None if name == TOKEN_SECRET_VARIABLE => Ok(self.voucher.secret()),
             None => Err(format!(
@@ -84,6 +87,7 @@ impl Capability for Variables {
         Ok(Self {
             component: component.id.clone(),
             values: component.variables.clone(),
+            rotated: component.rotated.clone(),
             voucher: Voucher::new(),
         })
     }

@@ -1,5 +1,6 @@
 //! `fnhost dead`: dead letters of the whole deployment.
 
+use super::audit::recorded;
 use super::change::{Changing, Listing, shortened, time_ms};
 use super::setup::Beside;
 use super::{Application, Format, Unsatisfied};
@@ -116,12 +117,20 @@ pub async fn run(args: DeadArgs) -> anyhow::Result<()> {
         }
         Action::Redrive(args) => {
             let Some((beside, filter)) = chosen(&args, "redrive").await? else { return Ok(()) };
-            let redriven = dead::redrive(&beside.owner, &beside.manifest.application.name, &filter).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let redriven = recorded(owner, deployment, "dead redrive", json!(filter), async {
+                Ok(dead::redrive(owner, deployment, &filter).await?)
+            });
+            let redriven = redriven.await?;
             print_redriven(&redriven, args.output)
         }
         Action::Discard(args) => {
             let Some((beside, filter)) = chosen(&args, "discard").await? else { return Ok(()) };
-            let count = dead::discard(&beside.owner, &beside.manifest.application.name, &filter).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let count = recorded(owner, deployment, "dead discard", json!(filter), async {
+                Ok(dead::discard(owner, deployment, &filter).await?)
+            });
+            let count = count.await?;
             match args.output {
                 Format::Human => println!("{count} dead letters are discarded"),
                 Format::Json => println!("{}", json!({ "discarded": count })),

@@ -1,8 +1,10 @@
 //! `fnhost migrate` and `fnhost env`.
 
+use super::audit::recorded;
 use super::setup::{Beside, Setup};
 use super::{Application, Format, progress};
 use clap::Args;
+use serde_json::json;
 
 /// Prepares a database: the host's schema, a role and a schema for each function, migrations. Safe to repeat. With a new role
 /// secret it changes the roles' passwords.
@@ -31,6 +33,8 @@ pub struct EnvArgs {
 pub async fn run(args: MigrateArgs) -> anyhow::Result<()> {
     let prepare = Setup::prepare(&args.app, None, false, true, None);
     let setup = progress::logged("preparing the database", prepare).await?;
+    // Noted when it is done: before, there may be no table.
+    recorded(&setup.owner, setup.deployment(), "migrate", json!({}), async { Ok(()) }).await?;
     tracing::info!(deployment = setup.deployment(), "the database is ready");
     setup.close().await;
     Ok(())

@@ -1,12 +1,14 @@
 //! The command line.
 
 mod admin;
+mod audit;
 mod change;
 mod compile;
 mod completions;
 mod dead;
 mod doctor;
 mod explain;
+mod keys;
 mod lag;
 mod migrate;
 mod new;
@@ -93,6 +95,10 @@ enum Command {
     Outbox(outbox::OutboxArgs),
     /// Show, make and remove the keys under which messages are numbered
     StreamKeys(stream_keys::StreamKeysArgs),
+    /// Show and change the keys that sign tokens
+    Keys(keys::KeysArgs),
+    /// Show who changed what
+    Audit(audit::AuditArgs),
     /// Show what happened to a record, or to all records of a key
     Explain(explain::ExplainArgs),
     /// Deploy a new version of a component without downtime
@@ -282,6 +288,8 @@ impl Cli {
             Command::Replay(args) => replay::run(args).await,
             Command::Outbox(args) => outbox::run(args).await,
             Command::StreamKeys(args) => stream_keys::run(args).await,
+            Command::Keys(args) => keys::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Explain(args) => explain::run(args).await,
             Command::Swap(args) => swap::run(args).await,
             Command::Rollback(args) => swap::roll_back(args).await,

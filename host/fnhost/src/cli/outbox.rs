@@ -1,5 +1,6 @@
 //! `fnhost outbox`: streams that wait because Kafka refuses their oldest message, and what can be done about it.
 
+use super::audit::recorded;
 use super::progress::live;
 use super::setup::Beside;
 use super::{Application, Format};
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use fnhost_db::refused::{self, RefusedView};
 use fnhost_types::record::TopicPartition;
+use serde_json::json;
 use std::time::Duration;
 
 /// How long `to-dead` waits for the stream's owner.
@@ -62,17 +64,27 @@ pub async fn run(args: OutboxArgs) -> anyhow::Result<()> {
         Action::Retry(args) => {
             let (beside, waits) = find(&args).await?;
             let deployment = &beside.manifest.application.name;
-            let tried = refused::retry(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
-            anyhow::ensure!(tried, "stream {} does not wait any more", args.stream);
+            let details = json!({ "stream": args.stream, "seq": waits.seq });
+            let changed = recorded(&beside.owner, deployment, "outbox retry", details, async {
+                let tried =
+                    refused::retry(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
+                anyhow::ensure!(tried, "stream {} does not wait any more", args.stream);
+                Ok(())
+            });
+            changed.await?;
             println!("{}: message {} is tried again", args.stream, waits.seq);
             Ok(())
         }
         Action::ToDead(args) => {
             let (beside, waits) = find(&args).await?;
             let deployment = &beside.manifest.application.name;
-            let given_up =
-                refused::give_up(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
-            let seq = given_up.with_context(|| format!("stream {} does not wait any more", args.stream))?;
+            let details = json!({ "stream": args.stream, "seq": waits.seq });
+            let given_up = recorded(&beside.owner, deployment, "outbox to-dead", details, async {
+                let given_up =
+                    refused::give_up(&beside.owner, deployment, &waits.trigger, &partition(&waits)).await?;
+                given_up.with_context(|| format!("stream {} does not wait any more", args.stream))
+            });
+            let seq = given_up.await?;
             let buried = live("waiting for the stream's owner", buried(&beside, &args.stream, seq));
             match tokio::time::timeout(BURIED_TIMEOUT, buried).await {
                 Ok(buried) => {

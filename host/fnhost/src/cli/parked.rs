@@ -1,5 +1,6 @@
 //! `fnhost parked`: records of the whole deployment that wait for another attempt, or behind one that does.
 
+use super::audit::recorded;
 use super::change::{Changing, Listing, shortened};
 use super::setup::Beside;
 use super::{Format, Unsatisfied};
@@ -77,13 +78,21 @@ pub async fn run(args: ParkedArgs) -> anyhow::Result<()> {
         }
         Action::Retry(args) => {
             let Some((beside, filter)) = chosen(&args, "retry").await? else { return Ok(()) };
-            let count = parked::retry(&beside.owner, &beside.manifest.application.name, &filter).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let count = recorded(owner, deployment, "parked retry", json!(filter), async {
+                Ok(parked::retry(owner, deployment, &filter).await?)
+            });
+            let count = count.await?;
             say(&args, "retried", &format!("{count} parked records are tried now"), count);
             Ok(())
         }
         Action::Discard(args) => {
             let Some((beside, filter)) = chosen(&args, "discard").await? else { return Ok(()) };
-            let count = parked::discard(&beside.owner, &beside.manifest.application.name, &filter).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let count = recorded(owner, deployment, "parked discard", json!(filter), async {
+                Ok(parked::discard(owner, deployment, &filter).await?)
+            });
+            let count = count.await?;
             say(&args, "discarded", &format!("{count} parked records are discarded"), count);
             Ok(())
         }

@@ -1,5 +1,6 @@
 //! `fnhost pause` and `fnhost resume`.
 
+use super::audit::recorded;
 use super::setup::Beside;
 use super::{Application, Format};
 use clap::Args;
@@ -62,14 +63,20 @@ async fn change(target: &Target, reason: Option<&str>) -> anyhow::Result<()> {
     let beside = Beside::attach(app).await?;
     let (owner, name) = (&beside.owner, &beside.manifest.application.name);
     let what = partition.as_ref().map_or_else(|| trigger.clone(), |tp| format!("{tp} of {trigger}"));
-    let found = match reason {
-        Some(reason) => positions::pause(owner, name, trigger, partition.as_ref(), reason).await?,
-        None => positions::resume(owner, name, trigger, partition.as_ref()).await?,
-    };
-    anyhow::ensure!(
-        found,
-        "there is no {what}, or its whole trigger is paused; `fnhost lag` shows triggers and partitions with what is paused"
-    );
+    let details = json!({ "trigger": trigger, "partition": partition.as_ref().map(ToString::to_string), "reason": reason });
+    let command = if reason.is_some() { "pause" } else { "resume" };
+    let changed = recorded(owner, name, command, details, async {
+        let found = match reason {
+            Some(reason) => positions::pause(owner, name, trigger, partition.as_ref(), reason).await?,
+            None => positions::resume(owner, name, trigger, partition.as_ref()).await?,
+        };
+        anyhow::ensure!(
+            found,
+            "there is no {what}, or its whole trigger is paused; `fnhost lag` shows triggers and partitions with what is paused"
+        );
+        Ok(())
+    });
+    changed.await?;
     let done = if reason.is_some() { "paused" } else { "resumed" };
     match output {
         Format::Human => println!("{what} is {done}"),

@@ -1,5 +1,6 @@
 //! `fnhost position`: where a trigger goes on, and the way out where a partition stopped because its position does not fit the log.
 
+use super::audit::recorded;
 use super::change::Change;
 use super::operate::{self, OperatorArgs};
 use super::{Format, lag};
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use fnhost_dispatch::operator::{Moved, Place, topic_partition};
 use fnhost_types::record::TopicPartition;
+use serde_json::json;
 
 /// Shows or sets a trigger's position. A running owner notices before it stores anything.
 #[derive(Args, Debug)]
@@ -59,8 +61,17 @@ pub async fn run(args: PositionArgs) -> anyhow::Result<()> {
             args.change.confirm(&format!("move all positions of {}", args.trigger))?;
         }
         let only = args.partition.as_ref();
-        let moved = operator.move_position(&args.trigger, only, place, args.change.dry_run).await;
-        print(&moved.context("cannot move the position")?, &args)
+        let moved = async {
+            let moved = operator.move_position(&args.trigger, only, place, args.change.dry_run).await;
+            moved.context("cannot move the position")
+        };
+        if args.change.dry_run {
+            return print(&moved.await?, &args);
+        }
+        let details = json!({
+            "trigger": args.trigger, "partition": only.map(ToString::to_string), "all": args.all, "to": format!("{place:?}"),
+        });
+        print(&recorded(&operator.owner, &operator.deployment, "position", details, moved).await?, &args)
     };
     let moved = moved.await;
     operator.owner.close().await;

@@ -1,7 +1,8 @@
 //! Asks a running fnhost at its admin address.
 
+use super::admin::{TOKEN_VARIABLE, given_token};
 use anyhow::Context as _;
-use axum::http::{Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
@@ -9,6 +10,8 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -21,6 +24,9 @@ pub struct Remote {
     /// Admin address of any running fnhost of the deployment
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:3001", env = "FNHOST_ADMIN")]
     admin: String,
+    /// Data directory of that fnhost, for its token; one that was started by the same account is found by itself
+    #[arg(long, value_name = "DIR", default_value = ".fnhost", env = "FNHOST_DATA_DIR")]
+    data_dir: PathBuf,
 }
 
 impl Remote {
@@ -49,6 +55,13 @@ impl Remote {
             .body(Full::new(body))?;
         let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.send(request));
         let (status, body) = answered.await.with_context(|| format!("{} did not answer", self.admin))??;
+        if status == StatusCode::UNAUTHORIZED {
+            anyhow::bail!(
+                "{} asks for its token: set {TOKEN_VARIABLE}, or run this on its machine as the account that started it, with \
+                 --data-dir where it is not found by itself",
+                self.admin
+            );
+        }
         if !status.is_success() {
             anyhow::bail!("{}", String::from_utf8_lossy(&body).trim_end());
         }
@@ -56,11 +69,23 @@ impl Remote {
             .with_context(|| format!("the answer of {} is not from an fnhost", self.admin))
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
+    /// The token for who listens at `peer`.
+    fn token(&self, peer: SocketAddr) -> Option<String> {
+        given_token().or_else(|| fnhost_embedded::find_admin_token(&self.data_dir, peer))
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
         let cure = || {
             format!("no fnhost answers at {}; pass its admin address with --admin (FNHOST_ADMIN)", self.admin)
         };
         let stream = TcpStream::connect(&self.admin).await.with_context(cure)?;
+        if let Some(token) = self.token(stream.peer_addr()?) {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .ok()
+                .with_context(|| format!("{TOKEN_VARIABLE} cannot stand in a header"))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(cure)?;
         let connection = tokio::spawn(connection);
         let (head, body) = Response::into_parts(sender.send_request(request).await.with_context(cure)?);

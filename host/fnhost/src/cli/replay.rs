@@ -1,12 +1,14 @@
 //! `fnhost replay`: runs a range of a log again, on purpose.
 
 use super::Format;
+use super::audit::recorded;
 use super::change::Change;
 use super::operate::{self, OperatorArgs};
 use super::progress;
 use clap::Args;
 use fnhost_dispatch::operator::{Operator, Part, Place, Replay, topic_partition};
 use fnhost_types::record::TopicPartition;
+use serde_json::json;
 
 /// Runs a trigger's records of a range again, beside what goes on: after an error in a function was mended, for example.
 ///
@@ -55,11 +57,17 @@ pub async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         let sent = if args.emit { "; what it emits is sent" } else { "; what it emits is not sent" };
         args.change.confirm(&format!("run {offsets} offsets of {} again{sent}", args.trigger))?;
         let put = progress::live("putting records before the trigger", put(&operator, &replay, &mut parts));
-        let ended = tokio::select! {
-            ended = put => ended,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
+        let ended = async {
+            tokio::select! {
+                ended = put => ended,
+                _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
+            }
         };
-        if let Err(error) = ended {
+        let details = json!({
+            "trigger": args.trigger, "partition": args.partition.as_ref().map(ToString::to_string), "emit": args.emit,
+            "from": format!("{:?}", args.from), "to": args.to.as_ref().map(|to| format!("{to:?}")),
+        });
+        if let Err(error) = recorded(&operator.owner, &operator.deployment, "replay", details, ended).await {
             for part in parts.iter().filter(|part| !part.is_done()) {
                 let Part { topic, partition, next, end, .. } = part;
                 let emit = if args.emit { " --emit" } else { "" };

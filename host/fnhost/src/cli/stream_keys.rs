@@ -1,9 +1,11 @@
 //! `fnhost stream-keys`: the keys that tell this deployment's numbered messages from anybody else's.
 
+use super::audit::recorded;
 use super::setup::Beside;
 use super::{Application, Format};
 use clap::{Args, Subcommand};
 use fnhost_db::stream_keys::{self, SETTLED_AFTER_S};
+use serde_json::json;
 
 /// Shows, makes and removes the keys under which messages are numbered.
 ///
@@ -56,15 +58,25 @@ pub async fn run(args: StreamKeysArgs) -> anyhow::Result<()> {
             }
         }
         Action::Add { app } => {
-            let id = stream_keys::add(&Beside::attach(&app).await?.owner).await?;
+            let beside = Beside::attach(&app).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let made = recorded(owner, deployment, "stream-keys add", json!({}), async {
+                Ok(stream_keys::add(owner).await?)
+            });
+            let id = made.await?;
             println!("key {id} signs in {SETTLED_AFTER_S} s");
         }
         Action::Remove { app, id } => {
-            let removed = stream_keys::remove(&Beside::attach(&app).await?.owner, id).await?;
-            anyhow::ensure!(
-                removed,
-                "there is no key {id}, or it is the one that signs: make a new one first"
-            );
+            let beside = Beside::attach(&app).await?;
+            let (owner, deployment) = (&beside.owner, &beside.manifest.application.name);
+            let removed = recorded(owner, deployment, "stream-keys remove", json!({ "id": id }), async {
+                anyhow::ensure!(
+                    stream_keys::remove(owner, id).await?,
+                    "there is no key {id}, or it is the one that signs: make a new one first"
+                );
+                Ok(())
+            });
+            removed.await?;
             println!("key {id} is removed");
         }
     }

@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use fnhost_db::hosts::VersionView;
+use fnhost_deployment::signed::EXTENSION;
 use fnhost_engine::{digest_of, short_digest};
 use fnhost_manifest::given;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Deploys a new version of a component on all hosts, without downtime. Without --canary it gets all batches and requests at
 /// once. It is rolled back if it fails too often in its first minute.
@@ -33,6 +35,9 @@ pub struct SwapArgs {
     /// SHA-256 that the code must have
     #[arg(long, value_name = "HEX")]
     sha256: Option<String>,
+    /// Signature of the code, made with minisign -S; without it FILE.minisig where that is there
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     /// Share of the batches and requests that the new version gets at first, for example 10%
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     canary: Option<u32>,
@@ -113,6 +118,15 @@ pub async fn run(args: SwapArgs) -> anyhow::Result<()> {
             offer["wasm"] = json!(BASE64_STANDARD.encode(wasm));
         }
         None => {}
+    }
+    let signature = args.signature.clone().or_else(|| {
+        let beside = PathBuf::from(format!("{}.{EXTENSION}", args.source.as_deref()?));
+        beside.is_file().then_some(beside)
+    });
+    if let Some(file) = signature {
+        let text =
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        offer["signature"] = json!(text);
     }
     let path = format!("/components/{}/versions", args.component);
     // The host answers when every host of the deployment has compiled and loaded it, or was given up.

@@ -1,10 +1,11 @@
 //! `fnhost up`: starts everything, says where it is, and drains on Ctrl-C.
 
 use super::admin::{AdminArgs, bind};
+use super::audit::machine;
 use super::setup::Setup;
 use super::signals::Signals;
 use super::triggers::{self, Triggers};
-use super::{Application, KafkaArgs, TraceArgs, progress};
+use super::{Application, KafkaArgs, TraceArgs, keys, progress};
 use clap::{Args, ValueEnum};
 use fnhost_admin::health::{Health, Stage};
 use fnhost_admin::{Admin, Scrape};
@@ -17,6 +18,7 @@ use fnhost_dispatch::status::Registry;
 use fnhost_engine::OWN_PROGRAM;
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
 use fnhost_kafka::access::Access;
+use fnhost_kafka::cluster::Cluster;
 use fnhost_manifest::route::Route;
 use fnhost_trace::export::Exporter;
 use fnhost_types::log::{self, LogFormat};
@@ -112,6 +114,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let properties = args.kafka.properties()?;
     // What is wrong with them costs no start.
     stores(&args)?.check(&args.app.load_manifest()?)?;
+    args.admin.check()?;
     let collector = args.traces.collector()?;
     // Both addresses are taken before anything starts, so that a port in use costs nothing.
     let http_listener =
@@ -147,6 +150,7 @@ async fn serve(
     began: Instant,
 ) -> anyhow::Result<()> {
     setup.check_connections().await?;
+    let keys = keys::Follower::start(setup).await?;
     let (engine, deployment) = start_deployment(args, setup, host).await?;
     let registry = Registry::default();
     let health =
@@ -155,11 +159,14 @@ async fn serve(
     let mut tasks = JoinSet::new();
     // Until the very end of this function: while everything else drains, it says so.
     let operator = Arc::new(OnceLock::new());
-    let _admin = serve_admin(admin_listener, args, setup, &health, engine, &deployment, operator.clone());
+    let _admin = serve_admin(admin_listener, args, setup, &health, engine, &deployment, operator.clone())?;
     let (followed, followed_stop) = (deployment.clone(), stop.clone());
     tasks.spawn(async move {
         fnhost_metrics::supervise("deployment", "", || followed.clone().follow(followed_stop.clone())).await;
     });
+    if let Some(keys) = keys {
+        tasks.spawn(keys.follow(stop.clone()));
+    }
     let watched = if args.watch { Watched::all(&setup.manifest) } else { Vec::new() };
     tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
@@ -170,14 +177,7 @@ async fn serve(
     if let Some(triggers) = &triggers {
         operator.get_or_init(|| triggers.operator(setup));
     }
-    let name = setup.deployment().to_string();
-    let (probed, owner, probe_stop) = (health.clone(), setup.owner.clone(), stop.clone());
-    tasks.spawn(async move {
-        fnhost_metrics::supervise("probe", "", || {
-            probed.clone().probe(owner.clone(), name.clone(), cluster.clone(), probe_stop.clone())
-        })
-        .await;
-    });
+    tasks.spawn(probe(&health, setup, cluster, stop.clone()));
     if let Some(listener) = http_listener {
         let source = triggers.as_ref().and_then(Triggers::live_source);
         let waiting = registry.clone();
@@ -224,6 +224,22 @@ async fn serve(
     lost.map_or(Ok(()), Err)
 }
 
+/// Asks broker and database how they are, until `stop`.
+fn probe(
+    health: &Health,
+    setup: &Setup,
+    cluster: Option<Arc<Cluster>>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (health, owner, name) = (health.clone(), setup.owner.clone(), setup.deployment().to_owned());
+    async move {
+        fnhost_metrics::supervise("probe", "", || {
+            health.clone().probe(owner.clone(), name.clone(), cluster.clone(), stop.clone())
+        })
+        .await;
+    }
+}
+
 async fn serve_http(listener: TcpListener, server: fnhost_http::Server, stop: CancellationToken) {
     if let Err(error) = Arc::new(server).serve(listener, stop).await {
         tracing::error!(%error, "the HTTP server failed");
@@ -251,7 +267,7 @@ async fn fenced(triggers: Option<&Triggers>) -> fnhost_kafka::Error {
     }
 }
 
-/// Serves the admin address for as long as the answer lives.
+/// Serves the admin address for as long as the answer lives, to those who have its token.
 fn serve_admin(
     listener: TcpListener,
     args: &UpArgs,
@@ -260,7 +276,9 @@ fn serve_admin(
     engine: Engine,
     deployment: &Deployment,
     operator: Arc<OnceLock<Operator>>,
-) -> JoinSet<()> {
+) -> anyhow::Result<JoinSet<()>> {
+    let door = args.admin.door(&args.app.data_dir)?;
+    fnhost_embedded::announce_admin(&args.app.data_dir, listener.local_addr()?)?;
     let scrape = Scrape {
         health: health.clone(),
         engine,
@@ -273,11 +291,12 @@ fn serve_admin(
         health: health.clone(),
         scrape,
         operator,
-        hosts: args.admin.hosts(),
+        door,
+        sources: args.admin.sources(),
     });
     let mut task = JoinSet::new();
     task.spawn(fnhost_admin::serve(listener, router));
-    task
+    Ok(task)
 }
 
 /// Waits for what is in hand to end, until the deadline or a second signal.
@@ -309,12 +328,11 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
         ..EngineOptions::default()
     })?;
     let identity = fnhost_embedded::secret(&args.app.data_dir, "instance")?;
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let entry = HostEntry {
         deployment: setup.deployment().to_owned(),
         instance: triggers::short_instance(&identity).to_owned(),
         host,
-        name: if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() },
+        name: machine(),
         http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
         admin: args.admin.address.to_string(),
         fnhost: env!("CARGO_PKG_VERSION").to_owned(),
@@ -326,6 +344,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
         specs: ComponentSpec::all(&setup.manifest, &setup.values),
         roles: setup.roles.clone(),
         probation: fnhost_deployment::PROBATION,
+        signers: args.admin.signers()?,
     };
     Ok((engine, Deployment::start(setup).await?))
 }

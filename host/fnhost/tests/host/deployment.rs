@@ -1,6 +1,8 @@
 //! The running set on a real Postgres: what runs after which start, what a swap refuses, two hosts that agree, and what
 //! stays in memory.
 
+mod signed;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use fnhost_db::hosts::HostEntry;
 use fnhost_db::schema::{self, Passwords};
 use fnhost_db::tally::{Kind, Outcome};
 use fnhost_deployment::offer::{Offer, Refused};
+use fnhost_deployment::signed::Signers;
 use fnhost_deployment::slot::Picked;
 use fnhost_deployment::{Deployment, Setup, Slot};
 use fnhost_engine::{Engine, EngineOptions};
@@ -71,6 +74,20 @@ impl World {
     }
 
     async fn host_with(&self, instance: &str, file: &Path, probation: Duration, engine: Engine) -> Host {
+        match self.start(instance, file, probation, engine, Signers::default()).await {
+            Ok(host) => host,
+            Err(error) => panic!("{:#}", anyhow::Error::from(error)),
+        }
+    }
+
+    async fn start(
+        &self,
+        instance: &str,
+        file: &Path,
+        probation: Duration,
+        engine: Engine,
+        signers: Signers,
+    ) -> Result<Host, fnhost_deployment::Error> {
         let mut spec = spec();
         spec.source = file.to_owned();
         let owner = OwnerPool::connect(self.postgres.login("postgres", &self.place)).await.expect("a login");
@@ -84,14 +101,11 @@ impl World {
             fnhost: "0".to_owned(),
         };
         let roles = BTreeMap::new();
-        let setup = Setup { entry, owner, engine, specs: vec![spec], roles, probation };
-        let deployment = match Deployment::start(setup).await {
-            Ok(deployment) => deployment,
-            Err(error) => panic!("{:#}", anyhow::Error::from(error)),
-        };
+        let setup = Setup { entry, owner, engine, specs: vec![spec], roles, probation, signers };
+        let deployment = Deployment::start(setup).await?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(deployment.clone().follow(stop.clone()));
-        Host { deployment, stop, task }
+        Ok(Host { deployment, stop, task })
     }
 
     async fn value<T>(&self, sql: &str) -> T

@@ -84,6 +84,7 @@ async fn starts_with_new_files_leave_no_more_versions_than_are_kept() {
             component: "own",
             digest: &digest,
             wasm: wasm.as_bytes(),
+            signature: None,
             variables: &variables,
             origin: "a file",
             is_file: true,

@@ -173,6 +173,11 @@ impl Edge {
         Pass { rules, id, over_size, token_is_good: false, origin, left: None, _admitted: None }
     }
 
+    /// The user that a request's token stands for, where tokens are checked and it has a good one.
+    pub fn user(&self, headers: &HeaderMap) -> Option<u64> {
+        self.tokens.as_ref()?.check(headers).ok()
+    }
+
     /// Lets a request in.
     ///
     /// # Errors

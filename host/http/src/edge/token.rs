@@ -21,7 +21,7 @@ use fnhost_manifest::keys::Keys;
 pub const MAX_TOKEN_BYTES: usize = 4096;
 /// How far the clocks of two hosts may differ, in seconds.
 pub const CLOCK_LEEWAY_S: u64 = 5;
-/// Tokens that are remembered as good, until they expire; 48 bytes each.
+/// Tokens that are remembered as good, until they expire; 56 bytes each.
 pub const REMEMBERED_TOKENS: usize = 16_384;
 /// Why a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ struct Good {
     subject: u64,
     /// When it ceases to be, leeway included, in seconds since 1970.
     until: u64,
+    /// Of the keys that it was good under.
+    generation: u64,
 }
 
 impl Until for Good {
@@ -94,10 +96,12 @@ impl Tokens {
         let token = bearer(headers)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| Refused::NotYetValid)?.as_secs();
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(good) = self.good.get(&digest) {
+        let generation = self.keys.generation();
+        if let Some(good) = self.good.get(&digest).filter(|good| good.generation == generation) {
             return if now < good.until { Ok(good.subject) } else { Err(Refused::Expired) };
         }
-        let good = self.verify(token, now)?;
+        // Read before the keys are: what is found good under older ones is checked again.
+        let good = Good { generation, ..self.verify(token, now)? };
         // Whatever stood there in its place: it can be verified again.
         let _ = self.good.update(&digest, |_| Ok::<_, ()>(((), good)));
         Ok(good.subject)
@@ -145,7 +149,7 @@ impl Tokens {
         if claims.nbf > now.saturating_add(CLOCK_LEEWAY_S) {
             return Err(Refused::NotYetValid);
         }
-        Ok(Good { subject: self.hasher.hash_one(&claims.sub), until })
+        Ok(Good { subject: self.hasher.hash_one(&claims.sub), until, generation: 0 })
     }
 }
 
@@ -278,9 +282,27 @@ mod tests {
         assert_eq!(tokens.good.size().0, 1);
         // What is remembered has an end too.
         let digest: [u8; 32] = Sha256::digest(good.as_bytes()).into();
-        let ended = Good { subject: first, until: now };
+        let ended = Good { subject: first, until: now, generation: 0 };
         tokens.good.update(&digest, |_| Ok::<_, ()>(((), ended))).unwrap();
         assert_eq!(tokens.check(&headers(&[&format!("Bearer {good}")])), Err(Refused::Expired));
+    }
+
+    #[test]
+    fn keys_that_are_replaced_count_at_once_and_those_that_are_gone_no_more() {
+        let keys = Keys::parse(&set(&[("old", 1)])).unwrap();
+        let tokens = Tokens::new(keys.clone(), "us", "ours");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let bearer = |kid: &str, seed: u8| {
+            let claims = claims(json!({ "nbf": now, "exp": now + 600 }));
+            headers(&[&format!("Bearer {}", sign(&json!({ "alg": "EdDSA", "kid": kid }), &claims, seed))])
+        };
+        let (old, new) = (bearer("old", 1), bearer("new", 2));
+        assert!(tokens.check(&old).is_ok() && tokens.check(&new) == Err(Refused::UnknownKey));
+        keys.replace(&Keys::parse(&set(&[("new", 2), ("old", 1)])).unwrap());
+        assert!(tokens.check(&old).is_ok() && tokens.check(&new).is_ok());
+        keys.replace(&Keys::parse(&set(&[("new", 2)])).unwrap());
+        // It was remembered as good.
+        assert!(tokens.check(&old) == Err(Refused::UnknownKey) && tokens.check(&new).is_ok());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod events;
 mod socket;
 mod updates;
+mod users;
 
 use super::edge::Granted;
 use super::{Peers, Server, ServerBody, problem::problem};
@@ -10,8 +11,8 @@ use crate::hub::Hub;
 use bytes::Bytes;
 pub(super) use events::LiveBody;
 use fnhost_kafka::cluster::Cluster;
-use fnhost_manifest::Manifest;
 use fnhost_manifest::route::{Captures, Pattern};
+use fnhost_manifest::{Manifest, Values};
 use fnhost_metrics::{LiveMetrics, RouteMetrics, Transport};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Empty, Limited};
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use updates::Updates;
+use users::Users;
 
 /// Bytes of a snapshot.
 pub const SNAPSHOT_MAX_BYTES: usize = 1 << 20;
@@ -64,6 +66,7 @@ pub(super) struct LiveRoutes {
     source: Option<Source>,
     stop: CancellationToken,
     metrics: LiveMetrics,
+    users: Users,
 }
 
 struct Target {
@@ -113,7 +116,12 @@ impl Handover {
 
 impl LiveRoutes {
     /// The manifest's live routes; without a source they answer that updates are not available.
-    pub fn new(manifest: &Manifest, source: Option<Source>, stop: CancellationToken) -> Self {
+    pub fn new(
+        manifest: &Manifest,
+        values: &Values,
+        source: Option<Source>,
+        stop: CancellationToken,
+    ) -> Self {
         let target = |push: &fnhost_manifest::LiveRoute| Target {
             route: push.route.clone(),
             key: push.key.clone(),
@@ -127,7 +135,8 @@ impl LiveRoutes {
                 .collect(),
         };
         let routes = manifest.application.live.iter().map(target).collect();
-        Self { routes, source, stop, metrics: LiveMetrics::default() }
+        let users = Users::new(values.edge.max_viewers_per_user);
+        Self { routes, source, stop, metrics: LiveMetrics::default(), users }
     }
 
     /// Where a request on this path is counted; none where it is on no live route.
@@ -216,6 +225,11 @@ impl Server {
             .source
             .as_ref()
             .ok_or_else(|| unavailable("this host runs without Kafka, so it has no live updates"))?;
+        // Of a user that is not known, the function decides; the address has its own bound.
+        let place = match self.edge.user(request.headers()).map(|user| self.push.users.enter(user)) {
+            Some(None) => return Err(too_many(self.push.users.max())),
+            place => place.flatten(),
+        };
         let key = captures.params.iter().find(|(name, _)| *name == target.key).map_or("", |(_, value)| value);
         let key: Vec<u8> = percent_encoding::percent_decode_str(key).collect();
         let partition = |topic: &str| source.cluster.partition_for(topic, Some(&key), 0);
@@ -226,7 +240,8 @@ impl Server {
             .map_err(|refused| unavailable(&refused.to_string()))?;
         let snapshot = self.snapshot(target, captures, request.headers(), peers).await?;
         let (hub, fields, stop) = (source.hub.clone(), target.fields.clone(), self.push.stop.clone());
-        Ok(Updates::new(subscription, hub, fields, &snapshot, stop, (&self.push.metrics, transport)))
+        let counted = (&self.push.metrics, transport, place);
+        Ok(Updates::new(subscription, hub, fields, &snapshot, stop, counted))
     }
 
     /// The function's answer on how things stand; the error is its answer where that is anything but 200.
@@ -262,6 +277,13 @@ impl Server {
             problem(StatusCode::BAD_GATEWAY, "the function's answer could not be read", None)
         })
     }
+}
+
+fn too_many(max: usize) -> Response<ServerBody> {
+    let detail = format!("you have {max} streams of live updates open; close one first");
+    let mut response = problem(StatusCode::TOO_MANY_REQUESTS, &detail, None);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
+    response
 }
 
 /// The id that a client goes on from: of the header, which browsers send by themselves when they come back, or of the address.

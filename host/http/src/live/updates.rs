@@ -1,6 +1,7 @@
 //! What one client of a live route is sent, in whichever way it is connected.
 
 use super::LIFETIME_MAX;
+use super::users::Place;
 use crate::hub::{Hub, Pushed, Subscription};
 use fnhost_metrics::{LiveMetrics, Raised, StreamEnd, Transport};
 use fnhost_types::record::Record;
@@ -52,6 +53,8 @@ struct Counted {
     metrics: LiveMetrics,
     end: StreamEnd,
     _watching: Raised,
+    /// The user's, where it is known.
+    _place: Option<Place>,
 }
 
 impl Drop for Counted {
@@ -68,7 +71,7 @@ impl Updates {
         fields: Option<Arc<[String]>>,
         snapshot: &[u8],
         stop: CancellationToken,
-        (metrics, transport): (&LiveMetrics, Transport),
+        (metrics, transport, place): (&LiveMetrics, Transport, Option<Place>),
     ) -> Self {
         let snapshot = (!subscription.resumed).then(|| Event {
             kind: "snapshot".to_owned(),
@@ -79,7 +82,7 @@ impl Updates {
         let ends = Instant::now() + LIFETIME_MAX;
         let _watching = metrics.watches(transport);
         // Until the host ends it, only the client can.
-        let counted = Counted { metrics: metrics.clone(), end: StreamEnd::Client, _watching };
+        let counted = Counted { metrics: metrics.clone(), end: StreamEnd::Client, _watching, _place: place };
         Self { subscription, hub, fields, snapshot, backlog, ends, stop, counted }
     }
 

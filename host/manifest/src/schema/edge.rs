@@ -11,6 +11,7 @@ pub struct Edge {
     pub trusted_proxies: Option<Spanned<String>>,
     pub proxy_networks: Option<Vec<Spanned<String>>>,
     pub header_timeout_ms: Option<Spanned<i64>>,
+    pub max_viewers_per_user: Option<Spanned<String>>,
     pub token: Option<Token>,
     pub shed: Option<Spanned<Shed>>,
     #[serde(default)]
@@ -23,6 +24,7 @@ pub struct Edge {
 #[serde(deny_unknown_fields)]
 pub struct Token {
     pub public_keys: Spanned<String>,
+    pub signing_key: Option<Spanned<String>>,
     pub issuer: String,
     pub audience: String,
 }

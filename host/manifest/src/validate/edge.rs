@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::super::edge::*;
 use super::super::route::Pattern;
+use super::super::variables::Template;
 use super::super::{Error, MAX_MAX_CONCURRENCY, schema};
 use super::Builder;
 
@@ -19,12 +20,16 @@ impl Builder<'_> {
         });
         let token = match written.token {
             None => None,
-            Some(token) => Some(TokenCheck {
-                public_keys: self.template(&token.public_keys)?,
-                issuer: token.issuer,
-                audience: token.audience,
-            }),
+            Some(token) => {
+                let public_keys = self.template(&token.public_keys)?;
+                let rotated =
+                    token.signing_key.map(|name| self.key_variables(&name, &public_keys)).transpose()?;
+                Some(TokenCheck { public_keys, rotated, issuer: token.issuer, audience: token.audience })
+            }
         };
+        let viewers = written
+            .max_viewers_per_user
+            .unwrap_or_else(|| Spanned::new(0..0, DEFAULT_MAX_VIEWERS_PER_USER.to_string()));
         if let Some(route) = &written.defaults.route {
             return self.fail(route.span().start, "the defaults are for every route; name none here");
         }
@@ -53,6 +58,7 @@ impl Builder<'_> {
         }
         Ok(Edge {
             trusted_proxies: self.template(&trusted_proxies)?,
+            max_viewers_per_user: self.template(&viewers)?,
             proxy_networks: networks.iter().map(|network| self.network(network)).collect::<Result<_, _>>()?,
             header_timeout: self.timeout(
                 "header_timeout_ms",
@@ -64,6 +70,23 @@ impl Builder<'_> {
             defaults,
             routes,
         })
+    }
+
+    /// The variables that hold the keys of tokens, where `fnhost keys` may change them.
+    fn key_variables(
+        &self,
+        signing_key: &Spanned<String>,
+        public_keys: &Template,
+    ) -> Result<KeyVariables, Error> {
+        let at = signing_key.span().start;
+        self.check_variable(at, signing_key.get_ref())?;
+        let Some(public) = public_keys.only_variable() else {
+            return self.fail(
+                at,
+                "with a signing_key, public_keys is one variable and nothing else: \"{{ name }}\"",
+            );
+        };
+        Ok(KeyVariables { private: signing_key.get_ref().clone(), public: public.to_owned() })
     }
 
     /// What holds where nothing is written.

@@ -44,7 +44,9 @@ fn complete(block: &Block) -> String {
         manifest.push_str("[component.page]\nsource = \"page.wasm\"\n");
     }
     if !both.contains("[variables]\n") {
-        let quoted = both.split("_variable = \"").skip(1).filter_map(|rest| rest.split('"').next());
+        let named =
+            ["_variable = \"", "signing_key = \""].into_iter().flat_map(|key| both.split(key).skip(1));
+        let quoted = named.filter_map(|rest| rest.split('"').next());
         let templates = both.split("{{ ").skip(1).filter_map(|rest| rest.split(" }}").next());
         manifest.push_str("[variables]\n");
         for variable in quoted.chain(templates).collect::<BTreeSet<_>>() {

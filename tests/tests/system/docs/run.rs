@@ -97,6 +97,7 @@ async fn commands_of_the_documents_do_what_they_say() -> Outcome {
         )
         .await?;
     terminal.block("docs/metrics.md", "fnhost_partition_lag", &["fnhost_partition_lag_records"]).await?;
+    terminal.block("docs/operations.md", "curl -s -H @-", &["\"state\":\"owned\""]).await?;
     terminal.block("docs/outbound.md", "circuits_open", &["fnhost_outbound_circuits_open"]).await?;
     terminal.block("docs/api.md", "openapi.json", &["\"components\""]).await?;
     terminal.block(payment_gateway, "/admin/payments", &["captured"]).await?;

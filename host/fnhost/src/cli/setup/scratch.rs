@@ -57,6 +57,7 @@ impl Scratch {
                 application: BTreeMap::new(),
                 components: BTreeMap::new(),
                 edge: Default::default(),
+                rotating: Default::default(),
             },
             roles: BTreeMap::new(),
             database: None,

@@ -80,7 +80,15 @@ impl World {
         };
         let owner = OwnerPool::connect(self.postgres.login("postgres", &self.role)).await.expect("the owner");
         let (engine, roles) = (engine().clone(), BTreeMap::new());
-        let setup = Setup { entry, owner, engine, specs: vec![spec], roles, probation: PROBATION };
+        let setup = Setup {
+            entry,
+            owner,
+            engine,
+            specs: vec![spec],
+            roles,
+            probation: PROBATION,
+            signers: Default::default(),
+        };
         let deployment = Deployment::start(setup).await.expect("it starts");
         tokio::spawn(deployment.clone().follow(CancellationToken::new()));
         let host = self.host_of(deployment.slots()["guest"].clone(), name, max_attempts).await;

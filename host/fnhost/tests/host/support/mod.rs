@@ -76,6 +76,7 @@ pub fn spec() -> ComponentSpec {
         },
         environment: BTreeMap::from([("COLOUR".to_owned(), "green".to_owned())]),
         variables: BTreeMap::from([("greeting".to_owned(), Secret::new("hello"))]),
+        rotated: Default::default(),
         allowed_hosts: AllowedHosts::default(),
         files: Default::default(),
         key_value_stores: Default::default(),

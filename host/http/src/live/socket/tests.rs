@@ -26,7 +26,7 @@ async fn served(pipe_bytes: usize, write_timeout: Duration) -> Served {
     hub.begin(&[(TopicPartition::new("a", 0), 0)]);
     let subscription = hub.subscribe(b"one", &[0], &|_| 0, None).expect("a place");
     let stop = CancellationToken::new();
-    let counted = (&LiveMetrics::default(), Transport::WebSocket);
+    let counted = (&LiveMetrics::default(), Transport::WebSocket, None);
     let snapshot = br#"{"status":"NEW"}"#;
     let updates = Updates::new(subscription, hub.clone(), None, snapshot, stop.clone(), counted);
     let (ours, theirs) = tokio::io::duplex(pipe_bytes);
