@@ -7,7 +7,7 @@ import { paged } from "./lists.js";
 
 const HAPPENED = {
   SIGNED_IN: "Signed in",
-  SIGN_IN_FAILED: "Wrong password",
+  SIGN_IN_FAILED: "Failed attempt",
   TOKEN_REUSED: "Signed out: its token was used twice",
   PASSWORD_CHANGED: "Password changed",
   PASSWORD_RESET: "Password set by a mail",
