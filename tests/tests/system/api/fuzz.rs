@@ -49,7 +49,10 @@ pub async fn run(
     command.args(["--warnings", "off", "--generation-database", "none"]);
     // Where it may leave its notes.
     command.current_dir(python.program(""));
-    command.env("ACCESS_TOKEN", caller.map_or("", |caller| &caller.token)).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .env("ACCESS_TOKEN", caller.map_or("", |caller| &caller.token))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let bound = Duration::from_secs(seconds.into()) + GRACE;
     let output = tokio::time::timeout(bound, command.output()).await.context("schemathesis does not end")?;
     let output = output.context("cannot run schemathesis")?;
