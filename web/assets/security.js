@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { action, announce, complaint, fill, h, time } from "./dom.js";
 import { explain, form, password } from "./form.js";
 import { paged } from "./lists.js";
+import { client } from "./words.js";
 
 const HAPPENED = {
   SIGNED_IN: "Signed in",
@@ -38,9 +39,9 @@ export function account({ main, signal }) {
     const { sessions } = await call("GET", "/auth/sessions", { signal });
     fill(logins, sessions.map((one) => h("li", null,
       h("span", { class: "what" },
-        h("span", { class: "name" }, one.device || "An unknown client"),
-        h("span", { class: "soft" }, one.current ? "this one, " : "", "since ", time(one.begun_at), ", last used ", time(one.used_at))),
-      h("span", { class: "act" }, !one.current && action("End", { class: "quiet", "aria-label": `End the login of ${one.device || "an unknown client"}` }, async () => {
+        h("span", { class: "name", title: one.device }, client(one.device)),
+        h("span", { class: "soft" }, one.current ? "this one, " : "", "since ", time(one.begun_at), ", last used ", time(one.used_at)),
+        !one.current && action("End", { class: "quiet", "aria-label": `End: ${client(one.device)}` }, async () => {
         await call("POST", `/auth/sessions/${one.session_id}/end`, { signal });
         announce("The login has ended.");
         await Promise.all([where(), happened.restart()]);
@@ -76,5 +77,5 @@ export function account({ main, signal }) {
 function happening({ what, at, network, device }) {
   return h("li", null, h("span", { class: "what" },
     h("span", { class: "name" }, HAPPENED[what] ?? what),
-    h("span", { class: "soft" }, time(at), network && `, from ${network}`, device && `, ${device}`)));
+    h("span", { class: "soft" }, time(at), network && `, from ${network}`, `, ${client(device)}`)));
 }

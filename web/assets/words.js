@@ -51,3 +51,11 @@ export const STATUSES = ["PENDING", "CONFIRMED", "REJECTED", "PAYMENT_FAILED", "
 
 /** An order that may still be cancelled. */
 export const cancellable = (name) => name === "PENDING" || name === "CONFIRMED";
+
+/** What a client calls itself, as people say it; as it is where these pages do not know it. */
+export function client(device) {
+  const browser = /(Firefox|Edg|OPR|Chrome|Safari)\//.exec(device)?.[1];
+  const system = /(Windows|Android|iPhone|iPad|Mac OS X|Linux)/.exec(device)?.[1];
+  const name = { Edg: "Edge", OPR: "Opera" }[browser] ?? browser;
+  return name && system ? `${name} on ${system.replace(" OS X", "")}` : device || "An unknown client";
+}
