@@ -42,10 +42,10 @@ export function account({ main, signal }) {
         h("span", { class: "name", title: one.device }, client(one.device)),
         h("span", { class: "soft" }, one.current ? "this one, " : "", "since ", time(one.begun_at), ", last used ", time(one.used_at)),
         !one.current && action("End", { class: "quiet", "aria-label": `End: ${client(one.device)}` }, async () => {
-        await call("POST", `/auth/sessions/${one.session_id}/end`, { signal });
-        announce("The login has ended.");
-        await Promise.all([where(), happened.restart()]);
-      }, told)))));
+          await call("POST", `/auth/sessions/${one.session_id}/end`, { signal });
+          announce("The login has ended.");
+          await Promise.all([where(), happened.restart()]);
+        }, told)))));
     logins.removeAttribute("aria-busy");
     others.hidden = sessions.length < 2;
   }
