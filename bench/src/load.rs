@@ -88,7 +88,7 @@ impl Load {
         for n in 0..users {
             let login =
                 json!({"email": format!("bench-{n}@example.com"), "password": "correct horse battery"});
-            connection.post("/auth/register", "", &login, StatusCode::CREATED).await?;
+            connection.post("/auth/register", "", &login, StatusCode::ACCEPTED).await?;
             let session = connection.post("/auth/login", "", &login, StatusCode::OK).await?;
             let token = session["access_token"].as_str().context("no access_token")?;
             tokens.push(token.to_owned());

@@ -142,7 +142,8 @@ const RULES: [(&str, &str); 16] = [
         "no record waits, and no message is unsent",
         "SELECT topic || '/' || partition || '@' || \"offset\" || ' is parked: ' || reason FROM fnhost.parked
          UNION ALL SELECT topic || '/' || partition || ': ' || first_seq || ' to ' || last_seq || ' are unsent' FROM fnhost.outbox
-         UNION ALL SELECT 'event ' || id || ' is unsent' FROM orders.outgoing_event",
+         UNION ALL SELECT 'event ' || id || ' is unsent' FROM orders.outgoing_event
+         UNION ALL SELECT 'mail ' || id || ' is unsent' FROM auth.outgoing_event",
     ),
 ];
 
@@ -156,7 +157,7 @@ pub async fn wait_settled(fnhost: &Fnhost, db: &Database) -> anyhow::Result<()> 
         let waiting = db
             .count(
                 "SELECT (SELECT count(*) FROM fnhost.parked) + (SELECT count(*) FROM fnhost.outbox)
-                      + (SELECT count(*) FROM orders.outgoing_event)",
+                      + (SELECT count(*) FROM orders.outgoing_event) + (SELECT count(*) FROM auth.outgoing_event)",
             )
             .await?;
         let lag = lag(&brokers, db).await?;

@@ -154,7 +154,7 @@ impl Customer {
         let email = format!("{}@example.com", Uuid::new_v4().simple());
         let body = json!({ "email": email, "password": PASSWORD, "name": "Ada" });
         let request = request(Method::POST, "/auth/register", None, Some(&body))?;
-        client.send(request).await?.json::<serde_json::Value>(StatusCode::CREATED)?;
+        client.send(request).await?.json::<serde_json::Value>(StatusCode::ACCEPTED)?;
         Self::login(client, &email).await
     }
 

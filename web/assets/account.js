@@ -1,96 +1,83 @@
-// Signing in and registering.
+// Signing in, registering, and what the links in mails lead to.
 
-import { session } from "./api.js";
-import { announce, complaint, fill, h } from "./dom.js";
-
-const PASSWORD_CHARS_MIN = 8;
+import { call, session } from "./api.js";
+import { action, announce, complaint, fill, h } from "./dom.js";
+import { EMAIL, explain, form, password } from "./form.js";
 
 export function signIn({ main, leave, wanted }) {
-  form({
-    main, leave, wanted, title: "Sign in", submit: "Sign in", fresh: false,
-    other: h("p", null, "New here? ", h("a", { href: "#/register" }, "Create an account"), "."),
-    send: ({ email, password }) => session.login(email, password),
-  });
+  show(main, "Sign in", form({
+    fields: [EMAIL, password("password", "Password", false)], submit: "Sign in",
+    send: async ({ email, password }) => {
+      await session.login(email, password);
+      announce(`Signed in as ${email}.`);
+      leave(wanted ?? "#/");
+    },
+  }),
+  h("p", null, "New here? ", h("a", { href: "#/register" }, "Create an account"), "."),
+  h("p", null, h("a", { href: "#/forgot" }, "I have forgotten the password")));
 }
 
 export function register({ main, leave, wanted }) {
-  form({
-    main, leave, wanted, title: "Create an account", submit: "Create account", fresh: true,
-    other: h("p", null, "Have one already? ", h("a", { href: "#/sign-in" }, "Sign in"), "."),
-    send: ({ email, password, name }) => session.register(email, password, name),
-  });
-}
-
-function form({ main, leave, wanted, title, submit, fresh, other, send }) {
-  const trouble = complaint();
-  const field = (name, label, props, hint) => h("div", { class: "field" },
-    h("label", { for: name }, label),
-    h("input", { id: name, name, ...props, "aria-describedby": `${name}-note` }),
-    h("p", { id: `${name}-note`, class: "note" }, hint ?? ""));
-  const button = h("button", { class: "primary wide" }, submit);
-  const element = h("form", { novalidate: true, onsubmit: async (event) => {
-    event.preventDefault();
-    if (button.getAttribute("aria-disabled")) return;
-    clear(element, trouble);
-    const values = Object.fromEntries(new FormData(element));
-    const missing = check(element, fresh);
-    if (missing) return point(element, missing, trouble);
-    button.setAttribute("aria-disabled", "true");
-    try {
-      await send(values);
-      announce(`Signed in as ${values.email}.`);
+  const name = { name: "name", label: "Name (optional)", props: { autocomplete: "name", maxlength: 100 } };
+  show(main, "Create an account", form({
+    fields: [name, EMAIL, password("password", "Password", true)], submit: "Create account",
+    send: async ({ email, password, name }) => {
+      await call("POST", "/auth/register", { body: { email, password, ...(name && { name }) }, anonymous: true });
+      try {
+        await session.login(email, password);
+      } catch (error) {
+        if (error.status !== 401) throw error;
+        // The address has an account with another password, or is to be confirmed first: the mail says which.
+        return sent(main, email, "Read it before you sign in.");
+      }
+      announce(`Signed in as ${email}.`);
       leave(wanted ?? "#/");
-    } catch (error) {
-      point(element, explain(error), trouble);
-    } finally {
-      button.removeAttribute("aria-disabled");
-    }
-  } },
-  fresh && field("name", "Name (optional)", { autocomplete: "name", maxlength: 100 }),
-  field("email", "E-mail", { type: "email", autocomplete: "username", required: true, maxlength: 254, autocapitalize: "none" }),
-  field("password", "Password", {
-    type: "password", autocomplete: fresh ? "new-password" : "current-password", required: true, maxlength: 256,
-  }, fresh ? `${PASSWORD_CHARS_MIN} characters or more.` : null),
-  trouble.place, button);
-  fill(main, h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, title), element, other));
+    },
+  }),
+  h("p", null, "Have one already? ", h("a", { href: "#/sign-in" }, "Sign in"), "."));
 }
 
-function check(element, fresh) {
-  const { email, password } = element.elements;
-  if (!email.validity.valid) return { field: "email", text: "Enter an e-mail address, like ada@example.com." };
-  if (!password.value) return { field: "password", text: "Enter the password." };
-  if (fresh && password.value.length < PASSWORD_CHARS_MIN) {
-    return { field: "password", text: `The password needs ${PASSWORD_CHARS_MIN} characters or more.` };
-  }
-  return null;
+export function forgot({ main }) {
+  show(main, "Forgotten password", form({
+    fields: [EMAIL], submit: "Send a link",
+    send: async ({ email }) => {
+      await call("POST", "/auth/password/forgot", { body: { email }, anonymous: true });
+      sent(main, email, "If this address has an account, its link sets another password within 30 minutes.");
+    },
+  }), h("p", null, h("a", { href: "#/sign-in" }, "Back to signing in")));
 }
 
-function explain(error) {
-  if (error.status === 429) {
-    const seconds = Number(error.retryAfter);
-    return { text: `Too many attempts. ${seconds ? `Try again in ${seconds} s.` : "Try again later."}` };
-  }
-  const text = error.problem?.detail ?? error.message;
-  return { field: error.problem?.field, text: text.charAt(0).toUpperCase() + text.slice(1) + (/[.!]$/.test(text) ? "" : ".") };
+/** Where the link of a mail leads to; its token is in the address, behind the part that browsers send. */
+export function reset({ main, leave, token }) {
+  show(main, "Choose another password", form({
+    fields: [password("new_password", "New password", true)], submit: "Set the password",
+    send: async ({ new_password }) => {
+      await call("POST", "/auth/password/reset", { body: { token, new_password }, anonymous: true });
+      await session.logout();
+      announce("The password is set. Please sign in.");
+      leave("#/sign-in");
+    },
+  }), h("p", null, h("a", { href: "#/forgot" }, "Ask for another link")));
 }
 
-// The field at fault says why and takes the focus; without one it is said above the button.
-function point(element, { field, text }, trouble) {
-  const input = field && element.elements[field];
-  if (!input) return trouble.show(new Error(text));
-  input.setAttribute("aria-invalid", "true");
-  const note = element.querySelector(`#${field}-note`);
-  note.dataset.hint ??= note.textContent;
-  note.textContent = text;
-  note.classList.add("wrong");
-  input.focus();
+/** As above. A press, not the visit, confirms: programs that look into mails visit too. */
+export function confirm({ main, leave, token }) {
+  const trouble = complaint();
+  const button = action("Confirm the address", { class: "primary wide" }, async () => {
+    trouble.clear();
+    await call("POST", "/auth/verify", { body: { token }, anonymous: true });
+    announce("The address is confirmed.");
+    leave(session.exists ? "#/account" : "#/sign-in");
+  }, (error) => trouble.show(new Error(explain(error).text)));
+  show(main, "Confirm your address", trouble.place, button);
 }
 
-function clear(element, trouble) {
-  trouble.clear();
-  for (const input of element.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
-  for (const note of element.querySelectorAll(".note.wrong")) {
-    note.classList.remove("wrong");
-    note.textContent = note.dataset.hint;
-  }
+function show(main, title, ...content) {
+  fill(main, h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, title), content));
+}
+
+function sent(main, email, what) {
+  show(main, "A mail is on its way", h("p", { role: "status" }, `It goes to ${email}. ${what}`),
+    h("p", null, h("a", { href: "#/sign-in" }, "Sign in")));
+  main.querySelector("h1").focus();
 }

@@ -42,10 +42,6 @@ export const session = {
     sessionStorage.setItem(EMAIL, email);
     keep(pair);
   },
-  async register(email, password, name) {
-    await call("POST", "/auth/register", { body: { email, password, ...(name && { name }) }, anonymous: true });
-    await session.login(email, password);
-  },
   /** Ends the login here, and on the server if it can be reached. */
   async logout() {
     const refresh_token = sessionStorage.getItem(REFRESH);

@@ -1,10 +1,11 @@
 // The start: which page an address shows, and what is around it.
 
-import { register, signIn } from "./account.js";
+import { confirm, forgot, register, reset, signIn } from "./account.js";
 import { session } from "./api.js";
 import { action, announce, fill, h } from "./dom.js";
 import { notifications, orders } from "./lists.js";
 import { order } from "./order.js";
+import { account } from "./security.js";
 import { basketPage, shop } from "./shop.js";
 
 /** Address after `#`, title, page; `own` needs somebody signed in. */
@@ -13,6 +14,10 @@ const PAGES = [
   { path: /^\/basket$/, title: "Basket", show: basketPage },
   { path: /^\/sign-in$/, title: "Sign in", show: signIn },
   { path: /^\/register$/, title: "Create an account", show: register },
+  { path: /^\/forgot$/, title: "Forgotten password", show: forgot },
+  { path: /^\/reset\/(?<token>[\w.-]+)$/, title: "Choose another password", show: reset },
+  { path: /^\/confirm\/(?<token>[\w.-]+)$/, title: "Confirm your address", show: confirm },
+  { path: /^\/account$/, title: "My account", show: account, own: true },
   { path: /^\/orders$/, title: "My orders", show: orders, own: true },
   { path: /^\/orders\/(?<id>[0-9a-fA-F-]{36})$/, title: "Order", show: order, own: true },
   { path: /^\/notifications$/, title: "Notifications", show: notifications, own: true },
@@ -49,9 +54,9 @@ async function show() {
   main.dataset.page = page?.show.name ?? "none";
   try {
     // A page draws itself at once and settles when it has what it shows.
-    const { id } = page?.path.exec(path).groups ?? {};
+    const { id, token } = page?.path.exec(path).groups ?? {};
     const settled = page
-      ? page.show({ main, signal, leave, entitle: (text) => signal.aborted || entitle(text), id, wanted: backTo(path) })
+      ? page.show({ main, signal, leave, entitle: (text) => signal.aborted || entitle(text), id, token, wanted: backTo(path) })
       : fill(main, h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "There is nothing here"), h("p", null, h("a", { href: "#/" }, "Back to the shop"))));
     arrive();
     await settled;
@@ -93,6 +98,7 @@ function drawNav(path = location.hash.slice(1)) {
   fill(nav, link("#/", "Shop"),
     session.exists && link("#/orders", "Orders"),
     session.exists && link("#/notifications", "Notifications"),
+    session.exists && link("#/account", "Account"),
     session.exists
       ? h("button", { type: "button", class: "plain", title: session.email && `Signed in as ${session.email}`, onclick: () => {
         // Here it is over at once; the server is told meanwhile.

@@ -8,7 +8,7 @@ import { status, STATUSES } from "./words.js";
 export function orders({ main, signal }) {
   const filter = h("select", { id: "filter" },
     h("option", { value: "" }, "All"), STATUSES.map((name) => h("option", { value: name }, status(name).word)));
-  const list = paged({ signal, noun: "order", path: () => `/orders?limit=20${filter.value && `&status=${filter.value}`}`,
+  const list = paged({ signal, noun: "orders", path: () => `/orders?limit=20${filter.value && `&status=${filter.value}`}`,
     entries: (page) => page.orders, row: orderRow,
     empty: () => (filter.value ? "No order is in this state." : h("span", null, "No order yet. ", h("a", { href: "#/" }, "See what there is"), ".")) });
   filter.addEventListener("change", () => list.restart());
@@ -20,14 +20,14 @@ export function orders({ main, signal }) {
 }
 
 export function notifications({ main, signal }) {
-  const list = paged({ signal, noun: "message", path: () => "/notifications?limit=20",
+  const list = paged({ signal, noun: "messages", path: () => "/notifications?limit=20",
     entries: (page) => page.notifications, row: notificationRow, empty: () => "Nothing yet. You are told here what becomes of your orders." });
   fill(main, h("div", { class: "page" }, h("h1", { tabindex: "-1" }, "Notifications"), list.place));
   return list.restart();
 }
 
 // A list that grows by pages. A restart while a page is on its way makes that page's answer void.
-function paged({ signal, path, entries, row, empty, noun }) {
+export function paged({ signal, path, entries, row, empty, noun }) {
   const list = h("ul", { class: "rows", "aria-busy": "true" });
   const more = h("p", { class: "more" });
   const trouble = complaint();
@@ -48,7 +48,7 @@ function paged({ signal, path, entries, row, empty, noun }) {
     list.removeAttribute("aria-busy");
     if (!fresh) rows[0]?.querySelector("a")?.focus();
     fill(more, list.childElementCount === 0 ? h("span", { class: "soft" }, empty())
-      : cursor && action(`Show older ${noun}s`, { class: "quiet" }, () => load(false), trouble.show));
+      : cursor && action(`Show older ${noun}`, { class: "quiet" }, () => load(false), trouble.show));
   }
 
   const restart = () => load(true).catch((error) => {

@@ -51,3 +51,12 @@ export const STATUSES = ["PENDING", "CONFIRMED", "REJECTED", "PAYMENT_FAILED", "
 
 /** An order that may still be cancelled. */
 export const cancellable = (name) => name === "PENDING" || name === "CONFIRMED";
+
+/** What a client calls itself, as people say it; as it is where these pages do not know it. */
+export function client(device) {
+  // The first that fits: most call themselves what others are called too.
+  const browser = ["Firefox", "Edg", "OPR", "Chrome", "Safari"].find((one) => device.includes(`${one}/`));
+  const system = ["Windows", "Android", "iPhone", "iPad", "Mac OS X", "Linux"].find((one) => device.includes(one));
+  const name = { Edg: "Edge", OPR: "Opera" }[browser] ?? browser;
+  return name && system ? `${name} on ${system.replace(" OS X", "")}` : device || "An unknown client";
+}

@@ -1,5 +1,6 @@
 //! What an account may look like. Pure.
 
+use crate::breached;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
@@ -16,32 +17,22 @@ pub const PASSWORD_DISTINCT_CHARS_MIN: usize = 4;
 /// Characters of a name at most.
 pub const NAME_CHARS_MAX: usize = 100;
 
-/// The passwords of at least eight characters that lead every list of leaked ones.
-const COMMON_PASSWORDS: [&str; 24] = [
-    "12345678",
-    "123456789",
-    "1234567890",
-    "password",
-    "password1",
-    "password123",
-    "passw0rd",
-    "p@ssw0rd",
-    "qwertyuiop",
-    "qwerty123",
-    "1q2w3e4r",
-    "1q2w3e4r5t",
-    "1qaz2wsx",
-    "iloveyou",
-    "sunshine",
-    "princess",
-    "football",
-    "baseball",
-    "superman",
-    "trustno1",
-    "welcome1",
-    "abcd1234",
-    "changeme",
-    "letmein1",
+/// Characters that are kept of what a client calls itself.
+pub const DEVICE_CHARS_MAX: usize = 200;
+/// How long an account's activity is kept, in seconds.
+pub const ACTIVITY_SECONDS: i64 = 90 * 24 * 60 * 60;
+/// Entries of an account's activity that are kept.
+pub const ACTIVITY_ROWS_MAX: i64 = 200;
+
+/// What an account's activity tells.
+pub const ACTIVITIES: [&str; 7] = [
+    "SIGNED_IN",
+    "SIGN_IN_FAILED",
+    "TOKEN_REUSED",
+    "PASSWORD_CHANGED",
+    "PASSWORD_RESET",
+    "ADDRESS_CONFIRMED",
+    "SESSIONS_ENDED",
 ];
 
 /// An input that is not acceptable, and what would be.
@@ -117,10 +108,20 @@ pub fn check_password(password: &str, email: &str) -> Result<(), Invalid> {
         return refused(format!("at least {PASSWORD_DISTINCT_CHARS_MIN} different characters"));
     }
     let local = email.split('@').next().unwrap_or_default();
-    if lower == email || lower == local || COMMON_PASSWORDS.contains(&lower.as_str()) {
+    if lower == email || lower == local {
         return refused("one that is not the first to be guessed".to_owned());
     }
+    if breached::contains(password) || breached::contains(&lower) {
+        return refused("one that is not known from a breach".to_owned());
+    }
     Ok(())
+}
+
+/// What a client calls itself, as it is shown to the account's owner.
+#[must_use]
+pub fn device(user_agent: &str) -> String {
+    let shown = |c: &char| !c.is_control() && c.general_category() != GeneralCategory::Format;
+    user_agent.trim().chars().filter(shown).take(DEVICE_CHARS_MAX).collect()
 }
 
 /// Trims a name; empty is none.
@@ -219,6 +220,13 @@ mod tests {
         ] {
             assert_eq!(check_password(bad, email).unwrap_err().field, "password", "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_client_calls_itself_is_shown_and_does_nothing() {
+        assert_eq!(device(" Mozilla/5.0 (X11)\r\n"), "Mozilla/5.0 (X11)");
+        assert_eq!(device("a\u{202e}b\u{0}c\u{200b}"), "abc");
+        assert_eq!(device(&"x".repeat(DEVICE_CHARS_MAX + 1)).len(), DEVICE_CHARS_MAX);
     }
 
     #[test]

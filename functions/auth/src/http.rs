@@ -1,65 +1,43 @@
-//! `/auth` and the public keys.
+//! `/auth` and the public keys: who answers what. [`login`] begins and ends logins, [`mail`] has what is sent a mail for, and
+//! [`account`] what only an account's owner may do.
 
-use crate::domain::{self, Invalid, PASSWORD_BYTES_MAX};
-use crate::session::Refresh;
-use crate::sql::{Admission, Begin, Exchange};
-use crate::{password, session, sql, throttle};
+mod account;
+mod login;
+mod mail;
+
+#[cfg(feature = "openapi")]
+pub(crate) use account::{ACTIVITY_DEFAULT, ACTIVITY_MAX, Activities, Change, SESSIONS_MAX, Sessions};
+pub(crate) use login::wrong_credentials;
+#[cfg(feature = "openapi")]
+pub(crate) use login::{Exchanged, Login, Me, Registered, Registration};
+#[cfg(feature = "openapi")]
+pub(crate) use mail::{Follow, Forgot, Reset};
+
+use crate::domain::{self, Invalid};
+use crate::throttle::{self, Subject};
+use crate::{session, sql};
+use contract::event::{AccountMail, Event, MailRequested};
 use contract::problem::answer;
-use contract::token::{self, Caller, Role};
+use contract::token;
 use fnhost_sdk::http::{Request, Response};
+use fnhost_sdk::outgoing::OutgoingEvents;
 use fnhost_sdk::problem::Problem;
 use fnhost_sdk::{Host, routes};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How long the public keys may be cached.
-const KEYS_CACHE_CONTROL: &str = "public, max-age=300";
-/// Tokens are for their caller alone.
-const TOKEN_CACHE_CONTROL: &str = "no-store";
+/// Tokens are for their caller alone, and so is what an account's owner sees.
+const PRIVATE_CACHE_CONTROL: &str = "no-store";
 
 /// How many proxies stand in front and append to `x-forwarded-for`.
 const PROXIES_VARIABLE: &str = "trusted_proxies";
 
-/// The body of a registration.
-#[derive(Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub(crate) struct Registration {
-    /// Kept in lower case and in Unicode's normal form NFKC; without format characters.
-    email: String,
-    /// At least 4 different characters, at most 256 bytes, and not one of the first to be guessed.
-    password: String,
-    /// Trimmed; an empty one is none.
-    name: Option<String>,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub(crate) struct Registered {
-    user_id: Uuid,
-    email: String,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub(crate) struct Login {
-    email: String,
-    password: String,
-}
-
-#[derive(Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = RefreshToken))]
-pub(crate) struct Exchanged {
-    /// As a login or the last exchange gave it.
-    refresh_token: String,
-}
-
-#[derive(Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = Account))]
-pub(crate) struct Me {
-    user_id: Uuid,
-    email: String,
-    name: Option<String>,
-    role: Role,
+/// Where a request comes from, as the account's owner is told.
+#[derive(Debug)]
+pub struct Origin {
+    /// An IPv4 address or the first 64 bits of an IPv6 address; empty where it is not known.
+    pub network: String,
+    /// What the client calls itself; empty where it says nothing.
+    pub device: String,
 }
 
 /// Answers a request below `/auth`, or for `/.well-known/jwks.json`.
@@ -69,127 +47,67 @@ pub async fn handle<H: Host>(host: &H, request: Request) -> Response {
 
 async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
     routes! {
-        request, caller: token::caller(host, request);
-        ["auth", "register"] => POST: register(host, request);
-        ["auth", "login"] => POST: login(host, request);
-        ["auth", "refresh"] => POST: refresh(host, request);
-        ["auth", "logout"] => POST: logout(host, request);
-        ["auth", "me"] => GET as caller: me(host, caller);
-        [".well-known", "jwks.json"] => GET: keys(host);
+        request, caller: session::owner(host, request);
+        ["auth", "register"] => POST: login::register(host, request);
+        ["auth", "login"] => POST: login::login(host, request);
+        ["auth", "refresh"] => POST: login::refresh(host, request);
+        ["auth", "logout"] => POST: login::logout(host, request);
+        ["auth", "me"] => GET: login::me(host, token::caller(host, request).await?);
+        ["auth", "verify"] => POST: mail::verify(host, request);
+        ["auth", "verify", "send"] => POST as owner: mail::send_again(host, request, owner);
+        ["auth", "password"] => POST as owner: account::change_password(host, request, owner);
+        ["auth", "password", "forgot"] => POST: mail::forgot(host, request);
+        ["auth", "password", "reset"] => POST: mail::reset(host, request);
+        ["auth", "sessions"] => GET as owner: account::sessions(host, owner);
+        ["auth", "sessions", "end-others"] => POST as owner: account::end_others(host, request, owner);
+        ["auth", "sessions", id, "end"] => POST as owner: account::end(host, request, owner, id);
+        ["auth", "activity"] => GET as owner: account::activity(host, request, owner);
+        [".well-known", "jwks.json"] => GET: login::keys(host);
     }
 }
 
-async fn register<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: Registration = request.json()?;
-    let email = domain::normalise_email(&input.email);
-    domain::check_email(&email).map_err(invalid)?;
-    let password = domain::normalise_password(&input.password);
-    domain::check_password(&password, &email).map_err(invalid)?;
-    let name = domain::check_name(input.name.as_deref()).map_err(invalid)?;
-    let network = network(host, request).await?;
-    let subject = throttle::of_registration(&network);
-    admit(sql::admit(host, None, "", std::slice::from_ref(&subject)).await?)?;
-    let hash = password::hash(&password).map_err(Problem::internal)?;
-    let user_id = fnhost_sdk::time::Ids::new().next();
-    if !sql::register(host, user_id, &email, name, hash, &subject).await? {
-        return Err(Problem::conflict("there is an account with this address").with_field("email"));
-    }
-    Ok(Response::json(201, &Registered { user_id, email }))
-}
-
-async fn login<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: Login = request.json()?;
-    let signer = session::signer(host).await?;
-    let (email, network) = (domain::normalise_email(&input.email), network(host, request).await?);
-    let password = domain::normalise_password(&input.password);
-    let network_name = throttle::name_of_network(&network);
-    let subjects = throttle::of_login(&email, &network);
-    let (credentials, counted) = admit(sql::admit(host, Some(&email), &network_name, &subjects).await?)?;
-    let hash = credentials.as_ref().map(|credentials| credentials.password_hash.as_str());
-    // Nobody has a longer one, so this tells nothing about an account.
-    let matches = password.len() <= PASSWORD_BYTES_MAX && password::verify(&password, hash);
-    let Some(credentials) = credentials.filter(|_| matches) else {
-        return Err(wrong_credentials("password", "there is no account with this address and password"));
-    };
-    let refresh = Refresh::new()?;
-    let [pair, ..] = subjects;
-    let begin = Begin {
-        account_id: credentials.account_id,
-        network: network_name,
-        refresh: &refresh,
-        counted,
-        forgotten: pair.name,
-        rehashed: rehashed(credentials.password_hash, &password)?,
-    };
-    sql::begin_session(host, begin).await?;
-    let session = session::session(&signer, credentials.account_id, credentials.role, refresh)?;
-    Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
-}
-
-/// A hash whose parameters are not today's, and one with today's in its place.
-fn rehashed(old: String, password: &str) -> Result<Option<(String, String)>, Problem> {
-    if password::is_current(&old) {
-        return Ok(None);
-    }
-    let new = password::hash(password).map_err(Problem::internal)?;
-    Ok(Some((old, new)))
+/// Where the request comes from.
+async fn origin<H: Host>(host: &H, request: &Request) -> Result<Origin, Problem> {
+    let proxies = host.variable(PROXIES_VARIABLE).await.map_err(Problem::internal)?;
+    let not_a_number = |_| Problem::internal(format!("{PROXIES_VARIABLE} is {proxies:?}, not a number"));
+    let network = throttle::network(request, proxies.trim().parse().map_err(not_a_number)?);
+    let user_agent = request.header("user-agent").ok().flatten().unwrap_or_default();
+    Ok(Origin { network, device: domain::device(user_agent) })
 }
 
 /// What the attempt is checked against, and what it is counted for.
-fn admit(admission: Admission) -> Result<(Option<sql::Credentials>, Vec<String>), Problem> {
+fn admit(admission: sql::Admission) -> Result<(Option<sql::Credentials>, Vec<String>), Problem> {
     match admission {
-        Admission::Attempt { credentials, counted } => Ok((credentials, counted)),
-        Admission::Wait(seconds) => Err(Problem::too_many_requests(seconds)),
+        sql::Admission::Attempt { credentials, counted } => Ok((credentials, counted)),
+        sql::Admission::Wait(seconds) => Err(Problem::too_many_requests(seconds)),
     }
 }
 
-/// The network that a request comes from.
-async fn network<H: Host>(host: &H, request: &Request) -> Result<String, Problem> {
-    let proxies = host.variable(PROXIES_VARIABLE).await.map_err(Problem::internal)?;
-    let not_a_number = |_| Problem::internal(format!("{PROXIES_VARIABLE} is {proxies:?}, not a number"));
-    Ok(throttle::network(request, proxies.trim().parse().map_err(not_a_number)?))
+/// Counts a request for a mail to this address, which tells nobody whether it has an account: that one, if there is one.
+async fn admit_mail<H: Host>(
+    host: &H,
+    email: &str,
+    subjects: &[Subject],
+) -> Result<Option<sql::Credentials>, Problem> {
+    let attempt = sql::Attempt { email, network: "", subjects, noted: None };
+    Ok(admit(sql::admit(host, attempt).await?)?.0)
 }
 
-async fn refresh<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: Exchanged = request.json()?;
-    let signer = session::signer(host).await?;
-    let (old, new) = (Refresh::of(input.refresh_token), Refresh::new()?);
-    let (account_id, role) = match sql::exchange(host, &old, &new).await? {
-        Exchange::Done(account_id, role) => (account_id, role),
-        refused => {
-            if matches!(refused, Exchange::Reused) {
-                // It is in two hands, and nobody can tell whose is the right one.
-                eprintln!("a refresh token was used twice; its login was ended");
-            }
-            return Err(wrong_credentials("refresh_token", "log in again"));
-        }
+/// The event that has notify send a mail.
+fn mail(
+    request: &Request,
+    (user_id, email): (Uuid, &str),
+    mail: AccountMail,
+    link: Option<&crate::link::Link>,
+) -> OutgoingEvents {
+    let requested = MailRequested {
+        user_id,
+        email: email.to_owned(),
+        mail,
+        token: link.map(|link| link.token.clone()),
+        expires_at: link.map(|link| link.expires_at),
     };
-    let session = session::session(&signer, account_id, role, new)?;
-    Ok(Response::json(200, &session).with_header("cache-control", TOKEN_CACHE_CONTROL))
-}
-
-/// Always done, as RFC 7009 asks: a token that is no good any more needs no ending.
-async fn logout<H: Host>(host: &H, request: &Request) -> Result<Response, Problem> {
-    let input: Exchanged = request.json()?;
-    sql::end_session(host, &Refresh::of(input.refresh_token)).await?;
-    Ok(Response::empty(204))
-}
-
-async fn me<H: Host>(host: &H, Caller { user_id, .. }: Caller) -> Result<Response, Problem> {
-    let account = sql::account(host, user_id).await?;
-    let account = account.ok_or_else(|| Problem::unauthorized("there is no such account any more"))?;
-    let sql::Account { email, name, role } = account;
-    Ok(Response::json(200, &Me { user_id, email, name, role }))
-}
-
-async fn keys<H: Host>(host: &H) -> Result<Response, Problem> {
-    let keys = token::public_keys(host).await?;
-    Ok(Response::json(200, &keys).with_header("cache-control", KEYS_CACHE_CONTROL))
-}
-
-/// 401: e-mail and password do not belong together, or the refresh token is no good.
-pub(crate) fn wrong_credentials(field: &str, detail: &str) -> Problem {
-    Problem::new(401, "wrong-credentials", "The credentials are not accepted", detail).with_field(field)
+    OutgoingEvents::new(&[Event::MailRequested(requested)], request.traceparent())
 }
 
 fn invalid(invalid: Invalid) -> Problem {
@@ -251,6 +169,10 @@ mod tests {
             ("login", r#"{"email":"a@b.c"}"#, 422, "password"),
             ("refresh", "{}", 422, "refresh_token"),
             ("logout", "{}", 422, "refresh_token"),
+            ("register", r#"{"email":"a@b.c","password":"PassWord123"}"#, 422, "password"),
+            ("verify", "{}", 422, "token"),
+            ("password/forgot", r#"{"email":"a@b"}"#, 422, "email"),
+            ("password/reset", r#"{"token":"x"}"#, 422, "new_password"),
         ] {
             let found = refusal("POST", &format!("/auth/{path}"), Body::Read(body.into()));
             assert_eq!(found, (status, Some(field.to_owned())), "{path} {body}");
@@ -268,6 +190,13 @@ mod tests {
             ("POST", "/auth/me", 405),
             ("POST", "/.well-known/jwks.json", 405),
             ("GET", "/auth/me", 401),
+            ("GET", "/auth/sessions", 401),
+            ("GET", "/auth/activity", 401),
+            ("POST", "/auth/password", 401),
+            ("POST", "/auth/verify/send", 401),
+            ("POST", "/auth/sessions/end-others", 401),
+            ("POST", "/auth/sessions/x/end", 401),
+            ("GET", "/auth/password/reset", 405),
         ] {
             assert_eq!(refusal(method, path, Body::Read(Vec::new())).0, status, "{method} {path}");
         }

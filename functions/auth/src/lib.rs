@@ -1,10 +1,13 @@
 //! The `auth` function: registers accounts, logs them in, and publishes the keys that everybody checks tokens with.
 //!
 //! Glue only. [`domain`] says what is acceptable, [`password`] hashes, [`session`] makes tokens, [`throttle`]
-//! slows down who guesses, [`sql`] holds the statements, [`http`] connects them.
+//! slows down who guesses, [`link`] makes what mails carry, [`breached`] knows leaked
+//! passwords, [`sql`] holds the statements, [`http`] connects them.
 
+pub mod breached;
 pub mod domain;
 pub mod http;
+pub mod link;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod password;

@@ -1,11 +1,12 @@
 //! What a login gives: a short access token, and a refresh token that is exchanged for the next pair.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use contract::token::{self, AUDIENCE, Claims, ISSUER, Role, Signer};
+use contract::token::{self, AUDIENCE, Claims, ISSUER, OURS, Role, Signer};
 use fnhost_sdk::Host;
+use fnhost_sdk::http::Request;
 use fnhost_sdk::problem::Problem;
 use fnhost_sdk::time::unix_seconds;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -13,6 +14,8 @@ use uuid::Uuid;
 pub const ACCESS_SECONDS: u64 = 15 * 60;
 /// How long a refresh token is good, in seconds; each exchange starts anew.
 pub const REFRESH_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// How old a login becomes, in seconds, however often its tokens are exchanged.
+pub const LOGIN_SECONDS_MAX: i64 = 180 * 24 * 60 * 60;
 /// Random bytes of a refresh token.
 const REFRESH_BYTES: usize = 32;
 
@@ -68,11 +71,50 @@ pub async fn signer(host: &impl Host) -> Result<Signer, Problem> {
     Signer::new(&pem, &keys).map_err(|error| Problem::internal(format!("{PRIVATE_KEY_VARIABLE}: {error}")))
 }
 
-/// A session for this account.
+/// The payload of an access token as this function makes it: it also names the login.
+#[derive(Serialize)]
+struct LoginClaims {
+    #[serde(flatten)]
+    claims: Claims,
+    /// As OpenID Connect names it.
+    sid: Uuid,
+}
+
+/// Who calls, and by which login.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Owner {
+    /// The account.
+    #[serde(rename = "sub")]
+    pub account_id: Uuid,
+    /// The login that the token was made for. Whether it has ended is for each statement to find out.
+    #[serde(rename = "sid")]
+    pub login_id: Uuid,
+}
+
+/// Who makes this request, for what only an account's owner may do.
+///
+/// # Errors
+/// 401 without a token that is accepted and names its login; 500 where the public keys are not configured.
+pub async fn owner(host: &impl Host, request: &Request) -> Result<Owner, Problem> {
+    OURS.claims(host, request).await
+}
+
+/// 401: the caller's login has ended, or the account is gone.
+#[must_use]
+pub fn ended() -> Problem {
+    Problem::unauthorized("the login has ended; log in again")
+}
+
+/// A session of this account's login.
 ///
 /// # Errors
 /// 500 where the token cannot be signed.
-pub fn session(signer: &Signer, account_id: Uuid, role: Role, refresh: Refresh) -> Result<Session, Problem> {
+pub fn session(
+    signer: &Signer,
+    Owner { account_id, login_id }: Owner,
+    role: Role,
+    refresh: Refresh,
+) -> Result<Session, Problem> {
     let now = unix_seconds();
     let claims = Claims {
         iss: ISSUER.to_owned(),
@@ -84,7 +126,7 @@ pub fn session(signer: &Signer, account_id: Uuid, role: Role, refresh: Refresh) 
         exp: now + ACCESS_SECONDS,
     };
     Ok(Session {
-        access_token: signer.sign(&claims).map_err(Problem::internal)?,
+        access_token: signer.sign(&LoginClaims { claims, sid: login_id }).map_err(Problem::internal)?,
         token_type: "Bearer",
         expires_in: ACCESS_SECONDS,
         refresh_token: refresh.token,

@@ -1,17 +1,30 @@
-//! Every statement of the auth function.
+//! Every statement of the auth function: here those of accounts and attempts, [`login`] for
+//! what a login gives, [`mail`] for what a mail is sent for, and
+//! [`account`] for what an account's owner sees and ends.
 
-use crate::session::{REFRESH_SECONDS, Refresh};
+pub mod account;
+pub mod login;
+pub mod mail;
+
+use crate::domain::{ACTIVITY_ROWS_MAX, ACTIVITY_SECONDS};
+use crate::http::Origin;
+use crate::link::Link;
 use crate::throttle::{CLEARED_ROWS_MAX, MEMORY_SECONDS, Subject};
 use contract::token::Role;
+use fnhost_sdk::outgoing::OutgoingEvents;
 use fnhost_sdk::{Row, Sql, SqlError, unnest};
 use uuid::Uuid;
 
 /// $1 e-mail or null, $2 name of the network, $3 names of the subjects, $4 their free failures, $5 their longest waits
-/// in seconds, $6 1 where known networks are spared, $7 seconds of memory, $8 rows of others to clear at most.
+/// in seconds, $6 1 where known networks are spared, $7 seconds of memory, $8 rows of others to clear at most, $9 network and
+/// $10 client for the account's activity or null, $11 seconds and $12 rows of activity that are kept.
 ///
 /// Counts an attempt for every subject, where none of them has to wait. Each row is judged again while it is written, so
 /// of many attempts at a time no more are let in than of many after each other; rows are written in the order of their
 /// names, so that attempts wait for each other in one direction.
+///
+/// An attempt stands in the account's activity as one that failed until it turns out to be right. It is written with what
+/// is written for accounts that do not exist too, so that the time of the answer does not tell.
 pub const ADMIT: &str = "
 WITH known AS (
     SELECT count(*) > 0 AS here
@@ -47,14 +60,31 @@ WITH known AS (
     )
     WHERE t.locked_until <= now()
     RETURNING 1
+), noted AS (
+    INSERT INTO activity (account_id, what, network, device)
+    SELECT account.id, 'SIGN_IN_FAILED', $9::text, $10::text FROM account, locked
+    WHERE account.email = $1::text AND $9::text IS NOT NULL AND locked.until IS NULL
+    RETURNING id
+), past AS (
+    DELETE FROM activity USING (
+        SELECT activity.id FROM account JOIN activity ON activity.account_id = account.id
+        WHERE account.email = $1::text AND $9::text IS NOT NULL AND (
+            activity.at < now() - $11::int8 * interval '1 second' OR activity.id <= (
+                SELECT newer.id FROM activity AS newer WHERE newer.account_id = account.id
+                ORDER BY newer.id DESC OFFSET $12::int8 LIMIT 1
+            ))
+        FOR UPDATE OF activity SKIP LOCKED
+    ) AS old
+    WHERE activity.id = old.id
 )
 SELECT ceil(extract(epoch FROM locked.until - now()))::int8,
        (SELECT count(*) FROM counted) = (SELECT count(*) FROM subject),
-       known.here, account.id, account.role, account.password_hash
+       known.here, account.id, account.role, account.password_hash, account.verified_at IS NOT NULL,
+       (SELECT id FROM noted)
 FROM locked CROSS JOIN known LEFT JOIN account ON account.email = $1::text";
 
-/// $1 account, $2 e-mail, $3 name or null, $4 password hash, $5 subject whose attempt is given back. No row where the
-/// address is taken.
+/// $1 account, $2 e-mail, $3 name or null, $4 password hash, $5 subject whose attempt is given back, $6 hash of the link, $7
+/// its purpose, $8 when it expires in seconds since 1970, $9 to $12 events. No row where the address is taken.
 pub const REGISTER: &str = "
 WITH made AS (
     INSERT INTO account (id, email, name, password_hash)
@@ -64,67 +94,20 @@ WITH made AS (
 ), given_back AS (
     UPDATE throttle SET failures = greatest(failures - 1, 0), locked_until = now()
     FROM made WHERE throttle.subject = $5::text
+), linked AS (
+    INSERT INTO link (hash, account_id, purpose, expires_at)
+    SELECT $6::bytea, id, $7::text, timestamptz 'epoch' + $8::int8 * interval '1 second' FROM made
+), event AS (
+    INSERT INTO outgoing_event (topic, key, value, headers)
+    SELECT event.topic, convert_to(event.key, 'UTF8'), convert_to(event.value, 'UTF8'), event.headers::jsonb
+    FROM made CROSS JOIN unnest($9::text[], $10::text[], $11::text[], $12::text[])
+        AS event (topic, key, value, headers)
 )
 SELECT id FROM made";
 
 /// $1 account.
-pub const ACCOUNT: &str = "SELECT email, name, role FROM account WHERE id = $1::text::uuid";
-
-/// $1 login, $2 account, $3 name of the network, $4 hash of the refresh token, $5 its seconds to live, $6 subjects whose
-/// attempt is given back, $7 the one of them that is forgotten, $8 password hash to replace or null, $9 the new one.
-///
-/// Clears what has expired on the way. A password that was changed meanwhile is not overwritten.
-pub const BEGIN_SESSION: &str = "
-WITH expired_token AS (
-    DELETE FROM refresh_token WHERE account_id = $2::text::uuid AND expires_at < now()
-), expired_login AS (
-    DELETE FROM login WHERE account_id = $2::text::uuid AND expires_at < now()
-), rehashed AS (
-    UPDATE account SET password_hash = $9::text WHERE id = $2::text::uuid AND password_hash = $8::text
-), held AS (
-    SELECT subject FROM throttle WHERE subject = ANY ($6::text[]) ORDER BY subject FOR UPDATE
-), given_back AS (
-    UPDATE throttle SET failures = greatest(failures - 1, 0), locked_until = now()
-    FROM held WHERE throttle.subject = held.subject AND held.subject <> $7::text
-), forgotten AS (
-    DELETE FROM throttle USING held WHERE throttle.subject = held.subject AND held.subject = $7::text
-), begun AS (
-    INSERT INTO login (id, account_id, network, expires_at)
-    VALUES ($1::text::uuid, $2::text::uuid, $3::text, now() + $5::int8 * interval '1 second')
-)
-INSERT INTO refresh_token (hash, account_id, family, expires_at)
-VALUES ($4::bytea, $2::text::uuid, $1::text::uuid, now() + $5::int8 * interval '1 second')";
-
-/// $1 hash of the old token, $2 of the new one, $3 seconds to live. One row: whether the token had been used before and
-/// its login was ended for that, and the account where the exchange was made.
-///
-/// Of two exchanges of the same token one waits, finds it used, and ends the login. An exchange writes the row of its
-/// login, so one that runs while the login is ended waits and then makes nothing.
-pub const EXCHANGE: &str = "
-WITH token AS (
-    SELECT hash, family, used_at IS NOT NULL AS used, expires_at > now() AS good
-    FROM refresh_token WHERE hash = $1::bytea FOR UPDATE
-), ended AS (
-    UPDATE login SET ended_at = now() FROM token
-    WHERE login.id = token.family AND token.used AND login.ended_at IS NULL
-    RETURNING login.id
-), kept AS (
-    UPDATE login SET expires_at = now() + $3::int8 * interval '1 second' FROM token
-    WHERE login.id = token.family AND token.good AND NOT token.used AND login.ended_at IS NULL
-    RETURNING login.id, login.account_id, login.expires_at
-), used AS (
-    UPDATE refresh_token SET used_at = now() FROM kept WHERE refresh_token.hash = $1::bytea
-), fresh AS (
-    INSERT INTO refresh_token (hash, account_id, family, expires_at)
-    SELECT $2::bytea, account_id, id, expires_at FROM kept
-)
-SELECT EXISTS (SELECT FROM ended), account.id, account.role
-FROM (SELECT) AS one LEFT JOIN kept ON true LEFT JOIN account ON account.id = kept.account_id";
-
-/// $1 hash of a token, used or not. Ends its login.
-pub const END_SESSION: &str = "
-UPDATE login SET ended_at = now()
-WHERE ended_at IS NULL AND id = (SELECT family FROM refresh_token WHERE hash = $1::bytea)";
+pub const ACCOUNT: &str =
+    "SELECT email, name, role, verified_at IS NOT NULL FROM account WHERE id = $1::text::uuid";
 
 /// An account that logs in.
 #[derive(Debug)]
@@ -135,6 +118,23 @@ pub struct Credentials {
     pub role: Role,
     /// PHC form.
     pub password_hash: String,
+    /// The address was confirmed.
+    pub verified: bool,
+    /// Where the attempt stands in the account's activity.
+    pub attempt: Option<i64>,
+}
+
+/// An attempt that is to be counted.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Of the account that it is made at.
+    pub email: &'a str,
+    /// The name of the network that is spared where the account knows it.
+    pub network: &'a str,
+    /// What it is counted for.
+    pub subjects: &'a [Subject],
+    /// Where it comes from, if it is to stand in the account's activity.
+    pub noted: Option<&'a Origin>,
 }
 
 /// Whether an attempt may be made.
@@ -151,32 +151,18 @@ pub enum Admission {
     },
 }
 
-/// What becomes of an exchange.
+/// An account that is to be made.
 #[derive(Debug)]
-pub enum Exchange {
-    /// The account that goes on.
-    Done(Uuid, Role),
-    /// The token had been used before: its login has ended with this.
-    Reused,
-    /// The token is unknown, expired, or its login had ended.
-    Refused,
-}
-
-/// What is written when somebody has logged in.
-#[derive(Debug)]
-pub struct Begin<'a> {
-    /// Id of the account.
+#[allow(missing_docs, reason = "named by the columns")]
+pub struct NewAccount<'a> {
     pub account_id: Uuid,
-    /// The name of the network that it logs in from.
-    pub network: String,
-    /// The first token.
-    pub refresh: &'a Refresh,
-    /// Subjects whose attempt is given back.
-    pub counted: Vec<String>,
-    /// The one of them whose failures are forgotten.
-    pub forgotten: String,
-    /// A password hash of old parameters and its replacement.
-    pub rehashed: Option<(String, String)>,
+    pub email: &'a str,
+    pub name: Option<&'a str>,
+    pub password_hash: String,
+    /// The subject whose attempt is given back.
+    pub subject: &'a Subject,
+    /// What confirms the address.
+    pub link: &'a Link,
 }
 
 /// An account as its owner sees it.
@@ -186,25 +172,25 @@ pub struct Account {
     pub email: String,
     pub name: Option<String>,
     pub role: Role,
+    /// The address was confirmed.
+    pub verified: bool,
 }
 
-/// Counts an attempt of these subjects, for a login at this address where one is given.
+/// Counts an attempt for its subjects.
 ///
 /// # Errors
 /// What the database refused.
-pub async fn admit<S: Sql>(
-    db: &S,
-    email: Option<&str>,
-    network: &str,
-    subjects: &[Subject],
-) -> Result<Admission, SqlError> {
+pub async fn admit<S: Sql>(db: &S, attempt: Attempt<'_>) -> Result<Admission, SqlError> {
     /// Of an attempt that lost a race to others.
     const RACE_WAIT_SECONDS: i64 = 1;
+    let Attempt { email, network, subjects, noted } = attempt;
     let mut params = vec![email.into(), network.into()];
     params.extend(unnest(subjects.iter().map(|Subject { name, limit, spares_known }| {
         (name, limit.free, limit.wait_max, i32::from(*spares_known))
     })));
     params.extend([MEMORY_SECONDS.into(), CLEARED_ROWS_MAX.into()]);
+    let (from, device) = noted.map(|Origin { network, device }| (network.as_str(), device.as_str())).unzip();
+    params.extend([from.into(), device.into(), ACTIVITY_SECONDS.into(), ACTIVITY_ROWS_MAX.into()]);
     let rows = db.query(ADMIT, params).await?;
     let row = rows.first().ok_or_else(|| SqlError::new(None, "no answer to an attempt"))?;
     if let Some(seconds) = row.int64_or_null(0)? {
@@ -221,26 +207,34 @@ pub async fn admit<S: Sql>(
             account_id: row.uuid(3)?,
             role: role(row, 4)?,
             password_hash: row.text(5)?.to_owned(),
+            verified: row.bool(6)?,
+            attempt: row.int64_or_null(7)?,
         }),
     };
     Ok(Admission::Attempt { credentials, counted: counted.map(|subject| subject.name.clone()).collect() })
 }
 
-/// Writes a new account and gives back the attempt of `subject`; false where the address is taken.
+/// Writes a new account with its link and the event that sends it; false where the address is taken.
 ///
 /// # Errors
 /// What the database refused.
 pub async fn register<S: Sql>(
     db: &S,
-    account_id: Uuid,
-    email: &str,
-    name: Option<&str>,
-    password_hash: String,
-    subject: &Subject,
+    account: NewAccount<'_>,
+    events: OutgoingEvents,
 ) -> Result<bool, SqlError> {
-    let id = account_id.to_string();
-    let params =
-        vec![id.into(), email.into(), name.into(), password_hash.into(), subject.name.as_str().into()];
+    let NewAccount { account_id, email, name, password_hash, subject, link } = account;
+    let mut params = vec![
+        account_id.to_string().into(),
+        email.into(),
+        name.into(),
+        password_hash.into(),
+        subject.name.as_str().into(),
+        link.hash.clone().into(),
+        link.purpose.as_str().into(),
+        link.expires_at.into(),
+    ];
+    params.extend(events.into_params());
     Ok(!db.query(REGISTER, params).await?.is_empty())
 }
 
@@ -253,54 +247,9 @@ pub async fn account<S: Sql>(db: &S, account_id: Uuid) -> Result<Option<Account>
     rows.first()
         .map(|row| {
             let name = row.text_or_null(1)?.map(str::to_owned);
-            Ok(Account { email: row.text(0)?.to_owned(), name, role: role(row, 2)? })
+            Ok(Account { email: row.text(0)?.to_owned(), name, role: role(row, 2)?, verified: row.bool(3)? })
         })
         .transpose()
-}
-
-/// Keeps a login and its first refresh token.
-///
-/// # Errors
-/// What the database refused.
-pub async fn begin_session<S: Sql>(db: &S, begin: Begin<'_>) -> Result<(), SqlError> {
-    let Begin { account_id, network, refresh, counted, forgotten, rehashed } = begin;
-    let login = fnhost_sdk::time::Ids::new().next();
-    let (old, new) = rehashed.unzip();
-    let params = vec![
-        login.to_string().into(),
-        account_id.to_string().into(),
-        network.into(),
-        refresh.hash.clone().into(),
-        REFRESH_SECONDS.into(),
-        counted.into_iter().collect(),
-        forgotten.into(),
-        old.into(),
-        new.into(),
-    ];
-    db.execute(BEGIN_SESSION, params).await.map(|_| ())
-}
-
-/// Exchanges a refresh token.
-///
-/// # Errors
-/// What the database refused.
-pub async fn exchange<S: Sql>(db: &S, old: &Refresh, new: &Refresh) -> Result<Exchange, SqlError> {
-    let params = vec![old.hash.clone().into(), new.hash.clone().into(), REFRESH_SECONDS.into()];
-    let rows = db.query(EXCHANGE, params).await?;
-    let row = rows.first().ok_or_else(|| SqlError::new(None, "no answer to an exchange"))?;
-    Ok(match (row.bool(0)?, row.text_or_null(1)?) {
-        (true, _) => Exchange::Reused,
-        (false, None) => Exchange::Refused,
-        (false, Some(_)) => Exchange::Done(row.uuid(1)?, role(row, 2)?),
-    })
-}
-
-/// Ends the login that a token descends from, where it has not ended.
-///
-/// # Errors
-/// What the database refused.
-pub async fn end_session<S: Sql>(db: &S, refresh: &Refresh) -> Result<(), SqlError> {
-    db.execute(END_SESSION, vec![refresh.hash.clone().into()]).await.map(|_| ())
 }
 
 fn role(row: &Row, index: usize) -> Result<Role, SqlError> {

@@ -44,6 +44,9 @@ pub const ACCOUNT: Limit = Limit { free: 20, wait_max: 60 };
 /// Of a network. Many people can share one.
 pub const NETWORK: Limit = Limit { free: 100, wait_max: 60 };
 
+/// Of mails to an address that anybody can ask for. Nothing gives these back: a wait means that a mail has just gone.
+pub const MAIL: Limit = Limit { free: 3, wait_max: 60 * 60 };
+
 /// What an attempt counts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -66,10 +69,17 @@ pub fn of_login(email: &str, network: &str) -> [Subject; 3] {
     ]
 }
 
-/// What a registration counts for: one that is refused because the address is taken tells that it is.
+/// What a registration counts for, and whatever else tells nobody whether there is an account: one that makes no account is
+/// not given back to its network.
 #[must_use]
 pub fn of_registration(network: &str) -> Subject {
     Subject { name: digest(&["network", network]), limit: NETWORK, spares_known: false }
+}
+
+/// What a mail to this normalised address counts for, whether it has an account or not.
+#[must_use]
+pub fn of_mail(email: &str) -> Subject {
+    Subject { name: digest(&["mail", email]), limit: MAIL, spares_known: false }
 }
 
 /// The name under which a network is kept with a login.

@@ -2,6 +2,7 @@
 //!
 //! Payloads ignore fields they do not know, so that a producer may add one before its consumers are deployed.
 
+pub use crate::mail::{AccountMail, MailRequested};
 pub use crate::money::Money;
 use fnhost_sdk::event::{CloudEvent, DecodeError};
 use serde::{Deserialize, Serialize};
@@ -261,9 +262,9 @@ pub struct NotificationRequested {
     pub reason: Option<String>,
 }
 
-/// Declares [`Event`] from one table, so that type, payload, topic and source cannot disagree.
+/// Declares [`Event`] from one table, so that type, payload, topic, source and key cannot disagree.
 macro_rules! events {
-    ($($variant:ident($payload:ty) = $name:literal, $topic:ident, $source:literal;)*) => {
+    ($($variant:ident($payload:ty) = $name:literal, $topic:ident, $source:literal, $key:ident;)*) => {
         /// Any event of the order system.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Event {
@@ -290,10 +291,10 @@ macro_rules! events {
                 }),*]
             }
 
-            /// The order it is about: the record's key.
+            /// The record's key: the order it is about; of a mail about an account, the account.
             #[must_use]
             pub fn order_id(&self) -> Uuid {
-                match self { $(Self::$variant(payload) => payload.order_id,)* }
+                match self { $(Self::$variant(payload) => payload.$key,)* }
             }
         }
 
@@ -334,22 +335,23 @@ macro_rules! events {
 }
 
 events! {
-    OrderCreated(OrderCreated) = "order.created", ORDER_EVENTS, "/order";
-    OrderConfirmed(OrderChanged) = "order.confirmed", ORDER_EVENTS, "/order";
-    OrderRejected(OrderChanged) = "order.rejected", ORDER_EVENTS, "/order";
-    OrderCancelled(OrderChanged) = "order.cancelled", ORDER_EVENTS, "/order";
-    OrderExpired(OrderChanged) = "order.expired", ORDER_EVENTS, "/order";
-    OrderRefunded(OrderRefunded) = "order.refunded", ORDER_EVENTS, "/order";
-    InventoryReserved(InventoryReserved) = "inventory.reserved", INVENTORY_EVENTS, "/inventory";
-    InventoryRejected(InventoryRejected) = "inventory.rejected", INVENTORY_EVENTS, "/inventory";
-    InventoryCommitted(InventorySettled) = "inventory.committed", INVENTORY_EVENTS, "/inventory";
-    InventoryReleased(InventorySettled) = "inventory.released", INVENTORY_EVENTS, "/inventory";
-    PaymentAuthorized(PaymentAuthorized) = "payment.authorized", PAYMENT_EVENTS, "/payment";
-    PaymentDeclined(PaymentDeclined) = "payment.declined", PAYMENT_EVENTS, "/payment";
-    PaymentCaptured(PaymentSettled) = "payment.captured", PAYMENT_EVENTS, "/payment";
-    PaymentVoided(PaymentSettled) = "payment.voided", PAYMENT_EVENTS, "/payment";
-    PaymentRefunded(PaymentSettled) = "payment.refunded", PAYMENT_EVENTS, "/payment";
-    NotificationRequested(NotificationRequested) = "notification.requested", NOTIFICATION_EVENTS, "/order";
+    OrderCreated(OrderCreated) = "order.created", ORDER_EVENTS, "/order", order_id;
+    OrderConfirmed(OrderChanged) = "order.confirmed", ORDER_EVENTS, "/order", order_id;
+    OrderRejected(OrderChanged) = "order.rejected", ORDER_EVENTS, "/order", order_id;
+    OrderCancelled(OrderChanged) = "order.cancelled", ORDER_EVENTS, "/order", order_id;
+    OrderExpired(OrderChanged) = "order.expired", ORDER_EVENTS, "/order", order_id;
+    OrderRefunded(OrderRefunded) = "order.refunded", ORDER_EVENTS, "/order", order_id;
+    InventoryReserved(InventoryReserved) = "inventory.reserved", INVENTORY_EVENTS, "/inventory", order_id;
+    InventoryRejected(InventoryRejected) = "inventory.rejected", INVENTORY_EVENTS, "/inventory", order_id;
+    InventoryCommitted(InventorySettled) = "inventory.committed", INVENTORY_EVENTS, "/inventory", order_id;
+    InventoryReleased(InventorySettled) = "inventory.released", INVENTORY_EVENTS, "/inventory", order_id;
+    PaymentAuthorized(PaymentAuthorized) = "payment.authorized", PAYMENT_EVENTS, "/payment", order_id;
+    PaymentDeclined(PaymentDeclined) = "payment.declined", PAYMENT_EVENTS, "/payment", order_id;
+    PaymentCaptured(PaymentSettled) = "payment.captured", PAYMENT_EVENTS, "/payment", order_id;
+    PaymentVoided(PaymentSettled) = "payment.voided", PAYMENT_EVENTS, "/payment", order_id;
+    PaymentRefunded(PaymentSettled) = "payment.refunded", PAYMENT_EVENTS, "/payment", order_id;
+    NotificationRequested(NotificationRequested) = "notification.requested", NOTIFICATION_EVENTS, "/order", order_id;
+    MailRequested(MailRequested) = "mail.requested", NOTIFICATION_EVENTS, "/auth", user_id;
 }
 
 /// A batch of events of the order system.

@@ -2,6 +2,7 @@
 //! how the kinds of their [`problem`]s are named. Everything else that they share is the SDK's.
 
 pub mod event;
+mod mail;
 mod money;
 #[cfg(feature = "openapi")]
 pub mod openapi;

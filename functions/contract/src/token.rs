@@ -14,7 +14,8 @@ pub const ISSUER: &str = "orders-auth";
 /// The `aud` of our tokens.
 pub const AUDIENCE: &str = "orders";
 
-const OURS: Expected = Expected { issuer: ISSUER, audience: AUDIENCE };
+/// Our access tokens.
+pub const OURS: Expected = Expected { issuer: ISSUER, audience: AUDIENCE };
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

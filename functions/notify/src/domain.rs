@@ -1,6 +1,6 @@
 //! What a notification says. Pure.
 
-use contract::event::Notice;
+use contract::event::{AccountMail, Notice};
 use uuid::Uuid;
 
 /// Characters that fit one SMS.
@@ -44,6 +44,52 @@ pub fn render(notice: Notice, order_id: Uuid, reason: Option<&str>) -> Notificat
     }
 }
 
+/// The texts of a mail about an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The subject, and all of the log's line.
+    pub subject: &'static str,
+    /// The text before the link.
+    pub text: &'static str,
+    /// The address at the end, which carries the token.
+    pub link: Option<String>,
+}
+
+/// What is told about an account. `shop` is the address of the pages; the token is in the part of the link that browsers send
+/// to nobody.
+#[must_use]
+pub fn render_mail(mail: AccountMail, shop: &str, token: Option<&str>) -> Mail {
+    let shop = shop.trim_end_matches('/');
+    let (subject, text, page) = match mail {
+        AccountMail::ConfirmAddress => (
+            "Please confirm your address.",
+            "An account was made with this address. Confirm that it is yours within two days. If you made no account, \
+             do nothing.",
+            Some("confirm"),
+        ),
+        AccountMail::AddressTaken => (
+            "You have an account already.",
+            "Somebody tried to make an account with this address, which has one. If it was you, sign in, or choose another \
+             password if you have forgotten it. Otherwise do nothing.",
+            None,
+        ),
+        AccountMail::ResetPassword => (
+            "Choose another password.",
+            "Somebody asked for another password of your account. Choose one within 30 minutes. If it was not you, do \
+             nothing: the password stays as it is.",
+            Some("reset"),
+        ),
+        AccountMail::PasswordChanged => (
+            "Your password was changed.",
+            "The password of your account is another one now, and everybody else was signed out. If it was not you, choose \
+             another password at once, by the page for forgotten ones.",
+            None,
+        ),
+    };
+    let link = page.zip(token).map(|(page, token)| format!("{shop}/#/{page}/{token}"));
+    Mail { subject, text, link }
+}
+
 /// The line of the log that stands for sending to this user.
 #[must_use]
 pub fn line(user_id: Uuid, subject: &str) -> String {
@@ -73,6 +119,23 @@ mod tests {
             assert!(notification.sms_text.chars().count() <= SMS_CHARS_MAX, "{}", notification.sms_text);
             assert!(notification.sms_text.contains(&ORDER.to_string()));
         }
+    }
+
+    #[test]
+    fn a_mails_link_carries_its_token_where_browsers_send_it_to_nobody() {
+        for (mail, path) in [
+            (AccountMail::ConfirmAddress, Some("/#/confirm/to.ke-n")),
+            (AccountMail::AddressTaken, None),
+            (AccountMail::ResetPassword, Some("/#/reset/to.ke-n")),
+            (AccountMail::PasswordChanged, None),
+        ] {
+            for shop in ["https://shop.example", "https://shop.example/"] {
+                let mail = render_mail(mail, shop, Some("to.ke-n"));
+                assert_eq!(mail.link, path.map(|path| format!("https://shop.example{path}")));
+                assert!(!mail.subject.contains("to.ke-n") && !mail.text.contains("to.ke-n"));
+            }
+        }
+        assert_eq!(render_mail(AccountMail::ResetPassword, "https://shop.example", None).link, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The built component with a real Postgres: what its batches and requests leave behind.
 
-use contract::event::{Event, InventorySettled, Notice, NotificationRequested};
+use contract::event::{AccountMail, Event, InventorySettled, MailRequested, Notice, NotificationRequested};
 use fnhost_test_function::{Function, Sent};
 use serde_json::json;
 use uuid::Uuid;
@@ -45,6 +45,40 @@ async fn the_same_event_never_sends_twice() {
         assert!(delivery.told().split(' ').all(|outcome| outcome == "done"), "{}", delivery.told());
         assert_eq!(stored(&function).await, expected);
     }
+}
+
+fn mail(mail: AccountMail, token: Option<&str>, expires_at: Option<i64>) -> Sent {
+    let (email, token) = ("ada@example.com".to_owned(), token.map(str::to_owned));
+    Sent::new(&Event::MailRequested(MailRequested { user_id: USER, email, mail, token, expires_at }))
+}
+
+#[tokio::test]
+async fn mails_about_accounts_are_stored_once_with_their_link_and_in_nobodys_list() {
+    let function = Function::start("notify").await;
+    let soon = i64::try_from(fnhost_sdk::time::unix_seconds()).expect("a time") + 600;
+    let reset = mail(AccountMail::ResetPassword, Some("to.ke.n"), Some(soon));
+    let other = mail(AccountMail::AddressTaken, None, None);
+    for batch in [vec![reset.clone(), requested(Uuid::now_v7(), Notice::Confirmed), other], vec![reset]] {
+        let delivery = function.deliver(&batch).await;
+        assert!(delivery.told().split(' ').all(|outcome| outcome == "done"), "{}", delivery.told());
+    }
+    let links = "SELECT array_agg(mail || ' ' || coalesce(link, '-') ORDER BY mail) FROM mail";
+    let link = "http://127.0.0.1:3000/#/reset/to.ke.n";
+    assert_eq!(function.value(links).await, json!(["ADDRESS_TAKEN -", format!("RESET_PASSWORD {link}")]));
+    let list = function.get("/notifications").by(USER).send().await;
+    assert!(!list.body.to_string().contains("to.ke.n"), "{list:?}");
+    assert_eq!(list.body["notifications"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn a_link_that_has_expired_is_forgotten_and_not_sent_again() {
+    let function = Function::start("notify").await;
+    let past = mail(AccountMail::ConfirmAddress, Some("to.ke.n"), Some(1));
+    function.deliver(std::slice::from_ref(&past)).await;
+    function.deliver(&[past]).await;
+    function.deliver(&[mail(AccountMail::PasswordChanged, None, None)]).await;
+    assert_eq!(function.value("SELECT count(*) FROM mail").await, 2);
+    assert_eq!(function.value("SELECT count(*) FROM mail WHERE link IS NOT NULL").await, 0);
 }
 
 #[tokio::test]

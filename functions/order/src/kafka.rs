@@ -115,7 +115,8 @@ impl Meaning {
             | Event::OrderCancelled(_)
             | Event::OrderExpired(_)
             | Event::OrderRefunded(_)
-            | Event::NotificationRequested(_) => Self::NotOurs,
+            | Event::NotificationRequested(_)
+            | Event::MailRequested(_) => Self::NotOurs,
         }
     }
 }

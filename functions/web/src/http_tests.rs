@@ -110,6 +110,35 @@ fn each_page_has_its_policy() {
 }
 
 #[test]
+fn a_page_runs_only_this_origins_code_and_is_in_nobodys_frame() {
+    for path in ["/", "/docs"] {
+        let response = ask("GET", path, &[]);
+        let policy = response.header("content-security-policy").unwrap();
+        let directives: std::collections::BTreeMap<_, _> = policy
+            .split(';')
+            .map(str::trim)
+            .map(|directive| directive.split_once(' ').unwrap_or((directive, "")))
+            .collect();
+        for (directive, allowed) in [
+            // What is not named below is refused: objects, frames, workers, fonts.
+            ("default-src", "'none'"),
+            ("script-src", "'self'"),
+            ("style-src", "'self'"),
+            ("connect-src", "'self'"),
+            ("base-uri", "'none'"),
+            ("frame-ancestors", "'none'"),
+        ] {
+            assert_eq!(directives.get(directive), Some(&allowed), "{path}: {directive}");
+        }
+        // Only documents of Swagger UI make markup of strings; tokens and passwords are on the shop's pages.
+        let shop = path == "/";
+        assert_eq!(directives.get("require-trusted-types-for"), shop.then_some(&"'script'"), "{path}");
+        assert_eq!(directives.get("trusted-types"), shop.then_some(&"'none'"), "{path}");
+        assert_eq!(response.header("referrer-policy"), Some("no-referrer"), "{path}");
+    }
+}
+
+#[test]
 fn every_module_that_is_imported_is_loaded_with_the_page() {
     let page = std::str::from_utf8(SHOP.page.plain).unwrap();
     let modules = SHOP.assets.iter().filter(|file| file.name.ends_with(".js"));

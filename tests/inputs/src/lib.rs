@@ -47,6 +47,12 @@ impl Function {
                 ("POST", "/auth/refresh"),
                 ("POST", "/auth/logout"),
                 ("GET", "/auth/me"),
+                ("POST", "/auth/verify"),
+                ("POST", "/auth/password"),
+                ("POST", "/auth/password/forgot"),
+                ("POST", "/auth/password/reset"),
+                ("POST", "/auth/sessions/01890a5d-ac96-774b-bcce-b302099a8057/end"),
+                ("GET", "/auth/activity"),
             ],
             Self::Order => &[
                 ("POST", "/orders"),

@@ -28,7 +28,8 @@ const NO_RECORD_DIED: &str = "no record died";
 /// Rows that wait, of any kind, and what keeps a partition from going on.
 const WAITING: &str = "
     SELECT (SELECT count(*) FROM fnhost.parked) + (SELECT count(*) FROM fnhost.outbox) + (SELECT count(*) FROM fnhost.refused)
-         + (SELECT count(*) FROM orders.outgoing_event) + (SELECT count(*) FROM fnhost.partition WHERE stopped IS NOT NULL)
+         + (SELECT count(*) FROM orders.outgoing_event) + (SELECT count(*) FROM auth.outgoing_event)
+         + (SELECT count(*) FROM fnhost.partition WHERE stopped IS NOT NULL)
          + (SELECT count(*) FROM orders.orders WHERE status = 'PENDING')";
 
 /// Waits until nothing is under way: no row waits, no record is unread, and all hosts are ready.

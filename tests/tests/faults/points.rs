@@ -82,7 +82,8 @@ async fn killed_between_commit_and_sending() -> Outcome {
     lock.map_err(anyhow::Error::from)?;
     let dispatched = ada.order(&NewOrder::of(&[("TEA-250G", 2)])).await?.order_id;
     let in_dispatch = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'fn_inventory' AND wait_event_type = 'Lock')
-                          AND EXISTS (SELECT FROM orders.orders WHERE authorized) AND NOT EXISTS (SELECT FROM fnhost.outbox)";
+                          AND EXISTS (SELECT FROM orders.orders WHERE authorized) AND NOT EXISTS (SELECT FROM fnhost.outbox)
+                          AND NOT EXISTS (SELECT FROM auth.outgoing_event)";
     wait_for(&db, "inventory in its dispatch, and all else quiet", in_dispatch).await?;
     frozen.kill_kafka()?;
     let relayed = ada.order(&NewOrder::of(&[("MUG-RED", 1)])).await?.order_id;
@@ -116,6 +117,10 @@ async fn killed_between_acknowledgement_and_clearing() -> Outcome {
     let (frozen, mut working) = frozen_and_working().await?;
     let db = frozen.database().await?;
     let ada = Customer::register(&working.client()?).await?;
+    // What was mailed to her is none of this.
+    let sent =
+        "SELECT NOT EXISTS (SELECT FROM auth.outgoing_event) AND NOT EXISTS (SELECT FROM fnhost.outbox)";
+    wait_for(&db, "the mail of the registration to be sent", sent).await?;
 
     run(
         &db,

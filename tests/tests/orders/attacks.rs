@@ -174,9 +174,14 @@ fn misplaced(good: &str, ours: &SigningKey) -> Result<Vec<(String, String)>> {
 }
 
 /// Every address that asks for a token, one for each function and role at least.
-fn doors() -> [(Method, &'static str, Option<Value>); 9] {
+fn doors() -> [(Method, &'static str, Option<Value>); 13] {
+    let change = json!({ "current_password": PASSWORD, "new_password": "another horse battery" });
     [
         (Method::GET, "/auth/me", None),
+        (Method::POST, "/auth/password", Some(change)),
+        (Method::GET, "/auth/sessions", None),
+        (Method::POST, "/auth/sessions/end-others", Some(json!({}))),
+        (Method::GET, "/auth/activity", None),
         (Method::GET, "/orders", None),
         (Method::POST, "/orders", Some(NewOrder::of(&[("TEA-250G", 1)]).body())),
         (Method::GET, "/orders/01890000-0000-7000-8000-000000000000", None),

@@ -43,7 +43,7 @@ pub fn document(manifest: &Manifest) -> Value {
         } },
         "channels": channels,
         "operations": operations(manifest, &described),
-        "components": { "messages": messages, "messageTraits": { "cloudEvent": { "contentType": "application/json", "bindings": { "kafka": { "key": { "type": "string", "format": "uuid", "description": "The order's id." } } } } } },
+        "components": { "messages": messages, "messageTraits": { "cloudEvent": { "contentType": "application/json", "bindings": { "kafka": { "key": { "type": "string", "format": "uuid", "description": "The order's id; of a mail about an account, the account's." } } } } } },
     })
 }
 
@@ -88,7 +88,7 @@ fn headers(event: &Described) -> Value {
             "ce_type": { "const": event.event_type },
             "ce_source": { "const": event.source },
             "ce_time": { "type": "string", "format": "date-time" },
-            "ce_subject": { "type": "string", "format": "uuid", "description": "The order's id." },
+            "ce_subject": { "type": "string", "format": "uuid", "description": "The order's id; of a mail about an account, the account's." },
             "content-type": { "const": "application/json" },
             "traceparent": { "type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$", "description": "W3C trace context." },
             "fnhost-stream": text("Numbered by fnhost: the stream that the record belongs to."),

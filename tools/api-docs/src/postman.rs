@@ -8,10 +8,15 @@ use serde_json::{Map, Value, json};
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
 /// The operations, each after those that it needs.
-const JOURNEY: [&str; 19] = [
+const JOURNEY: [&str; 24] = [
     "register",
     "login",
     "me",
+    "sendConfirmation",
+    "forgotPassword",
+    "sessions",
+    "endOtherSessions",
+    "activity",
     "keys",
     "refresh",
     "logout",
@@ -30,8 +35,10 @@ const JOURNEY: [&str; 19] = [
     "notifications",
 ];
 
-/// Operations that nobody calls by hand: their requests are signed.
-const LEFT_OUT: [&str; 1] = ["paymentWebhook"];
+/// Operations that nobody calls by hand: their requests are signed, need what only a mail has, or end what the collection goes
+/// on with.
+const LEFT_OUT: [&str; 5] =
+    ["paymentWebhook", "verifyAddress", "resetPassword", "changePassword", "endSession"];
 
 /// What later calls need of an operation's answer: a variable and where it stands in the JSON.
 const KEPT: [(&str, &[(&str, &str)]); 3] = [

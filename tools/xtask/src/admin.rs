@@ -1,4 +1,4 @@
-//! `./dev admin EMAIL`: the one statement that no call of the order system makes, by psql.
+//! `./dev admin EMAIL` and `./dev mail EMAIL`: what no call of the order system does, by psql.
 
 use crate::files::read;
 use crate::process::{executable, find};
@@ -12,10 +12,14 @@ use std::process::{Command, Stdio};
 const STATEMENT: &str =
     "UPDATE auth.account SET role = 'admin' WHERE lower(email) = lower(:'email') RETURNING email;\n";
 
+/// As above. The link is a line of its own, so that terminals open it.
+const NEWEST_MAIL: &str = "SELECT concat_ws(E'\\n\\n', subject, text, link) FROM notify.mail WHERE email = lower(:'email') \
+                           ORDER BY id DESC LIMIT 1;\n";
+
 /// Which database.
 #[derive(Debug, Clone, Copy)]
 pub enum Database<'a> {
-    /// At this URL, as a role that may write `auth.account`.
+    /// At this URL, as a role that may write `auth.account` and read `notify.mail`.
     At(&'a str),
     /// The private one of a data directory, on which an fnhost runs.
     Private(&'a Path),
@@ -26,6 +30,28 @@ pub enum Database<'a> {
 /// # Errors
 /// No database runs there, it refuses, or nobody is registered with this address.
 pub fn admin(email: &str, database: Database<'_>) -> anyhow::Result<()> {
+    let changed = ask(STATEMENT, email, database)?;
+    anyhow::ensure!(
+        !changed.trim().is_empty(),
+        "nobody is registered as {email}: register first with POST /auth/register"
+    );
+    println!("{} is an admin now; the next login carries the role.", changed.trim());
+    Ok(())
+}
+
+/// Prints the newest mail to an address that notify stored.
+///
+/// # Errors
+/// No database runs there, it refuses, or there is no such mail.
+pub fn mail(email: &str, database: Database<'_>) -> anyhow::Result<()> {
+    let mail = ask(NEWEST_MAIL, email, database)?;
+    anyhow::ensure!(!mail.trim().is_empty(), "no mail to {email} yet");
+    println!("{}", mail.trim_end());
+    Ok(())
+}
+
+/// What a statement about an address answers.
+fn ask(statement: &str, email: &str, database: Database<'_>) -> anyhow::Result<String> {
     let mut command = Command::new(psql().context("psql is missing: run `./dev setup`")?);
     command.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-v"]).arg(format!("email={email}"));
     connect(&mut command, database)?;
@@ -33,20 +59,14 @@ pub fn admin(email: &str, database: Database<'_>) -> anyhow::Result<()> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run psql")?;
     let mut stdin = child.stdin.take().context("psql has no input")?;
     // Where it has ended before it read, its exit code says so.
-    let _ = stdin.write_all(STATEMENT.as_bytes());
+    let _ = stdin.write_all(statement.as_bytes());
     drop(stdin);
     let output = child.wait_with_output()?;
     anyhow::ensure!(
         output.status.success(),
         "the database did not do it: is the system running (`./dev up`)?"
     );
-    let changed = String::from_utf8_lossy(&output.stdout);
-    anyhow::ensure!(
-        !changed.trim().is_empty(),
-        "nobody is registered as {email}: register first with POST /auth/register"
-    );
-    println!("{} is an admin now; the next login carries the role.", changed.trim());
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Tells psql where the database is. Passwords go by the environment, since everybody on the machine can see arguments.

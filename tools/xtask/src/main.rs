@@ -37,6 +37,17 @@ enum Task {
         #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
         database: Option<String>,
     },
+    /// Print the newest mail to an address
+    Mail {
+        /// The address
+        email: String,
+        /// Data directory of the running system
+        #[arg(long, value_name = "DIR", env = "FNHOST_DATA_DIR", default_value = up::DATA_DIR)]
+        data_dir: PathBuf,
+        /// The database, where it is not that directory's private one
+        #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
+        database: Option<String>,
+    },
     /// Make a new key that signs tokens; those of the one before are good until they expire
     RotateKeys {
         /// Data directory of the keys
@@ -75,6 +86,10 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::Admin { email, data_dir, database } => {
             let database = database.as_deref().filter(|url| !url.is_empty());
             xtask::admin::admin(&email, database.map_or(Database::Private(&data_dir), Database::At))
+        }
+        Task::Mail { email, data_dir, database } => {
+            let database = database.as_deref().filter(|url| !url.is_empty());
+            xtask::admin::mail(&email, database.map_or(Database::Private(&data_dir), Database::At))
         }
         Task::RotateKeys { data_dir, now } => keys::rotate(&data_dir, now),
         Task::ApiDocs => match exec(&mut builds::program(&Checkout::read()?, "api-docs")?)? {},
