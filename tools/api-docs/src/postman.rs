@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
 /// The operations, each after those that it needs.
-const JOURNEY: [&str; 19] = [
+const JOURNEY: [&str; 22] = [
     "register",
     "login",
     "me",
@@ -28,6 +28,9 @@ const JOURNEY: [&str; 19] = [
     "cancelOrder",
     "payment",
     "notifications",
+    "forecasts",
+    "setReorder",
+    "forecast",
 ];
 
 /// Operations that nobody calls by hand: their requests are signed.
