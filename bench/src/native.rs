@@ -35,6 +35,7 @@ pub enum Function {
     Inventory,
     Payment,
     Notify,
+    Forecast,
 }
 
 impl Function {
@@ -48,6 +49,7 @@ impl Function {
             "inventory" => Self::Inventory,
             "payment" => Self::Payment,
             "notify" => Self::Notify,
+            "forecast" => Self::Forecast,
             other => anyhow::bail!("no native code is known for component {other}"),
         })
     }
@@ -62,6 +64,7 @@ impl Function {
             Self::Inventory => inventory::kafka::handle(database, batch).await,
             Self::Payment => payment::kafka::handle(database, batch).await,
             Self::Notify => notify::kafka::handle(database, batch).await,
+            Self::Forecast => forecast::kafka::handle(database, batch).await,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Functions that are swapped, one after the other.
-const FUNCTIONS: [&str; 5] = ["auth", "inventory", "notify", "order", "payment"];
+const FUNCTIONS: [&str; 6] = ["auth", "forecast", "inventory", "notify", "order", "payment"];
 /// Time between two swaps.
 const SWAP_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two looks at the memory.

@@ -3,6 +3,7 @@
 import { confirm, forgot, register, reset, signIn } from "./account.js";
 import { session } from "./api.js";
 import { action, announce, fill, h } from "./dom.js";
+import { forecast, forecasts } from "./forecast.js";
 import { notifications, orders } from "./lists.js";
 import { order } from "./order.js";
 import { account } from "./security.js";
@@ -21,6 +22,8 @@ const PAGES = [
   { path: /^\/orders$/, title: "My orders", show: orders, own: true },
   { path: /^\/orders\/(?<id>[0-9a-fA-F-]{36})$/, title: "Order", show: order, own: true },
   { path: /^\/notifications$/, title: "Notifications", show: notifications, own: true },
+  { path: /^\/forecast$/, title: "Forecasts", show: forecasts, own: true },
+  { path: /^\/forecast\/(?<id>[A-Za-z0-9._-]{1,64})$/, title: "Forecast", show: forecast, own: true },
 ];
 
 const main = document.getElementById("main");
@@ -99,6 +102,7 @@ function drawNav(path = location.hash.slice(1)) {
     session.exists && link("#/orders", "Orders"),
     session.exists && link("#/notifications", "Notifications"),
     session.exists && link("#/account", "Account"),
+    session.isAdmin && link("#/forecast", "Forecasts"),
     session.exists
       ? h("button", { type: "button", class: "plain", title: session.email && `Signed in as ${session.email}`, onclick: () => {
         // Here it is over at once; the server is told meanwhile.

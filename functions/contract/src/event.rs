@@ -48,6 +48,21 @@ pub struct Shortage {
     pub available: i64,
 }
 
+/// Stock of a product after what an event tells of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StockLevel {
+    /// The product.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9._-]{1,64}$"))]
+    pub sku: String,
+    /// Pieces in the warehouse, the reserved ones included.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
+    pub on_hand: i64,
+    /// Pieces promised to orders that are not yet confirmed.
+    #[cfg_attr(feature = "openapi", schema(minimum = 0))]
+    pub reserved: i64,
+}
+
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -154,6 +169,9 @@ pub struct InventoryReserved {
     /// Of the order, as in the event that was answered.
     #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub version: i64,
+    /// Of the order's products; absent where there is none to tell of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stock: Vec<StockLevel>,
 }
 
 /// `inventory.rejected`
@@ -175,6 +193,9 @@ pub struct InventoryRejected {
 #[allow(missing_docs, reason = "named by the types")]
 pub struct InventorySettled {
     pub order_id: Uuid,
+    /// Of the order's products; absent where there is none to tell of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stock: Vec<StockLevel>,
 }
 
 /// `payment.authorized`

@@ -240,6 +240,12 @@ impl Ledger {
         })
     }
 
+    /// The stock of an order's products as it is now, by SKU.
+    pub fn levels(&self, order_id: Uuid) -> impl Iterator<Item = (&str, Stock)> {
+        let lines = self.reservations.get(&order_id).map(|reservation| &reservation.lines);
+        lines.into_iter().flatten().filter_map(|(sku, _)| Some((sku.as_str(), *self.stock.get(sku)?)))
+    }
+
     /// The reservations to write, by order id.
     pub fn written(&self) -> impl Iterator<Item = (Uuid, &Reservation)> {
         self.changed.iter().filter_map(|id| Some((*id, self.reservations.get(id)?)))

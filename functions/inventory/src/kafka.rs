@@ -1,9 +1,9 @@
 //! Inventory's side of the saga: order events in, what became of the stock out.
 
-use crate::domain::{Change, Effect, Ledger, Lines};
+use crate::domain::{Change, Effect, Ledger, Lines, Stock};
 use crate::sql;
 use contract::event::{Batch, Record};
-use contract::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item};
+use contract::event::{Event, InventoryRejected, InventoryReserved, InventorySettled, Item, StockLevel};
 use fnhost_sdk::Sql;
 use fnhost_sdk::event::CloudEvent as _;
 use fnhost_sdk::kafka::{Failure, Reply};
@@ -43,7 +43,7 @@ pub async fn handle<S: Sql>(db: &S, batch: Batch) -> Result<Reply, Failure> {
     for task in &tasks {
         match ledger.apply(task.order_id, task.version, &task.change) {
             Ok(effect) => {
-                if let Some(event) = event(task, effect) {
+                if let Some(event) = event(task, effect, &ledger) {
                     reply.emit(task.record, &event);
                 }
             }
@@ -87,18 +87,23 @@ fn lines(items: &[Item]) -> Result<Lines, String> {
     Ok(lines)
 }
 
-/// What is told to the others, where there is anything to tell.
-fn event(task: &Task<'_>, effect: Effect) -> Option<Event> {
+/// What is told to the others, where there is anything to tell, with the stock as it is then.
+fn event(task: &Task<'_>, effect: Effect, ledger: &Ledger) -> Option<Event> {
     let Task { order_id, version, .. } = *task;
+    let stock = || ledger.levels(order_id).map(level).collect();
     Some(match effect {
         Effect::None => return None,
-        Effect::Reserved => Event::InventoryReserved(InventoryReserved { order_id, version }),
+        Effect::Reserved => Event::InventoryReserved(InventoryReserved { order_id, version, stock: stock() }),
         Effect::Rejected { reason, shortages } => {
             Event::InventoryRejected(InventoryRejected { order_id, version, reason, shortages })
         }
-        Effect::Committed => Event::InventoryCommitted(InventorySettled { order_id }),
-        Effect::Released => Event::InventoryReleased(InventorySettled { order_id }),
+        Effect::Committed => Event::InventoryCommitted(InventorySettled { order_id, stock: stock() }),
+        Effect::Released => Event::InventoryReleased(InventorySettled { order_id, stock: stock() }),
     })
+}
+
+fn level((sku, stock): (&str, Stock)) -> StockLevel {
+    StockLevel { sku: sku.to_owned(), on_hand: stock.on_hand, reserved: stock.reserved }
 }
 
 #[cfg(test)]
@@ -135,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_no_order_can_ask_for_is_a_dead_letter() {
-        let settled = Event::InventoryCommitted(InventorySettled { order_id: Uuid::from_u128(1) });
+        let settled =
+            Event::InventoryCommitted(InventorySettled { order_id: Uuid::from_u128(1), stock: vec![] });
         for (record, expected) in [
             (created(1, &[]), "items is empty"),
             (created(1, &[("A", 1), ("B", 0)]), "items[1].quantity is 0, and at least 1 is needed"),

@@ -113,7 +113,8 @@ async fn what_cannot_be_told_is_rejected_and_the_rest_is_sent() {
     let good = || requested(Uuid::now_v7(), Notice::Confirmed);
     let mut nameless = good();
     nameless.headers.retain(|(name, _)| name != "ce_id");
-    let foreign = Sent::new(&Event::InventoryReleased(InventorySettled { order_id: Uuid::now_v7() }));
+    let foreign =
+        Sent::new(&Event::InventoryReleased(InventorySettled { order_id: Uuid::now_v7(), stock: vec![] }));
     let delivery = function.deliver(&[nameless, good(), foreign, Sent { value: None, ..good() }]).await;
     assert_eq!(
         delivery.told(),

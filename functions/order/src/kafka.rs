@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn what_the_database_refuses_fails_the_batch() {
-        let released = Event::InventoryReleased(InventorySettled { order_id: Uuid::from_u128(1) });
+        let released =
+            Event::InventoryReleased(InventorySettled { order_id: Uuid::from_u128(1), stock: vec![] });
         let failure = answer(vec![message(&released)]).unwrap_err();
         assert_eq!(failure, Failure { reason: sql::READ_AND_LOCK.to_owned(), message: None });
     }

@@ -56,7 +56,7 @@ async fn outgoing(function: &Function, order_id: Uuid) -> Vec<String> {
 }
 
 fn reserved(order_id: Uuid) -> Sent {
-    Sent::new(&Event::InventoryReserved(InventoryReserved { order_id, version: 1 }))
+    Sent::new(&Event::InventoryReserved(InventoryReserved { order_id, version: 1, stock: vec![] }))
 }
 
 fn out_of_stock(order_id: Uuid) -> Sent {
@@ -209,7 +209,7 @@ async fn what_follows_an_order_belongs_to_its_history_and_a_refund_is_told() {
     assert_eq!(outgoing(&function, order_id).await, events);
     let delivery = function
         .deliver(&[
-            Sent::new(&Event::InventoryReleased(InventorySettled { order_id })),
+            Sent::new(&Event::InventoryReleased(InventorySettled { order_id, stock: vec![] })),
             Sent::new(&Event::PaymentRefunded(settled(order_id))),
         ])
         .await;

@@ -30,7 +30,7 @@ fn money(amount: i64) -> Money {
 async fn confirmed(function: &Function) -> Uuid {
     let order_id = place(function).await;
     let authorized = PaymentAuthorized { order_id, payment_id: Uuid::from_u128(3), amount: money(3230) };
-    let reserved = InventoryReserved { order_id, version: 1 };
+    let reserved = InventoryReserved { order_id, version: 1, stock: vec![] };
     let events = [Event::InventoryReserved(reserved), Event::PaymentAuthorized(authorized)];
     let delivery = function.deliver(&events.map(|event| Sent::new(&event))).await;
     assert_eq!(delivery.types(), "order.confirmed notification.requested");
@@ -224,7 +224,8 @@ async fn what_waits_for_too_long_ends_and_nothing_else() {
     }
     assert_eq!(function.tick("expire").await.types(), "", "once");
     // Stock that answers too late changes nothing.
-    let late = Event::InventoryReserved(InventoryReserved { order_id: overdue[0], version: 1 });
+    let late =
+        Event::InventoryReserved(InventoryReserved { order_id: overdue[0], version: 1, stock: vec![] });
     assert_eq!(function.deliver(&[Sent::new(&late)]).await.types(), "");
     assert_eq!(function.tick("other").await.told(), "reject(order has no schedule \"other\")");
 }

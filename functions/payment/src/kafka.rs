@@ -241,7 +241,7 @@ mod tests {
     fn what_no_order_can_ask_for_is_a_dead_letter() {
         let status = OrderStatus::Cancelled;
         let end = OrderChanged { order_id: ORDER, user_id: USER, version: 0, status, reason: None };
-        let settled = Event::InventoryCommitted(InventorySettled { order_id: ORDER });
+        let settled = Event::InventoryCommitted(InventorySettled { order_id: ORDER, stock: vec![] });
         for (event, expected) in [
             (created(|_| {}), None),
             (created(|order| order.total.amount = 0), None),

@@ -34,6 +34,7 @@ pub fn deliver(messages: &[Message]) {
         at_once(inventory::kafka::handle(&KeysOnly, batch())),
         at_once(payment::kafka::handle(&KeysOnly, batch())),
         at_once(notify::kafka::handle_to(&KeysOnly, batch(), &mut std::io::sink())),
+        at_once(forecast::kafka::handle(&KeysOnly, batch())),
     ];
     for reply in replies {
         check(&reply, messages.len());

@@ -32,11 +32,14 @@ pub enum Function {
     Payment,
     /// Notifications.
     Notify,
+    /// Forecasts.
+    Forecast,
 }
 
 impl Function {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Auth, Self::Order, Self::Inventory, Self::Payment, Self::Notify];
+    pub const ALL: [Self; 6] =
+        [Self::Auth, Self::Order, Self::Inventory, Self::Payment, Self::Notify, Self::Forecast];
 
     /// Its calls: method and path.
     pub const fn calls(self) -> &'static [(&'static str, &'static str)] {
@@ -66,6 +69,9 @@ impl Function {
                 &[("POST", "/payments/webhook"), ("GET", "/payments/01890a5d-ac96-774b-bcce-b302099a8057")]
             }
             Self::Notify => &[("GET", "/notifications")],
+            Self::Forecast => {
+                &[("GET", "/forecast"), ("GET", "/forecast/MUG-RED"), ("PUT", "/forecast/MUG-RED")]
+            }
         }
     }
 
@@ -76,6 +82,7 @@ impl Function {
             Self::Inventory => at_once(inventory::http::handle(&KeysOnly, request)),
             Self::Payment => at_once(payment::http::handle(&KeysOnly, request)),
             Self::Notify => at_once(notify::http::handle(&KeysOnly, request)),
+            Self::Forecast => at_once(forecast::http::handle(&KeysOnly, request)),
         }
     }
 }

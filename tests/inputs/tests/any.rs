@@ -110,8 +110,10 @@ fn sent() -> impl Strategy<Value = Sent> {
     );
     let query =
         prop_oneof!["(limit|cursor|status|from|to)=[ -~]{0,24}(&limit=[0-9-]{0,6})?", any::<String>()];
-    let path =
-        option::weighted(0.2, "/(orders|payments|inventory|products|auth|notifications)(/[^?#]{0,40}){0,3}");
+    let path = option::weighted(
+        0.2,
+        "/(orders|payments|inventory|products|auth|notifications|forecast)(/[^?#]{0,40}){0,3}",
+    );
     (0_usize..8, path, query, headers, bytes()).prop_map(|(call, path, query, headers, body)| Sent {
         call,
         path,

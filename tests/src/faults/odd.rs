@@ -22,7 +22,7 @@ const POISON: &[u8] = b"poison";
 
 /// Topics that get them, with the triggers of the order system that they die in.
 pub const TOPICS: [(&str, &[&str]); 2] =
-    [("order-events", &["inventory", "payment"]), ("payment-events", &["order"])];
+    [("order-events", &["forecast", "inventory", "payment"]), ("payment-events", &["order"])];
 /// The trigger of the ledger that reads both.
 pub const LEDGER: &str = "ledger";
 

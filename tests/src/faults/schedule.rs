@@ -12,7 +12,8 @@ const GONE: Range<u64> = 200..3_000;
 /// How long something gets no answer, milliseconds: some outlast the host's patience, others do not.
 const SILENT: Range<u64> = 300..6_000;
 /// Roles whose COMMITs are lost and who are in trouble. `fnhost` is the owner's, with which relays commit.
-const ROLES: [&str; 6] = ["fn_ledger", "fn_order", "fn_inventory", "fn_payment", "fn_notify", "fnhost"];
+const ROLES: [&str; 7] =
+    ["fn_ledger", "fn_order", "fn_inventory", "fn_payment", "fn_notify", "fn_forecast", "fnhost"];
 /// Functions that are swapped at any time, and those that get odd records too, which wait for the end of a version's trial.
 const SWAPPED: [&str; 4] = ["auth", "order", "notify", "web"];
 const SWAPPED_IN_LONG_RUNS: [&str; 2] = ["inventory", "payment"];

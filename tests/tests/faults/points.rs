@@ -159,8 +159,8 @@ async fn killed_between_acknowledgement_and_clearing() -> Outcome {
     ] {
         assert_eq!(by_type(&copies(&brokers, topic, order).await?), expected, "{topic}");
     }
-    // inventory and payment read what order says; order and notify what they say.
-    assert_eq!(refused(&working).await?, 2 + 2 + 2 + 1);
+    // inventory, payment and forecast read what order says; order and notify what they say; forecast what inventory says.
+    assert_eq!(refused(&working).await?, 3 * 2 + 2 + 1 + 1);
     Ok(())
 }
 

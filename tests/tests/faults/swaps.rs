@@ -13,7 +13,7 @@ use tests::load::Load;
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, Setup};
 
-const FUNCTIONS: [&str; 5] = ["auth", "inventory", "notify", "order", "payment"];
+const FUNCTIONS: [&str; 6] = ["auth", "forecast", "inventory", "notify", "order", "payment"];
 /// Swaps of each function.
 const ROUNDS: usize = 20;
 /// Orders that run meanwhile.
@@ -120,7 +120,7 @@ async fn commands(one: &Fnhost, other: &Fnhost, digest: &str) -> anyhow::Result<
     let refused = one.run(&["swap", "order", "/dev/null"]).await.expect_err("refused").to_string();
     assert!(refused.contains("not a WebAssembly file"), "{refused}");
     let refused = one.run(&["swap", "nobody", &file]).await.expect_err("refused").to_string();
-    assert!(refused.contains("the deployment has auth, inventory"), "{refused}");
+    assert!(refused.contains("the deployment has auth, forecast, inventory"), "{refused}");
     // What a page in a browser could send.
     let plain = Request::post("/components/order/rollback").body(Full::new(Bytes::new()))?;
     assert_eq!(one.admin()?.send(plain).await?.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);

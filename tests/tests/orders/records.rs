@@ -54,17 +54,17 @@ async fn records_that_are_no_events_are_dead_letters_and_the_partition_goes_on()
             produced.push((what, partition, offset, record, reason));
         }
     }
-    // Both functions that read the topic refuse each of them.
+    // The three functions that read the topic refuse each of them.
     let dead = until("dead letters", READY_DEADLINE, async || {
         let dead: Vec<Dead> = admin.get("/dead-letters?limit=500").await?.json(http::StatusCode::OK)?;
         let (there, seen) =
-            (dead.len() >= 2 * produced.len(), format!("{} of {}", dead.len(), 2 * produced.len()));
+            (dead.len() >= 3 * produced.len(), format!("{} of {}", dead.len(), 3 * produced.len()));
         Ok(Look::from_option(there.then_some(dead), seen))
     })
     .await?;
-    assert_eq!(dead.len(), 2 * produced.len());
+    assert_eq!(dead.len(), 3 * produced.len());
     for (what, partition, offset, record, reason) in &produced {
-        for trigger in ["inventory", "payment"] {
+        for trigger in ["forecast", "inventory", "payment"] {
             let letter = dead.iter().find(|dead| {
                 dead.trigger == trigger && dead.partition == *partition && dead.offset == *offset
             });
@@ -103,26 +103,26 @@ async fn until_dead(fnhost: &Fnhost, trigger: &str, count: usize) -> anyhow::Res
     .await
 }
 
-/// What an operator does with `dead` letters, half of which are inventory's and half payment's.
+/// What an operator does with `dead` letters, a third of which are each forecast's, inventory's and payment's.
 async fn operate(fnhost: &Fnhost, dead: usize) -> anyhow::Result<()> {
     let groups = printed(fnhost, &["dead", "list", "--groups", "--trigger", "inventory"]).await?;
     let counts: Vec<i64> =
         groups.as_array().iter().flat_map(|g| g.iter()).filter_map(|g| g["count"].as_i64()).collect();
-    assert_eq!(counts.iter().sum::<i64>(), dead as i64 / 2, "{groups}");
+    assert_eq!(counts.iter().sum::<i64>(), dead as i64 / 3, "{groups}");
     assert!(counts.iter().all(|count| count % 3 == 0), "each fault came to three partitions: {groups}");
 
     // One comes back and dies again, of its own trigger alone.
-    let first = &until_dead(fnhost, "inventory", dead / 2).await?[0];
+    let first = &until_dead(fnhost, "inventory", dead / 3).await?[0];
     let id = first["id"].to_string();
     let redriven = printed(fnhost, &["dead", "redrive", &id]).await?;
     assert_eq!((&redriven["records"], &redriven["waits_already"]), (&1.into(), &0.into()), "{redriven}");
-    let again = &until_dead(fnhost, "inventory", dead / 2).await?[0];
+    let again = &until_dead(fnhost, "inventory", dead / 3).await?[0];
     assert_eq!(
         (&again["topic"], &again["partition"], &again["offset"], &again["reason"]),
         (&first["topic"], &first["partition"], &first["offset"], &first["reason"])
     );
     assert_ne!(again["id"], first["id"]);
-    until_dead(fnhost, "payment", dead / 2).await?;
+    until_dead(fnhost, "payment", dead / 3).await?;
     let gone = fnhost.beside(&["dead", "show", &id]).await?;
     assert_eq!(gone.status.code(), Some(3), "{gone:?}");
     // Over the admin address too.
@@ -131,16 +131,16 @@ async fn operate(fnhost: &Fnhost, dead: usize) -> anyhow::Result<()> {
     let body = request(http::Method::POST, "/dead-letters/redrive", None, Some(&ids))?;
     let redriven: Value = admin.send(body).await?.json(http::StatusCode::OK)?;
     assert_eq!(redriven["records"], 1, "{redriven}");
-    until_dead(fnhost, "inventory", dead / 2).await?;
+    until_dead(fnhost, "inventory", dead / 3).await?;
 
     // Much is not changed without a word.
     let unasked = fnhost.beside(&["dead", "discard", "--trigger", "payment"]).await?;
     let said = String::from_utf8_lossy(&unasked.stderr).into_owned();
     assert!(unasked.status.code() == Some(1) && said.contains("--yes"), "{said}");
     let matching = printed(fnhost, &["dead", "discard", "--trigger", "payment", "--dry-run"]).await?;
-    assert_eq!(matching["matching"], dead as i64 / 2);
+    assert_eq!(matching["matching"], dead as i64 / 3);
     let discarded = printed(fnhost, &["dead", "discard", "--trigger", "payment", "--yes"]).await?;
-    assert_eq!(discarded["discarded"], dead as i64 / 2);
+    assert_eq!(discarded["discarded"], dead as i64 / 3);
     until_dead(fnhost, "payment", 0).await?;
     let nothing = fnhost.beside(&["dead", "discard"]).await?;
     assert_eq!(nothing.status.code(), Some(1), "not everything by mistake: {nothing:?}");

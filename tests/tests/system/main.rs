@@ -8,6 +8,7 @@ mod cache;
 mod consistency;
 mod docs;
 mod examples;
+mod forecast;
 mod kubernetes;
 mod operate;
 mod outbound;

@@ -29,6 +29,7 @@ pub fn document(manifest: &Manifest) -> anyhow::Result<Value> {
         order::openapi::api(),
         payment::openapi::api(),
         notify::openapi::api(),
+        forecast::openapi::api(),
     ];
     let push = manifest.application.tool.fnhost.live.iter().map(live);
     let (mut paths, mut tags, mut schemas) = (Paths::new(), Vec::new(), fnhost_sdk::openapi::Schemas::new());

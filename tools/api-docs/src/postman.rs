@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
 /// The operations, each after those that it needs.
-const JOURNEY: [&str; 24] = [
+const JOURNEY: [&str; 27] = [
     "register",
     "login",
     "me",
@@ -33,6 +33,9 @@ const JOURNEY: [&str; 24] = [
     "cancelOrder",
     "payment",
     "notifications",
+    "forecasts",
+    "setReorder",
+    "forecast",
 ];
 
 /// Operations that nobody calls by hand: their requests are signed, need what only a mail has, or end what the collection goes

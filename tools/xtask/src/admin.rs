@@ -69,6 +69,19 @@ fn ask(statement: &str, email: &str, database: Database<'_>) -> anyhow::Result<S
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a script of the checkout as the owner of the database, and prints what it says.
+///
+/// # Errors
+/// No database runs there, or it refuses.
+pub fn script(file: &Path, database: Database<'_>) -> anyhow::Result<()> {
+    let mut command = Command::new(psql().context("psql is missing: run `./dev setup`")?);
+    command.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-f"]).arg(file);
+    connect(&mut command, database)?;
+    let status = command.status().context("cannot run psql")?;
+    anyhow::ensure!(status.success(), "the database did not do it: is the system running (`./dev up`)?");
+    Ok(())
+}
+
 /// Tells psql where the database is. Passwords go by the environment, since everybody on the machine can see arguments.
 fn connect(command: &mut Command, database: Database<'_>) -> anyhow::Result<()> {
     match database {

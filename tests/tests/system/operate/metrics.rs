@@ -121,6 +121,7 @@ async fn labels_are_bounded() -> Outcome {
         "/inventory/...",
         "/payments/...",
         "/notifications/...",
+        "/forecast/...",
     ];
     for n in 0..20 {
         client.get(&format!("/orders/{n}")).await?;

@@ -23,7 +23,7 @@ const TRIGGERS: [&str; 2] = ["tool.fnhost.kafka]]", "tool.fnhost.schedule]]"];
 
 /// The order system with its subscriptions where Spin's plugins are addressed.
 fn for_spin(mut text: String) -> String {
-    for component in ["order", "inventory", "payment", "notify"] {
+    for component in ["order", "inventory", "payment", "notify", "forecast"] {
         let table = format!("[[component.{component}.tool.fnhost.kafka]]");
         assert!(text.contains(&table), "spin.toml has no longer {table}");
         text = text.replace(&table, &format!("[[trigger.kafka]]\ncomponent = \"{component}\""));
