@@ -78,6 +78,7 @@ pub fn load_with(workspace: &Path, variables: BTreeMap<String, Secret>) -> anyho
         key_value_stores: Default::default(),
         outbound: Default::default(),
         http_sql: Default::default(),
+        rotated: Default::default(),
         http: false,
         kafka: true,
     })?)
