@@ -111,6 +111,8 @@ async fn no_statement_on_rows_reaches_beyond_them() {
         assert!(error.contains(said), "{sql}: {error}");
     }
     // What ends a session's own state is still there.
+    session.statement_started(true);
+    session.statement_ended();
     session.give_back();
     let mut session = world.role.acquire().await.expect("a session");
     assert!(session.is_reused());
