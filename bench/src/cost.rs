@@ -12,6 +12,7 @@ use serde::Serialize;
 use sqlx::postgres::PgPoolOptions;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 /// Orders a second at which each finds next to nothing else to do, and at which several meet.
@@ -48,16 +49,27 @@ struct Told {
     those: Vec<Costs>,
 }
 
-/// Measures, and writes `cost.json`. `other` is another build, whose runs alternate with those of this one.
+/// Measures, and writes `cost.json`. Where the plan names another build, its runs alternate with those of this one; its data
+/// directory is made in `scratch`.
 ///
 /// # Errors
 /// A run did not end with every order confirmed.
-pub async fn run(base: &Base, other: Option<&Base>, plan: &Plan) -> anyhow::Result<()> {
+pub async fn run(base: &Base, scratch: &Path, plan: &Plan) -> anyhow::Result<()> {
+    let other = match &plan.against {
+        None => None,
+        Some(fnhost) => {
+            say("preparing a data directory of the other build");
+            let manifest = plan.against_manifest.as_ref().unwrap_or(&plan.manifest).canonicalize()?;
+            let folder = scratch.join("other");
+            std::fs::create_dir(&folder)?;
+            Some(Base::prepare(fnhost.canonicalize()?, manifest, &folder).await?)
+        }
+    };
     let mut told = Told { orders_per_saga: plan.orders, these: Vec::new(), those: Vec::new() };
     for n in 0..plan.pairs {
         say(&format!("what an order costs, round {} of {}", n + 1, plan.pairs));
         let mut builds = vec![("this", base)];
-        builds.extend(other.map(|other| ("other", other)));
+        builds.extend(other.as_ref().map(|other| ("other", other)));
         if n % 2 == 1 {
             builds.reverse();
         }

@@ -125,8 +125,10 @@ impl Load {
                 let mut count = 0;
                 while began.elapsed() < duration {
                     let n = ordered.fetch_add(1, Ordering::Relaxed);
-                    post(&mut connection, &tokens[n % tokens.len()], n, OK_TOKEN).await?;
-                    count += 1;
+                    match try_post(&mut connection, &tokens[n % tokens.len()], n, OK_TOKEN).await? {
+                        Some(_) => count += 1,
+                        None => tokio::time::sleep(REFUSED_PAUSE).await,
+                    }
                 }
                 anyhow::Ok(count)
             });

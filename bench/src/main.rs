@@ -53,7 +53,7 @@ const SUSTAINED_RATE: f64 = 1_500.0;
 const GET_SECONDS_MAX: u64 = 8;
 /// Connections that read orders.
 const READERS: [usize; 2] = [1, 16];
-/// How long fnhost is left alone before its memory counts as that of an idle one.
+/// Before its memory counts as that of an idle fnhost.
 const IDLE_TIME: Duration = Duration::from_secs(2);
 /// Measured starts.
 const STARTS: usize = 3;
@@ -168,17 +168,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     let wanted = |part: &str| plan.only.iter().any(|only| only == part);
     // Reports of their own.
     if wanted("cost") {
-        let other = match &plan.against {
-            None => None,
-            Some(fnhost) => {
-                say("preparing a data directory of the other build");
-                let manifest = plan.against_manifest.as_ref().unwrap_or(&plan.manifest).canonicalize()?;
-                let folder = scratch.path().join("other");
-                std::fs::create_dir(&folder)?;
-                Some(Base::prepare(fnhost.canonicalize()?, manifest, &folder).await?)
-            }
-        };
-        cost::run(&base, other.as_ref(), plan).await?;
+        cost::run(&base, scratch.path(), plan).await?;
     }
     if wanted("telemetry") {
         telemetry::run(&base, plan).await?;

@@ -4,7 +4,7 @@
 //! it, so that no run sees what another has left.
 
 use crate::cpu::{self, Pids};
-pub use crate::scratch::Scratch;
+pub use crate::scratch::{Scratch, free_address};
 use anyhow::Context as _;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
 use ed25519_dalek::SigningKey;
@@ -13,7 +13,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -393,12 +393,4 @@ impl Process {
             }
         }
     }
-}
-
-/// An address that nobody listens on.
-///
-/// # Errors
-/// None is free.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
