@@ -37,7 +37,7 @@ WITH known AS (
 ), locked AS (
     SELECT max(throttle.locked_until) AS until
     FROM subject JOIN throttle ON throttle.subject = subject.name
-    WHERE throttle.locked_until > now()
+    WHERE throttle.locked_until > clock_timestamp()
 ), cleared AS (
     DELETE FROM throttle USING (
         SELECT subject FROM throttle
@@ -58,7 +58,7 @@ WITH known AS (
         ) AS now_are (failures)
         WHERE subject.name = t.subject
     )
-    WHERE t.locked_until <= now()
+    WHERE t.locked_until <= clock_timestamp()
     RETURNING 1
 ), noted AS (
     INSERT INTO activity (account_id, what, network, device)
