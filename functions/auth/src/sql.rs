@@ -24,7 +24,7 @@ WITH known AS (
 ), locked AS (
     SELECT max(throttle.locked_until) AS until
     FROM subject JOIN throttle ON throttle.subject = subject.name
-    WHERE throttle.locked_until > now()
+    WHERE throttle.locked_until > clock_timestamp()
 ), cleared AS (
     DELETE FROM throttle USING (
         SELECT subject FROM throttle
@@ -45,7 +45,7 @@ WITH known AS (
         ) AS now_are (failures)
         WHERE subject.name = t.subject
     )
-    WHERE t.locked_until <= now()
+    WHERE t.locked_until <= clock_timestamp()
     RETURNING 1
 )
 SELECT ceil(extract(epoch FROM locked.until - now()))::int8,
