@@ -119,7 +119,7 @@ async fn one(base: &Base, plan: &Plan, name: &str, build: &str) -> anyhow::Resul
         ("3 POST to CONFIRMED at 10/s", Offer::Rate(slow)),
     ] {
         // A build that refuses nobody would take them all, and confirm them minutes later.
-        if build != "this" && matches!(offer, Offer::Overload(_)) {
+        if (build != "this" || plan.overload_s == 0) && matches!(offer, Offer::Overload(_)) {
             continue;
         }
         // Some are parts of what was reached at saturation.

@@ -105,8 +105,8 @@ struct Plan {
     /// The application's manifest
     #[arg(long, default_value = "spin.toml")]
     manifest: PathBuf,
-    /// Seconds for which four times as much is offered as can be carried, in the part cost
-    #[arg(long, default_value_t = 60)]
+    /// Seconds for which four times as much is offered as can be carried, in the part cost: for manifests that shed
+    #[arg(long, default_value_t = 0)]
     overload_s: u64,
     /// Another build of fnhost, whose runs alternate with those of this one, for the part cost
     #[arg(long, value_name = "BINARY")]
