@@ -119,6 +119,8 @@ impl Edge {
             policy: policy.clone(),
         };
         let routes = declared.routes.iter().enumerate();
+        // Shown from the start.
+        fnhost_metrics::sheds(0);
         let check = declared.token.as_ref().zip(values.edge.keys.clone());
         let policies = || declared.routes.iter().map(|(_, policy)| policy).chain([&declared.defaults]);
         Self {
