@@ -158,7 +158,7 @@ impl Edge {
 
     /// Takes out of a request what nobody vouches for: where a function looks for its client's address, it finds what the edge
     /// found.
-    pub fn vouch<B>(&self, request: &mut Request<B>, peers: Peers) {
+    pub fn keep_known_address<B>(&self, request: &mut Request<B>, peers: Peers) {
         self.proxies.keep_what_they_wrote(peers.client.ip(), request.headers_mut());
     }
 
