@@ -4,18 +4,14 @@ use super::backlog::Backlog;
 use super::parking::Parking;
 use crate::schedule::status::ScheduleStatus;
 use fnhost_metrics::DispatchMetrics;
+use fnhost_types::clock::now_ms;
 use fnhost_types::record::TopicPartition;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64)
-}
 
 /// How a partition is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -213,7 +213,7 @@ impl Server {
         let mut pass = self.edge.open(&mut request);
         let mut response = match self.edge.admit(&mut pass, &request, peers) {
             Ok(()) => {
-                self.edge.vouch(&mut request, peers);
+                self.edge.keep_known_address(&mut request, peers);
                 let reply = self.reply(request, peers, &pass, handover, &mut route);
                 let reply = tokio::time::timeout(pass.request_timeout(), reply).await;
                 reply.unwrap_or_else(|_| pass.refuse(Refusal::RequestTimeout))

@@ -104,7 +104,7 @@ async fn no_route_shows_or_changes_what_is_anothers() -> Outcome {
     let mallory = Customer::register(&client).await?;
     let order = ada.order_to_end(&NewOrder::of(&[(SKU, 1)])).await?;
     assert_eq!(order.status, Status::Confirmed);
-    ada.wait_payment(order.order_id, "captured").await?;
+    ada.wait_payment(order.order_id, "CAPTURED").await?;
     let before = (ada.get(order.order_id).await?.version, ada.timeline(order.order_id).await?.len());
 
     let document: Value = client.get("/openapi.json").await?.json(StatusCode::OK)?;

@@ -62,6 +62,8 @@ const RUNS: &[&[&str]] = &[
         "model",
         "--test",
         "any",
+        "--test",
+        "walls",
     ],
     // These wait for longer than they compute, so that more of them than processors run at a time.
     &["--test", "host", "--test", "system", "--", "--test-threads=4"],

@@ -279,8 +279,9 @@ impl CallPostgres {
         parameters: &[ParameterValue],
         wanted: Wanted,
     ) -> Result<Answer, Error> {
+        let on_rows = is_row_statement(sql);
         let rows_only = matches!(&self.state.access, Access::Autocommit { sql: HttpSql::Rows, .. });
-        if rows_only && !is_row_statement(sql) {
+        if rows_only && !on_rows {
             return Err(Error::Refused(
                 "a statement in an HTTP handler begins with SELECT, INSERT, UPDATE, DELETE, MERGE, WITH or VALUES: \
                  what belongs together is one statement with CTEs; for any other set http_sql = \"any\" for the component",
@@ -290,22 +291,22 @@ impl CallPostgres {
         self.check_open()?;
         let (mut session, pinned) = match std::mem::replace(&mut *kept, Kept::None) {
             Kept::Pinned(session) => (session, true),
-            Kept::Clean(session) => (session, !is_row_statement(sql)),
-            Kept::None => (pool.acquire().await?, !is_row_statement(sql)),
+            Kept::Clean(session) => (session, !on_rows),
+            Kept::None => (pool.acquire().await?, !on_rows),
         };
         // Should this be cancelled while the statement runs, the session is dropped, and thereby ended at the server too.
         session.statement_started(!leaves_session_alone(sql));
         let result = statement::run(session.connection(), sql, parameters, wanted, self.memory()).await;
-        // An answer that is not read to its end is the end of a statement that may still run.
-        if !spoils_connection(&result) {
-            session.statement_ended();
-        }
         if spoils_connection(&result) {
+            // What is not read to its end may still run, so it is not said to have ended.
             if matches!(&result, Ok(Answer { error: Some(error), .. }) | Err(error) if error.is_connection_lost())
             {
                 session.pool().close_idle();
             }
-        } else if pinned {
+            return result;
+        }
+        session.statement_ended();
+        if pinned {
             *kept = Kept::Pinned(session);
         } else if pool.is_used_up() {
             session.give_back();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt as _, StreamExt as _};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::backend::Backend;
@@ -83,18 +83,23 @@ impl RolePool {
     pub fn new(name: &str, options: PgConnectOptions, limits: SessionLimits) -> Self {
         let SessionLimits { max_connections, deadline } = limits;
         let options = options.application_name(&format!("fnhost {name}"));
-        let mut pool =
-            Self::with_timeouts(options, max_connections, deadline, deadline + IDLE_IN_TRANSACTION_MARGIN);
-        if let Some(inner) = Arc::get_mut(&mut pool.inner) {
-            inner.of_function = true;
-        }
-        pool
+        Self::build(options, true, max_connections, deadline, deadline + IDLE_IN_TRANSACTION_MARGIN)
     }
 
     /// A pool of at most `limit` sessions whose statements are ended by the server after `statement`, and whose transactions
     /// when they sit idle for longer than `idle_in_transaction`.
     pub(crate) fn with_timeouts(
         options: PgConnectOptions,
+        limit: usize,
+        statement: Duration,
+        idle_in_transaction: Duration,
+    ) -> Self {
+        Self::build(options, false, limit, statement, idle_in_transaction)
+    }
+
+    fn build(
+        options: PgConnectOptions,
+        of_function: bool,
         limit: usize,
         statement: Duration,
         idle_in_transaction: Duration,
@@ -113,7 +118,7 @@ impl RolePool {
         Self {
             inner: Arc::new(Inner {
                 options,
-                of_function: false,
+                of_function,
                 answer_timeout: statement + ANSWER_MARGIN,
                 limit,
                 permits: Arc::new(Semaphore::new(limit)),
@@ -235,11 +240,11 @@ impl RolePool {
             .map_err(|_| SessionError::ConnectTimeout(CONNECT_TIMEOUT))?
             .map_err(SessionError::Connect)?;
         let mut connection = Bounded::new(connection, self.inner.answer_timeout);
-        let never_known = self.inner.of_function
-            && sqlx::query_scalar(FUNCTIONS_MAY_CHANGE_SESSIONS)
-                .fetch_one(&mut connection)
-                .await
-                .map_err(SessionError::Connect)?;
+        let never_known = self.inner.of_function && {
+            // Not prepared: it is asked once, in one round trip.
+            let asked = sqlx::raw_sql(FUNCTIONS_MAY_CHANGE_SESSIONS).fetch_one(&mut connection).await;
+            asked.and_then(|row| row.try_get(0)).map_err(SessionError::Connect)?
+        };
         let version = self.version.clone();
         let new = Idle { connection, backend, never_known, version, since: Instant::now() };
         Ok(self.session(new, permit, false))

@@ -3,11 +3,12 @@
 use super::{Error, Operator};
 use fnhost_db::positions::{self, PartitionRow};
 use fnhost_kafka::scan::{Bounds, scan};
+use fnhost_types::clock::now_ms;
 use fnhost_types::record::TopicPartition;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use std::ops::Range;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Partitions that Kafka is asked about at a time.
 const ASKED_MAX: usize = 8;
@@ -72,7 +73,5 @@ impl Operator {
 
 /// The age of what happened then; none where it has no time.
 fn age_s(at_ms: i64) -> Option<f64> {
-    let at = Duration::from_millis(u64::try_from(at_ms).ok()?);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(now.saturating_sub(at).as_secs_f64())
+    (at_ms >= 0).then(|| (now_ms() - at_ms).max(0) as f64 / 1e3)
 }

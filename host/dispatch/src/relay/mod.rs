@@ -44,9 +44,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(500);
 const HEADER_FRAMING_BYTES: usize = 10;
 /// How long a leader that resigns waits for Kafka's acknowledgements.
 const RESIGN_ACK_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time between two rounds with events within which they are in a row.
-const BUSY_INTERVAL: Duration = Duration::from_millis(20);
-/// Rounds with events in a row after which inserts need not notify: the relay looks by itself, every [`ROUND_INTERVAL`].
+/// Rounds with events in a row, each right after the rest of the one before, after which inserts need not notify: the relay looks by
+/// itself, every [`ROUND_INTERVAL`] or after its rest.
 const BUSY_ROUNDS: u32 = 3;
 /// Time from one round to the next at least. Events that come meanwhile share a transaction and an outbox row.
 const ROUND_INTERVAL: Duration = Duration::from_millis(5);
@@ -116,32 +115,31 @@ impl Relay {
             metrics: metrics.clone(),
         };
         let mut busy_rounds = 0;
-        let mut last_events = Instant::now();
+        // When the rest after the last round with events was over.
+        let mut rested = Instant::now();
         while !stop.is_cancelled() {
             let (began, pace) = (Instant::now(), Pace::begin());
             let taken = leader.relay_once().await?;
-            let rest = pace.rest();
+            let rest = pace.rest().max(ROUND_INTERVAL);
             if taken > 0 {
-                busy_rounds = if last_events.elapsed() < BUSY_INTERVAL { busy_rounds + 1 } else { 1 };
-                last_events = began;
+                busy_rounds = if began.duration_since(rested) < ROUND_INTERVAL { busy_rounds + 1 } else { 1 };
                 if busy_rounds == BUSY_ROUNDS {
                     leader.ask_for_notifications(false).await?;
                 }
-                if !leader.more {
-                    tokio::select! {
-                        () = tokio::time::sleep_until((began + ROUND_INTERVAL.max(rest)).into()) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
             }
-            // Of what came meanwhile a notification waits, where inserts notify.
-            if !leader.more && (leader.notified || last_events.elapsed() > QUIET) {
-                leader.sleep(&mut listener, stop).await?;
-            } else if taken == 0 {
+            let quiet = taken == 0 && (leader.notified || rested.elapsed() > QUIET);
+            if !leader.more && !quiet {
                 tokio::select! {
-                    () = tokio::time::sleep_until((began + ROUND_INTERVAL.max(rest)).into()) => {}
+                    () = tokio::time::sleep_until((began + rest).into()) => {}
                     () = stop.cancelled() => {}
                 }
+            }
+            if taken > 0 {
+                rested = Instant::now();
+            }
+            // Of what came meanwhile a notification waits, where inserts notify.
+            if !leader.more && (leader.notified || quiet) {
+                leader.sleep(&mut listener, stop).await?;
             }
         }
         leader.resign().await;

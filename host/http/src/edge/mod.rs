@@ -119,6 +119,8 @@ impl Edge {
             policy: policy.clone(),
         };
         let routes = declared.routes.iter().enumerate();
+        // Shown from the start.
+        fnhost_metrics::sheds(0);
         let check = declared.token.as_ref().zip(values.edge.keys.clone());
         let policies = || declared.routes.iter().map(|(_, policy)| policy).chain([&declared.defaults]);
         Self {
@@ -156,7 +158,7 @@ impl Edge {
 
     /// Takes out of a request what nobody vouches for: where a function looks for its client's address, it finds what the edge
     /// found.
-    pub fn vouch<B>(&self, request: &mut Request<B>, peers: Peers) {
+    pub fn keep_known_address<B>(&self, request: &mut Request<B>, peers: Peers) {
         self.proxies.keep_what_they_wrote(peers.client.ip(), request.headers_mut());
     }
 

@@ -1,10 +1,9 @@
 //! Refuses requests while there is more to do than can be done: as many as need be, and those first that make new work.
 //!
 //! What there is to do are events, and how long the oldest has waited is the delay of a queue that this host serves, as is the time
-//! that a call takes which makes new ones. Routers keep such
-//! a delay near a target with PIE (RFC 8033): a probability of refusal that grows with what the delay is above the target and with
-//! how fast it rises. The constants differ, since theirs are for queues of milliseconds. A request is refused by count and not by
-//! chance, so that of any ten in a row as many are as should be.
+//! that a call takes which makes new ones. Routers keep such a delay near a target with PIE (RFC 8033): a probability of refusal that
+//! grows with what the delay is above the target and with how fast it rises. The constants differ, since theirs are for queues of
+//! milliseconds. A request is refused by count and not by chance, so that of any ten in a row as many are as should be.
 
 use fnhost_manifest::edge::{Shed, Turn};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

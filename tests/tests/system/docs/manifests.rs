@@ -7,7 +7,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// What a fragment needs from the rest of its manifest, by its first line.
-const COMPLETIONS: [(&str, &str); 2] = [
+const COMPLETIONS: [(&str, &str); 3] = [
+    (
+        "[application.tool.fnhost.edge.shed]",
+        "[component.stock.tool.fnhost.database]\nschema = \"stock\"\nurl_variable = \"stock_database_url\"\n\
+         [[component.stock.tool.fnhost.kafka]]\nid = \"stock\"\ngroup = \"stock\"\ntopics = [\"order-events\"]\n\
+         emits = []\nstart = \"earliest\"\n",
+    ),
     (
         "[[application.tool.fnhost.live]]",
         "[[trigger.http]]\nroute = \"/orders/...\"\ncomponent = \"order\"\n[component.order]\nsource = \"order.wasm\"\n",
