@@ -11,9 +11,6 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-/// How long the function waits for an answer, tries and waiting included, in milliseconds. Requests of a batch are under
-/// way together, so this is about the most that one slow payment delays the others; who is slower is asked again.
-pub const TIMEOUT_MS: u32 = 500;
 /// Orders of a batch that are asked about at a time.
 pub const CONCURRENT_MAX: usize = 32;
 
@@ -53,6 +50,7 @@ pub enum Request<'a> {
 pub struct Gateway<'a, C> {
     client: &'a C,
     url: &'a str,
+    wait_ms: u32,
 }
 
 /// The part of an answer that matters.
@@ -69,9 +67,10 @@ struct Body {
 }
 
 impl<'a, C: Client> Gateway<'a, C> {
-    /// The gateway at `https://host:port`.
-    pub fn new(client: &'a C, url: &'a str) -> Self {
-        Self { client, url: url.trim_end_matches('/') }
+    /// The gateway at `https://host:port`. An answer is waited for `wait_ms` milliseconds, tries and pauses included. Requests of a
+    /// batch are under way together, so this is about the most that one slow payment delays the others; who is slower is asked again.
+    pub fn new(client: &'a C, url: &'a str, wait_ms: u32) -> Self {
+        Self { client, url: url.trim_end_matches('/'), wait_ms }
     }
 
     /// Asks for several orders at the same time, for each order one request after the other: what follows on one
@@ -125,7 +124,7 @@ impl<'a, C: Client> Gateway<'a, C> {
             path => format!("{}/v1/payments/{order_id}{path}", self.url),
         };
         let key = format!("{order_id}:{operation}");
-        match self.client.post(&url, &key, body.to_string().into_bytes(), TIMEOUT_MS).await {
+        match self.client.post(&url, &key, body.to_string().into_bytes(), self.wait_ms).await {
             Ok(answer) => understand(answer.status, &answer.body),
             Err(reason) => Answer::Silent(format!("the payment gateway did not answer: {reason}")),
         }
@@ -215,7 +214,7 @@ mod tests {
         let answers = [("authorize", 201), ("capture", 200), ("refund:3", 503)];
         let answers = answers.map(|(key, status)| (key.to_owned(), status)).into();
         let client = Scripted { answers, ..Scripted::default() };
-        let gateway = Gateway::new(&client, "http://gateway/");
+        let gateway = Gateway::new(&client, "http://gateway/", 1);
         let orders = [(order_id, vec![authorize, Request::Refund(3), Request::Cancel])];
         let asked = pin!(gateway.ask_all(&orders)).poll(&mut Context::from_waker(Waker::noop()));
         let Poll::Ready(answers) = asked else { panic!("the script answers at once") };

@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// The variable that says where the gateway is.
 const GATEWAY_URL: &str = "gateway_url";
+/// The variable that says for how many milliseconds an answer of the gateway is waited for.
+const GATEWAY_WAIT_MS: &str = "gateway_wait_ms";
 
 /// An event that is to be decided on.
 struct Task<'a> {
@@ -37,8 +39,10 @@ struct Task<'a> {
 pub async fn handle<H: Host + Client>(host: &H, batch: Batch) -> Result<Reply, Failure> {
     let Batch { records, mut reply, .. } = batch;
     let url = host.variable(GATEWAY_URL).await?;
+    let wait_ms = host.variable(GATEWAY_WAIT_MS).await?;
+    let wait_ms = wait_ms.parse().map_err(|_| format!("{GATEWAY_WAIT_MS} = {wait_ms:?} is no number of milliseconds"))?;
     // Before the first statement, so that no lock and no connection waits for the gateway.
-    let tasks = tasks(&Gateway::new(host, &url), &records, &mut reply).await;
+    let tasks = tasks(&Gateway::new(host, &url, wait_ms), &records, &mut reply).await;
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();
     let mut payments = sql::lock_payments(host, &order_ids).await?;
     let mut changed = BTreeSet::new();

@@ -80,6 +80,7 @@ impl Paying {
         let url = format!("http://{address}");
         let function = Function::start_with("payment", |spec| {
             spec.variables.insert("gateway_url".to_owned(), Secret::new(url.clone()));
+            spec.variables.insert("gateway_wait_ms".to_owned(), Secret::new("1000"));
             spec.variables.insert("webhook_secret".to_owned(), Secret::new(WEBHOOK_SECRET));
             spec.allowed_hosts = AllowedHosts::parse("payment", [url.as_str(), "postgres://*:*"]).unwrap();
             // Only how the function itself takes failures is tried here.

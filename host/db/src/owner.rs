@@ -11,6 +11,7 @@ use sqlx::postgres::{
 use sqlx::{Either, Execute, Executor, SqlStr};
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
+use uuid::Uuid;
 
 /// Connections of the owner role per host for take-overs, the admin address and the registry; relays and schedules have more,
 /// see [`super::fitness::Budget`].
@@ -38,6 +39,16 @@ impl OwnerPool {
         Self::connect_with(options, OWNER_CONNECTIONS, OWNER_STATEMENT_TIMEOUT).await
     }
 
+    /// As [`OwnerPool::connect`], with so many connections, for the process that takes leases as `host`. Its sessions carry that
+    /// name: where none of them is left, the process is gone ([`super::relay::take_lease`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn of_host(options: PgConnectOptions, host: Uuid, connections: usize) -> Result<Self, Error> {
+        let name = format!("fnhost {host}");
+        Self::named(options, &name, connections, OWNER_STATEMENT_TIMEOUT).await
+    }
+
     /// As [`OwnerPool::connect`], with so many connections, whose statements are ended after `statement_timeout`.
     ///
     /// # Errors
@@ -47,7 +58,16 @@ impl OwnerPool {
         connections: usize,
         statement_timeout: Duration,
     ) -> Result<Self, Error> {
-        let options = options.application_name("fnhost").options([("search_path", "fnhost")]);
+        Self::named(options, "fnhost", connections, statement_timeout).await
+    }
+
+    async fn named(
+        options: PgConnectOptions,
+        name: &str,
+        connections: usize,
+        statement_timeout: Duration,
+    ) -> Result<Self, Error> {
+        let options = options.application_name(name).options([("search_path", "fnhost")]);
         let pool =
             RolePool::with_timeouts(options, connections, statement_timeout, OWNER_IDLE_IN_TRANSACTION);
         let pool = Self(pool);

@@ -5,7 +5,7 @@ use super::session::Bounded;
 use super::{Error, OwnerPool, ident};
 use fnhost_types::record::TopicPartition;
 use futures::FutureExt as _;
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -36,8 +36,15 @@ impl Event {
     }
 }
 
+/// True where the lease in row `p` is over: it was given back, its time is up, or the process that has it is gone. Of that one no
+/// session is left ([`OwnerPool::of_host`]). It is only a hint to be quick: one that is still there all the same, because the server has
+/// cut its sessions, is fenced by the next epoch. Sessions without a host's name may be those of a host that does not name its own.
+const OVER: &str = "(p.owner IS NULL OR p.owner = $2 OR p.lease_until IS NULL OR p.lease_until < clock_timestamp()
+     OR NOT EXISTS (SELECT FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name IN ('fnhost', 'fnhost ' || p.owner)))";
+
 /// Takes the lease of a relay or a schedule, if nobody holds it and it is not paused, and raises its epoch. The row is made where it is missing.
-/// Sessions that hold the row although its lease has passed are a former leader's that is stopped or gone: they are terminated.
+/// Sessions that hold the row although its lease is over are a former leader's that is stopped or gone: they are terminated.
 ///
 /// # Errors
 /// The database did not answer, or the row stayed locked.
@@ -52,12 +59,11 @@ pub async fn take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
 
 async fn try_take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Duration) -> Result<bool, Error> {
     // Looked at without the lock: nobody waits for a leader, or ends its sessions, before its time is up.
-    let free: bool = sqlx::query_scalar(
-        "SELECT t.paused IS NULL AND p.paused IS NULL
-                AND (p.owner IS NULL OR p.owner = $2 OR p.lease_until IS NULL OR p.lease_until < clock_timestamp())
+    let free: bool = sqlx::query_scalar(AssertSqlSafe(format!(
+        "SELECT t.paused IS NULL AND p.paused IS NULL AND {OVER}
            FROM fnhost.partition p JOIN fnhost.trigger t USING (trigger)
-          WHERE p.trigger = $1 AND p.topic = '' AND p.partition = 0",
-    )
+          WHERE p.trigger = $1 AND p.topic = '' AND p.partition = 0"
+    )))
     .bind(trigger)
     .bind(owner)
     .fetch_one(pool.pool())
@@ -67,13 +73,12 @@ async fn try_take_lease(pool: &OwnerPool, trigger: i64, owner: Uuid, lease: Dura
     }
     let mut tx = pool.begin().await?;
     limit_lock_wait(&mut tx).await?;
-    let taken = sqlx::query(
-        "UPDATE fnhost.partition
+    let taken = sqlx::query(AssertSqlSafe(format!(
+        "UPDATE fnhost.partition p
             SET epoch = epoch + 1, owner = $2, token = gen_random_uuid(), incarnation = fnhost.present_incarnation(),
                 lease_until = clock_timestamp() + $3 * interval '1 millisecond'
-          WHERE trigger = $1 AND topic = '' AND partition = 0
-            AND (owner IS NULL OR owner = $2 OR lease_until IS NULL OR lease_until < clock_timestamp())",
-    )
+          WHERE trigger = $1 AND topic = '' AND partition = 0 AND {OVER}"
+    )))
     .bind(trigger)
     .bind(owner)
     .bind(lease.as_millis() as i64)

@@ -34,8 +34,9 @@ use tokio::sync::watch;
 pub const CONFLICT_RERUNS_MAX: u32 = 10;
 /// First pause of a partition after a failure that is not the function's; doubles to [`BACK_OFF_MAX`].
 pub const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause of a partition after a failure that is not the function's.
-pub const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+/// Longest pause of a partition after a failure that is not the function's: at the end of an outage it is what records wait for, and a
+/// try a second for each partition is no burden.
+pub const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// How often a record may be in hand while the host or its database session ends before it is a dead letter.
 pub const KILLS_MAX: i32 = 5;
 

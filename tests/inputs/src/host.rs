@@ -32,6 +32,7 @@ impl Host for KeysOnly {
             "token_private_key" => Ok(PRIVATE_KEY.to_owned()),
             "webhook_secret" => Ok(WEBHOOK_SECRET.to_owned()),
             "trusted_proxies" => Ok("1".to_owned()),
+            "gateway_wait_ms" => Ok("100".to_owned()),
             "gateway_url" => Ok("http://127.0.0.1:1".to_owned()),
             other => Err(format!("there is no variable {other}")),
         }

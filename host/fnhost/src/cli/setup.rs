@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use fnhost_db::fitness::Budget;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
-use fnhost_db::{OWNER_CONNECTIONS, OwnerPool};
+use fnhost_db::OwnerPool;
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use uuid::Uuid;
 
 pub use scratch::Scratch;
 use target::{Login, Target, login_of};
@@ -34,6 +35,8 @@ pub(super) fn budget(manifest: &Manifest) -> Budget {
 
 /// The prepared setup.
 pub struct Setup {
+    /// This process, in leases and positions.
+    pub host: Uuid,
     /// The manifest, read and checked.
     pub manifest: Manifest,
     /// Every variable's value.
@@ -85,9 +88,10 @@ impl Setup {
         let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
         let target =
             Target::new(app, &url).map(|target| target.by_socket(servers.database_socket.as_deref()));
-        let prepared = async { Self::prepare_database(app, &manifest, sources, target?, rotate).await };
+        let host = Uuid::new_v4();
+        let prepared = async { Self::prepare_database(app, &manifest, sources, target?, host, rotate).await };
         match prepared.await {
-            Ok((owner, roles, values)) => Ok(Self { manifest, values, servers, kafka, owner, roles }),
+            Ok((owner, roles, values)) => Ok(Self { host, manifest, values, servers, kafka, owner, roles }),
             Err(error) => {
                 servers.stop().await;
                 Err(error)
@@ -100,9 +104,10 @@ impl Setup {
         manifest: &Manifest,
         sources: VariableSources,
         target: Target,
+        host: Uuid,
         rotate: bool,
     ) -> anyhow::Result<(OwnerPool, BTreeMap<String, RolePool>, Values)> {
-        let owner = target.connect(budget(manifest).owner()).await?;
+        let owner = target.connect_host(host, budget(manifest).owner()).await?;
         let secret = match &target.secret {
             Some(secret) => secret.clone(),
             None => schema::kept_secret(&owner, target.former_secret.as_deref(), rotate).await?,
@@ -171,7 +176,7 @@ impl Beside {
             "the fnhost on that data directory uses another database: pass --database (FNHOST_DATABASE)",
         )?;
         let target = Target::new(app, &url)?;
-        let owner = target.connect(OWNER_CONNECTIONS).await?;
+        let owner = target.connect().await?;
         let secret = match &target.secret {
             Some(secret) => Some(secret.clone()),
             None => schema::read_secret(&owner).await?.or_else(|| target.former_secret.clone()),

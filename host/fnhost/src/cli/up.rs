@@ -126,7 +126,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
     };
     let access = setup.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
-    let host = Uuid::new_v4();
+    let host = setup.host;
     let exporter = collector.map(|collector| {
         let collector = collector.of(setup.deployment(), &host.to_string());
         Exporter::start(collector, args.traces.ratio())

@@ -5,7 +5,7 @@ use super::{environment, migrate, roles, seed, services, with_host_values};
 use crate::cli::Application;
 use anyhow::Context as _;
 use fnhost_db::session::RolePool;
-use fnhost_db::{OWNER_CONNECTIONS, OwnerPool, scratch};
+use fnhost_db::{OwnerPool, scratch};
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Values, VariableSources};
 use sqlx::postgres::PgConnectOptions;
@@ -85,7 +85,7 @@ impl Scratch {
         // The password of roles that live as long as this run.
         let secret = uuid::Uuid::new_v4().to_string();
         let target = Target::with_secret(url.as_str(), None, &name)?;
-        let owner = match target.connect(OWNER_CONNECTIONS).await {
+        let owner = match target.connect().await {
             Ok(owner) => owner,
             Err(error) => {
                 drop_all(scratch).await;

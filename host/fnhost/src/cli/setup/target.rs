@@ -2,12 +2,13 @@
 
 use crate::cli::Application;
 use anyhow::Context as _;
-use fnhost_db::{OWNER_STATEMENT_TIMEOUT, OwnerPool, schema};
+use fnhost_db::{OwnerPool, schema};
 use fnhost_manifest::Manifest;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::path::Path;
 use std::str::FromStr as _;
 use url::Url;
+use uuid::Uuid;
 
 /// What the names of the functions' login roles begin with.
 const ROLE_PREFIX: &str = "fn";
@@ -107,12 +108,20 @@ impl Target {
         })
     }
 
-    pub(super) async fn connect(&self, connections: usize) -> anyhow::Result<OwnerPool> {
-        OwnerPool::connect_with(self.options.clone(), connections, OWNER_STATEMENT_TIMEOUT)
-            .await
-            .with_context(|| {
-                format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
-            })
+    /// Connections for a command.
+    pub(super) async fn connect(&self) -> anyhow::Result<OwnerPool> {
+        self.usable(OwnerPool::connect(self.options.clone()).await)
+    }
+
+    /// Connections for this host.
+    pub(super) async fn connect_host(&self, host: Uuid, connections: usize) -> anyhow::Result<OwnerPool> {
+        self.usable(OwnerPool::of_host(self.options.clone(), host, connections).await)
+    }
+
+    fn usable(&self, connected: Result<OwnerPool, fnhost_db::Error>) -> anyhow::Result<OwnerPool> {
+        connected.with_context(|| {
+            format!("cannot use the database at {}; check --database (FNHOST_DATABASE)", self.address)
+        })
     }
 
     pub(super) fn logins(&self, manifest: &Manifest, secret: &str) -> Vec<Login> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fnhost_db::OwnerPool;
 use fnhost_db::relay as sql;
 use fnhost_db::schema::{self, FunctionSchema, Passwords};
 use fnhost_dispatch::relay;
@@ -50,6 +51,34 @@ async fn a_leader_that_is_stopped_inside_its_transaction_is_replaced() {
     let taken =
         sql::take_events(&mut next, &ownership, "own", "outgoing_event", 10, 1).await.expect("events");
     assert_eq!(taken.len(), 1, "nothing is lost, and nothing of it is still locked");
+}
+
+/// A process that was killed leaves no session, and nobody waits for its lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_gone_is_replaced_before_its_lease_has_passed() {
+    const LEASE: Duration = Duration::from_secs(3600);
+    let world = World::new(&["gone"]).await;
+    with_events(&world).await;
+    let (trigger, _) = {
+        let owner = world.owner().await;
+        let registered = relay::register(&owner, "test", "own").await.expect("registered");
+        owner.close().await;
+        registered
+    };
+    let connect = async |host| OwnerPool::of_host(world.login("postgres"), host, 2).await.expect("the owner's login");
+    let (gone, next) = (Uuid::new_v4(), Uuid::new_v4());
+    let (pool_of_gone, pool_of_next) = (connect(gone).await, connect(next).await);
+    assert!(sql::take_lease(&pool_of_gone, trigger, gone, LEASE).await.expect("the database"));
+    assert!(!sql::take_lease(&pool_of_next, trigger, next, LEASE).await.expect("the database"), "it is there");
+    let late = sql::load(&pool_of_gone, trigger, gone).await.expect("it leads");
+    pool_of_gone.close().await;
+    let led = holds(async || sql::take_lease(&pool_of_next, trigger, next, LEASE).await.expect("the row"));
+    tokio::time::timeout(PATIENCE, led).await.expect("the next one leads");
+    // It was there all the same: only its sessions were cut.
+    let back = connect(gone).await;
+    let mut transaction = back.begin().await.expect("a transaction");
+    let renewed = sql::renew_lease(&mut transaction, &late, LEASE).await;
+    assert!(matches!(renewed, Err(fnhost_db::Error::Fenced { .. })), "{renewed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,7 +220,7 @@ impl World {
         self.way.unwrap_or(self.postgres.port())
     }
 
-    fn login(&self, user: &str) -> PgConnectOptions {
+    pub fn login(&self, user: &str) -> PgConnectOptions {
         self.postgres.login(user, &self.role).port(self.port())
     }
 
