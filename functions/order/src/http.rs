@@ -4,6 +4,7 @@ pub(crate) mod refund;
 
 use crate::domain::{self, FIRST_VERSION, Invalid, Line, Order, Step};
 use crate::kafka::announcement;
+use crate::prices;
 use crate::refund::Refunded;
 use crate::sql::{self, Created, NewOrder, Stored};
 use contract::event::{Event, Item, Money, OrderCreated, OrderStatus};
@@ -105,45 +106,58 @@ pub(crate) struct Timeline {
     entries: Vec<sql::Happened>,
 }
 
-async fn create<H: Host>(host: &H, request: &Request, caller: Caller) -> Result<Response, Problem> {
+async fn create<H: Host + Cache>(host: &H, request: &Request, caller: Caller) -> Result<Response, Problem> {
     let Caller { user_id, .. } = caller;
     let key = idempotency_key(request)?;
     let input: Input = request.json()?;
     domain::check(&input.items, &input.payment_token).map_err(invalid)?;
-    let prices = sql::prices(host, input.items.iter().map(|line| line.sku.clone())).await?;
-    let (items, total) = domain::price(&input.items, &prices).map_err(invalid)?;
-
-    let order_id = fnhost_sdk::time::Ids::new().next();
     let idempotency = key.map(|key| (key, body_hash(&input)));
-    let event = Event::OrderCreated(OrderCreated {
-        order_id,
-        user_id,
-        version: FIRST_VERSION,
-        items: items.clone(),
-        total: total.clone(),
-        payment_token: input.payment_token,
-    });
-    let events = OutgoingEvents::new(&[event], request.traceparent());
-    let order = NewOrder { order_id, user_id, items: items.clone(), total: total.clone(), idempotency };
-    let view = match sql::create(host, order, events).await? {
-        Created::Now(at) => View::from(Stored {
+    // Remembered prices save a read; where they are old, the statement that makes the order says so, and they are read.
+    let mut remembered = prices::remembered(host, &input.items).await;
+    for _ in 0..DECISIONS_MAX {
+        let (prices, read) = match remembered.take() {
+            Some(prices) => (prices, false),
+            None => (prices::read(host, &input.items).await?, true),
+        };
+        let (items, total) = match domain::price(&input.items, &prices) {
+            Ok(priced) => priced,
+            Err(reason) if read => return Err(invalid(reason)),
+            Err(_) => continue,
+        };
+        let order_id = fnhost_sdk::time::Ids::new().next();
+        let event = Event::OrderCreated(OrderCreated {
             order_id,
-            order: Order::new(),
-            items,
-            total,
-            reason: None,
-            refunded: Refunded::default(),
-            created_at: at.clone(),
-            updated_at: at,
-        }),
-        Created::Before(order_id) => View::from(own(host, order_id, user_id).await?),
-        Created::KeyTaken => {
-            let detail = "this idempotency key was used for an order with another body";
-            return Err(Problem::conflict(detail).with_field("idempotency-key"));
-        }
-    };
-    let location = format!("/orders/{}", view.order_id);
-    Ok(Response::json(202, &view).with_header("location", location))
+            user_id,
+            version: FIRST_VERSION,
+            items: items.clone(),
+            total: total.clone(),
+            payment_token: input.payment_token.clone(),
+        });
+        let events = OutgoingEvents::new(&[event], request.traceparent());
+        let idempotency = idempotency.clone();
+        let order = NewOrder { order_id, user_id, items: items.clone(), total: total.clone(), idempotency };
+        let view = match sql::create(host, order, events).await? {
+            Created::Now(at) => View::from(Stored {
+                order_id,
+                order: Order::new(),
+                items,
+                total,
+                reason: None,
+                refunded: Refunded::default(),
+                created_at: at.clone(),
+                updated_at: at,
+            }),
+            Created::Before(order_id) => View::from(own(host, order_id, user_id).await?),
+            Created::Repriced => continue,
+            Created::KeyTaken => {
+                let detail = "this idempotency key was used for an order with another body";
+                return Err(Problem::conflict(detail).with_field("idempotency-key"));
+            }
+        };
+        let location = format!("/orders/{}", view.order_id);
+        return Ok(Response::json(202, &view).with_header("location", location));
+    }
+    Err(Problem::unavailable("the prices kept changing while the order was to be made"))
 }
 
 async fn get<H: Host + Cache>(host: &H, request: &Request, id: &str) -> Result<Response, Problem> {

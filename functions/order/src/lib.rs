@@ -8,6 +8,7 @@ pub mod http;
 pub mod kafka;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod prices;
 pub mod refund;
 pub mod sql;
 

@@ -90,6 +90,24 @@ fn settled(order_id: Uuid) -> PaymentSettled {
     PaymentSettled { order_id, payment_id: Uuid::from_u128(3), refunded: Some(amount.clone()), amount }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_that_has_changed_since_it_was_remembered_does_not_bind() {
+    let function = Function::start_with("order", |spec| spec.key_value_stores.push("default".to_owned())).await;
+    function.prepare("INSERT INTO price (sku, amount, currency) VALUES ('MUG', 990, 'EUR')").await;
+    let place = async || {
+        let order = json!({"items": [{"sku": "MUG", "quantity": 1}], "payment_token": "tok_ok"});
+        function.post("/orders").by(USER).json(order).await
+    };
+    assert_eq!(place().await.body["total"]["amount"], 990);
+    function.prepare("UPDATE price SET amount = 1090").await;
+    assert_eq!(place().await.body["total"]["amount"], 1090);
+    function.prepare("DELETE FROM price").await;
+    let refused = place().await;
+    assert_eq!((refused.status, &refused.body["field"]), (422, &json!("items[0].sku")), "{}", refused.body);
+    let made = function.rows("SELECT total FROM orders ORDER BY id").await;
+    assert_eq!(made, [json!({"total": 990}), json!({"total": 1090})]);
+}
+
 #[tokio::test]
 async fn an_order_is_taken_with_the_prices_of_today_and_its_event() {
     let function = order().await;

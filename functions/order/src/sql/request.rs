@@ -12,14 +12,20 @@ use uuid::Uuid;
 /// $1 SKUs.
 pub const PRICES: &str = "SELECT sku, amount, currency FROM price WHERE sku = ANY ($1::text[])";
 
-/// $1 order, $2 user, $3 items, $4 total, $5 currency, $6 idempotency key, $7 body hash, $8 to $11 events.
+/// $1 order, $2 user, $3 items, $4 total, $5 currency, $6 idempotency key, $7 body hash, $8 to $11 events, $12 SKUs and $13 what each
+/// costs. No row where one of these prices is another one by now.
 ///
 /// One statement, so that order, history and event exist together or not at all. The second request with a key
 /// waits for the first, changes nothing, and is told which order was made.
 pub const CREATE: &str = "
 WITH claimed AS (
     INSERT INTO orders (id, user_id, status, version, items, total, currency, idempotency_key, body_hash)
-    VALUES ($1::text::uuid, $2::text::uuid, 'PENDING', 1, $3::jsonb, $4::int8, $5::text, $6::text, $7::bytea)
+    SELECT $1::text::uuid, $2::text::uuid, 'PENDING', 1, $3::jsonb, $4::int8, $5::text, $6::text, $7::bytea
+    WHERE NOT EXISTS (
+        SELECT FROM unnest($12::text[], $13::int8[]) AS charged (sku, amount)
+        LEFT JOIN price ON price.sku = charged.sku AND price.amount = charged.amount AND price.currency = $5::text
+        WHERE price.sku IS NULL
+    )
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL
         DO UPDATE SET idempotency_key = excluded.idempotency_key
     RETURNING id, body_hash, created_at
@@ -127,6 +133,8 @@ pub enum Created {
     Before(Uuid),
     /// Another request had used the key.
     KeyTaken,
+    /// It was not made: a price has changed.
+    Repriced,
 }
 
 /// Writes a new order with the first entry of its timeline and its event.
@@ -136,6 +144,8 @@ pub enum Created {
 pub async fn create<S: Sql>(db: &S, order: NewOrder, events: OutgoingEvents) -> Result<Created, SqlError> {
     let items = serde_json::to_vec(&order.items).map_err(|error| SqlError::new(None, error.to_string()))?;
     let (key, hash) = order.idempotency.unzip();
+    let (skus, amounts): (Vec<_>, Vec<_>) =
+        order.items.into_iter().map(|item| (item.sku, item.unit_price)).unzip();
     let mut params = vec![
         order.order_id.to_string().into(),
         order.user_id.to_string().into(),
@@ -146,8 +156,9 @@ pub async fn create<S: Sql>(db: &S, order: NewOrder, events: OutgoingEvents) -> 
         hash.into(),
     ];
     params.extend(events.into_params());
+    params.extend([skus.into_iter().collect(), amounts.into_iter().collect()]);
     let rows = db.query(CREATE, params).await?;
-    let row = rows.first().ok_or_else(|| SqlError::new(None, "an order was neither made nor found"))?;
+    let Some(row) = rows.first() else { return Ok(Created::Repriced) };
     let order_id = row.uuid(0)?;
     if order_id == order.order_id {
         Ok(Created::Now(row.text(2)?.to_owned()))
