@@ -5,6 +5,7 @@ use fnhost_manifest::hosts::AllowedHosts;
 use fnhost_test_function::{Function, Sent, told};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
@@ -127,4 +128,66 @@ async fn the_records_of_a_batch_wait_for_the_service_together_and_keep_the_order
     let keys: Vec<&[u8]> = emits.iter().filter_map(|emit| emit.key.as_deref()).collect();
     let sent: Vec<String> = (0..2).flat_map(|_| (1..=AT_ONCE).map(|id| id.to_string())).collect();
     assert_eq!(keys, sent.iter().map(String::as_bytes).collect::<Vec<_>>());
+}
+
+/// How long a slow service takes for each answer.
+const SLOW: Duration = Duration::from_millis(50);
+/// Records of a batch, each of a key of its own.
+const TOGETHER: u64 = 100;
+/// Records that come one by one.
+const ALONE: u64 = 20;
+/// By how much the records of a batch are faster than one after the other, at least.
+const FACTOR_MIN: f64 = 20.0;
+/// Batches that are timed, the best of which counts: what else the machine does only adds to it.
+const TRIES: usize = 3;
+
+async fn slow_service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    request.push(byte);
+                }
+                tokio::time::sleep(SLOW).await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                // Whoever asked may have gone.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_wait_together_are_processed_many_times_as_fast() {
+    let url = slow_service().await;
+    let function = Function::start_in("examples/enrich", "enrich", |spec| {
+        spec.allowed_hosts = AllowedHosts::parse("enrich", [&url]).expect("a host");
+        spec.variables.insert("customers_url".to_owned(), Secret::new(url.clone()));
+    })
+    .await;
+    let rate = async |batch: Vec<Sent>| {
+        let began = Instant::now();
+        let (outcomes, _) = function.deliver_plain(&batch).await;
+        assert_eq!(told(&outcomes), vec!["done"; batch.len()].join(" "));
+        batch.len() as f64 / began.elapsed().as_secs_f64()
+    };
+    let mut together = 0.0_f64;
+    for _ in 0..TRIES {
+        together = together.max(rate((1..=TOGETHER).map(purchase).collect()).await);
+    }
+    let began = Instant::now();
+    for customer in 1..=ALONE {
+        rate(vec![purchase(customer)]).await;
+    }
+    let alone = ALONE as f64 / began.elapsed().as_secs_f64();
+    let factor = together / alone;
+    println!(
+        "with {SLOW:?} a record: {together:.0} records/s of {TOGETHER} keys, {alone:.0} of one: {factor:.0} times"
+    );
+    assert!(factor >= FACTOR_MIN, "{factor:.1} times");
 }

@@ -65,9 +65,9 @@ pub struct Order {
 /// What an order's creation says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// When.
+    /// The day in UTC on which it was placed.
     pub day: Day,
-    /// What.
+    /// What was ordered.
     pub lines: Lines,
     /// What it costs, in minor units.
     pub total: i64,

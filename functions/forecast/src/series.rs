@@ -11,7 +11,7 @@ const FILL_WEEKS: usize = 2;
 /// A day with demand or without stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When.
+    /// A day in UTC.
     pub day: Day,
     /// Units that were sold.
     pub units: i64,

@@ -1,10 +1,11 @@
 //! The AsyncAPI document: the topics, the events on them, and who sends and receives which.
 
 use crate::events;
-use crate::manifest::Manifest;
+use crate::manifest::{Handlers, Manifest};
 use contract::event::Event;
 use fnhost_sdk::openapi::Described;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 const DESCRIPTION: &str = "Events are CloudEvents in Kafka's binary mode: attributes in headers, the payload as JSON in the \
     value. The key is the order's id, so an order's events of a topic are in one partition. Payloads may gain fields: \
@@ -103,7 +104,16 @@ fn headers(event: &Described) -> Value {
 fn operations(manifest: &Manifest, described: &[Described]) -> Value {
     let mut operations = Map::new();
     for (id, component) in &manifest.component {
-        for trigger in &component.tool.fnhost.kafka {
+        let Handlers { database, kafka } = &component.tool.fnhost;
+        let sent: BTreeSet<_> =
+            kafka.iter().flat_map(|trigger| &trigger.emits).chain(&database.event_topics).collect();
+        for topic in sent {
+            let source = format!("/{id}");
+            let messages = references(topic, described, |event| event.source == source);
+            let operation = operation("send", topic, &format!("{id} sends to {topic}."), messages);
+            operations.insert(format!("{id}.send.{topic}"), operation);
+        }
+        for trigger in kafka {
             for topic in &trigger.topics {
                 let summary = format!("{id} receives {topic}, in the consumer group {}.", trigger.group);
                 let messages = references(topic, described, |_| true);
@@ -111,12 +121,6 @@ fn operations(manifest: &Manifest, described: &[Described]) -> Value {
                 operation["bindings"] =
                     json!({ "kafka": { "groupId": { "type": "string", "const": trigger.group } } });
                 operations.insert(format!("{id}.receive.{topic}"), operation);
-            }
-            for topic in &trigger.emits {
-                let source = format!("/{id}");
-                let messages = references(topic, described, |event| event.source == source);
-                let operation = operation("send", topic, &format!("{id} sends to {topic}."), messages);
-                operations.insert(format!("{id}.send.{topic}"), operation);
             }
         }
     }

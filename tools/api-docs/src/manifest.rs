@@ -67,9 +67,20 @@ pub struct Component {
 /// `[component.ID.tool.fnhost]`
 #[derive(Debug, Deserialize)]
 pub struct Handlers {
+    /// The component's database, where it has one.
+    #[serde(default)]
+    pub database: Database,
     /// Kafka subscriptions of the component.
     #[serde(default)]
     pub kafka: Vec<Subscription>,
+}
+
+/// `[component.ID.tool.fnhost.database]`
+#[derive(Debug, Default, Deserialize)]
+pub struct Database {
+    /// Topics that events go to that are inserted in it.
+    #[serde(default)]
+    pub event_topics: Vec<String>,
 }
 
 /// `[[component.ID.tool.fnhost.kafka]]`

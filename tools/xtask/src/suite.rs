@@ -53,6 +53,8 @@ const RUNS: &[&[&str]] = &[
         "--test",
         "refunds",
         "--test",
+        "account",
+        "--test",
         "throttle",
         "--test",
         "documents",

@@ -105,11 +105,15 @@ impl Operator {
         if !scanned.complete && scanned.next == range.start {
             return Err(Error::Refused(format!("{tp} cannot be read at offset {}", range.start)));
         }
-        let records: Vec<Record> = scanned.records.into_iter().filter(|record| part.is_new(record)).collect();
+        // Taken over with the records: where they are not put back, none of them was seen.
+        let mut seen = part.seen.clone();
+        let records: Vec<Record> =
+            scanned.records.into_iter().filter(|record| is_new(&mut seen, record)).collect();
         let (trigger, silent) = (&replay.trigger, !replay.emit);
         loop {
             match parked::replay(&self.owner, &self.deployment, trigger, &tp, &records, silent).await? {
                 Replayed::Parked(count) => {
+                    part.seen = seen;
                     part.records += count;
                     part.next = if scanned.complete { range.end } else { scanned.next };
                     return Ok(());
@@ -120,20 +124,18 @@ impl Operator {
     }
 }
 
-impl Part {
-    /// Whether no copy of the record was run in this replay before.
-    fn is_new(&mut self, record: &Record) -> bool {
-        let Some((stream, seq)) = record.stream() else { return true };
-        match self.seen.get_mut(stream) {
-            Some(seen) if seq <= *seen => false,
-            Some(seen) => {
-                *seen = seq;
-                true
-            }
-            None => {
-                self.seen.insert(stream.to_owned(), seq);
-                true
-            }
+/// Whether no copy of the record is among those that were seen.
+fn is_new(seen: &mut HashMap<String, i64>, record: &Record) -> bool {
+    let Some((stream, seq)) = record.stream() else { return true };
+    match seen.get_mut(stream) {
+        Some(seen) if seq <= *seen => false,
+        Some(seen) => {
+            *seen = seq;
+            true
+        }
+        None => {
+            seen.insert(stream.to_owned(), seq);
+            true
         }
     }
 }

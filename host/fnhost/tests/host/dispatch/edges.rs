@@ -27,7 +27,7 @@ fn text<'a>(name: &'a str, value: &'a str) -> Header<'a, &'a [u8]> {
 
 /// Bytes as a name, which rdkafka wants to be text and hands on as they are.
 #[allow(unsafe_code, reason = "what is not UTF-8 cannot be had otherwise")]
-fn no_text(name: &[u8]) -> &str {
+pub fn no_text(name: &[u8]) -> &str {
     // SAFETY: it is not looked at, only copied.
     unsafe { std::str::from_utf8_unchecked(name) }
 }

@@ -9,6 +9,7 @@ use fnhost_dispatch::operator::{Operator, Part, Place, Replay};
 use fnhost_dispatch::status::State;
 use fnhost_manifest::{BackOff, KafkaTrigger, OnExhausted, Start, TriggerConfig};
 use fnhost_types::record::TopicPartition;
+use rdkafka::producer::FutureRecord;
 use std::time::Duration;
 
 use super::refusals::{limit, refuse};
@@ -17,7 +18,7 @@ use crate::support::holds;
 
 /// A world in which a record fails for as long as `own.mood` says 0, and writes its number to `own.line` in the order of their effects
 /// otherwise. One record is a batch: of several the guest does what the first one asks.
-async fn moody(topics: &[&str]) -> World {
+pub async fn moody(topics: &[&str]) -> World {
     let mut world = World::new(topics).await;
     world.config = TriggerConfig { max_batch: 1, ..world.config };
     world.run("CREATE TABLE own.mood (n int NOT NULL); INSERT INTO own.mood VALUES (0)").await;
@@ -26,19 +27,19 @@ async fn moody(topics: &[&str]) -> World {
 }
 
 /// The value of such a record.
-fn mood(record: i64) -> String {
+pub fn mood(record: i64) -> String {
     format!("sql INSERT INTO line (record) SELECT {record} + 0 / n FROM mood")
 }
 
-async fn good_mood(world: &World) {
+pub async fn good_mood(world: &World) {
     world.run("UPDATE own.mood SET n = 1").await;
 }
 
-async fn line(world: &World) -> Vec<i32> {
+pub async fn line(world: &World) -> Vec<i32> {
     world.value("SELECT coalesce(array_agg(record ORDER BY at), '{}') FROM own.line").await
 }
 
-async fn redrive(world: &World, filter: &DeadFilter) -> Redriven {
+pub async fn redrive(world: &World, filter: &DeadFilter) -> Redriven {
     let owner = world.owner().await;
     let redriven = dead::redrive(&owner, "test", filter).await.expect("the database");
     owner.close().await;
@@ -221,7 +222,7 @@ async fn an_exhausted_record_pauses_its_partition_where_that_is_asked_for() {
 }
 
 /// The operator's view of the world.
-async fn operator(world: &World) -> Operator {
+pub async fn operator(world: &World) -> Operator {
     let trigger = KafkaTrigger {
         id: "trigger".into(),
         component: "guest".into(),
@@ -309,6 +310,14 @@ async fn what_a_silent_run_fails_on_stays_silent_through_its_death_and_redrive()
     host.stop().await;
 }
 
+/// Sends a record whose timestamp is so long ago.
+async fn send_old(world: &World, age: Duration) {
+    let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970") - age;
+    let record = FutureRecord::to(&world.topics[0]).key("d").payload("write");
+    let record = record.timestamp(i64::try_from(at.as_millis()).expect("milliseconds"));
+    world.producer.send(record, PATIENCE).await.expect("sent");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn positions_are_shown_and_moved_for_all_partitions_or_only_as_if() {
     let world = World::new(&["shown", "beside"]).await;
@@ -317,12 +326,15 @@ async fn positions_are_shown_and_moved_for_all_partitions_or_only_as_if() {
     world.until_position(0, 3).await;
     let operator = operator(&world).await;
     host.stop().await;
-    world.send(0, &[("d", "write")]).await;
+    send_old(&world, Duration::from_secs(3600)).await;
     let lags = operator.lag(None).await.expect("both answer");
     let [first, second] = &lags[..] else { panic!("two partitions: {lags:?}") };
     let (behind, level) = if first.row.topic == world.topics[0] { (first, second) } else { (second, first) };
     assert_eq!((behind.row.position, behind.log_end, behind.lag, behind.row.dead), (3, Some(4), Some(1), 1));
     assert_eq!((level.lag, level.row.host.as_deref()), (Some(0), None));
+    let age_s = behind.oldest_age_s.expect("a record that waits has an age");
+    assert!((3600.0..3600.0 + PATIENCE.as_secs_f64()).contains(&age_s), "{age_s}");
+    assert_eq!(level.oldest_age_s, None, "nothing waits there");
     let earliest = Place::Start(Start::Earliest);
     let as_if = operator.move_position("trigger", None, earliest, true).await.expect("both answer");
     assert_eq!(as_if.len(), 2);

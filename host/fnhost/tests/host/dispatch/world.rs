@@ -64,6 +64,8 @@ pub struct World {
     pub config: TriggerConfig,
     /// Which records the hosts want.
     pub filter: Filter,
+    /// The topic for copies of dead letters, where it is not each topic's own.
+    pub dead_letter_topic: Option<String>,
     /// Longest run of the hosts' own statements.
     pub statements: Duration,
     /// The topics' unique names.
@@ -136,6 +138,7 @@ impl World {
             watchful: true,
             config: config(),
             filter: Filter::default(),
+            dead_letter_topic: None,
             statements: fnhost_db::OWNER_STATEMENT_TIMEOUT,
             topics,
             producer: client(&kafka).create().expect("a producer"),
@@ -194,7 +197,7 @@ impl World {
             start: self.start,
             config: TriggerConfig { max_attempts, ..self.config.clone() },
             filter: self.filter.clone(),
-            dead_letter_topic: None,
+            dead_letter_topic: self.dead_letter_topic.clone(),
             in_flight: Arc::new(Semaphore::new(self.config.max_in_flight)),
             host: Uuid::new_v4(),
             instance: format!("{group}-{name}"),

@@ -1,0 +1,91 @@
+//! Settings of a trigger that other tests leave alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fnhost_db::session::SharedTransaction;
+use fnhost_dispatch::{CallFailure, Called, Fixed, Handler};
+use fnhost_types::record::{TopicPartition, dead_letter_topic};
+use fnhost_types::wit::{Batch, Outcome, Reply};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::world::{PATIENCE, World};
+
+/// How long a call waits for one beside it that must not come.
+const ALONE: Duration = Duration::from_millis(250);
+
+/// Lets calls wait so long for another one beside them, until there was one, and notes how many there were at a time.
+struct Company {
+    wait: Duration,
+    now: watch::Sender<usize>,
+    most: AtomicUsize,
+}
+
+impl Company {
+    fn new(wait: Duration) -> Arc<Self> {
+        Arc::new(Self { wait, now: watch::Sender::new(0), most: AtomicUsize::new(0) })
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::Acquire)
+    }
+}
+
+impl Handler for Company {
+    fn call(&self, batch: Batch, _: SharedTransaction) -> BoxFuture<'_, Result<Called, CallFailure>> {
+        async move {
+            let mut seen = self.now.subscribe();
+            self.now.send_modify(|now| *now += 1);
+            let now = *self.now.borrow();
+            if self.most.fetch_max(now, Ordering::AcqRel).max(now) == 1 {
+                // Alone, if nobody comes.
+                let _ = tokio::time::timeout(self.wait, seen.wait_for(|now| *now > 1)).await;
+            }
+            self.now.send_modify(|now| *now -= 1);
+            let outcomes = batch.messages.iter().map(|_| Outcome::Done).collect();
+            Ok(Called::from(Reply { outcomes, emits: vec![] }))
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_batches_run_at_a_time_than_may_be_in_flight() {
+    for (limit, wait) in [(2, PATIENCE), (1, ALONE)] {
+        let mut world = World::new(&["one", "other"]).await;
+        world.config.max_in_flight = limit;
+        world.config.max_batch = 1;
+        for topic in 0..2 {
+            world.send(topic, &[("a", "x"), ("b", "x"), ("c", "x"), ("d", "x")]).await;
+        }
+        let company = Company::new(wait);
+        let handlers = Arc::new(Fixed::from(company.clone() as Arc<dyn Handler>));
+        let host = world.host_with(|_| handlers, "one", 2).await;
+        world.until_position(0, 4).await;
+        world.until_position(1, 4).await;
+        assert_eq!(company.most(), limit, "of two partitions, with max_in_flight = {limit}");
+        host.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_dead_letters_go_to_the_topic_that_is_named() {
+    let mut world = World::new(&["named", "beside"]).await;
+    world.dead_letter_topic = Some(dead_letter_topic(&world.topics[1]));
+    world.send(0, &[("a", "reject"), ("b", "write")]).await;
+    world.send(1, &[("c", "reject")]).await;
+    let host = world.host("one", 2).await;
+    let letters = world.dead_letters(1, 2).await;
+    let mut from: Vec<&str> = letters.iter().map(|headers| headers["fnhost-dead-topic"].as_str()).collect();
+    from.sort_unstable();
+    let mut topics: Vec<&str> = world.topics.iter().map(String::as_str).collect();
+    topics.sort_unstable();
+    assert_eq!(from, topics);
+    let usual = TopicPartition::new(dead_letter_topic(&world.topics[0]), 0);
+    assert_eq!(world.cluster().log_bounds(&usual).await.expect("the broker").end, 0);
+    assert_eq!((world.dead(0).await.len(), world.dead(1).await.len()), (1, 1));
+    host.stop().await;
+}
