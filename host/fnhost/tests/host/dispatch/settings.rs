@@ -1,7 +1,6 @@
 //! Settings of a trigger that other tests leave alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fnhost_db::session::SharedTransaction;
@@ -20,31 +19,37 @@ const ALONE: Duration = Duration::from_millis(250);
 /// Lets calls wait so long for another one beside them, until there was one, and notes how many there were at a time.
 struct Company {
     wait: Duration,
-    now: watch::Sender<usize>,
-    most: AtomicUsize,
+    calls: watch::Sender<Calls>,
+}
+
+/// How many calls there are, and were at most.
+#[derive(Clone, Copy, Default)]
+struct Calls {
+    now: usize,
+    most: usize,
 }
 
 impl Company {
     fn new(wait: Duration) -> Arc<Self> {
-        Arc::new(Self { wait, now: watch::Sender::new(0), most: AtomicUsize::new(0) })
+        Arc::new(Self { wait, calls: watch::Sender::default() })
     }
 
     fn most(&self) -> usize {
-        self.most.load(Ordering::Acquire)
+        self.calls.borrow().most
     }
 }
 
 impl Handler for Company {
     fn call(&self, batch: Batch, _: SharedTransaction) -> BoxFuture<'_, Result<Called, CallFailure>> {
         async move {
-            let mut seen = self.now.subscribe();
-            self.now.send_modify(|now| *now += 1);
-            let now = *self.now.borrow();
-            if self.most.fetch_max(now, Ordering::AcqRel).max(now) == 1 {
-                // Alone, if nobody comes.
-                let _ = tokio::time::timeout(self.wait, seen.wait_for(|now| *now > 1)).await;
-            }
-            self.now.send_modify(|now| *now -= 1);
+            self.calls.send_modify(|calls| {
+                calls.now += 1;
+                calls.most = calls.most.max(calls.now);
+            });
+            // Alone, if nobody comes. Who came may have gone again.
+            let mut seen = self.calls.subscribe();
+            let _ = tokio::time::timeout(self.wait, seen.wait_for(|calls| calls.most > 1)).await;
+            self.calls.send_modify(|calls| calls.now -= 1);
             let outcomes = batch.messages.iter().map(|_| Outcome::Done).collect();
             Ok(Called::from(Reply { outcomes, emits: vec![] }))
         }
