@@ -72,7 +72,7 @@ pub async fn signer(host: &impl Host) -> Result<Signer, Problem> {
 }
 
 /// The payload of an access token as this function makes it: it also names the login.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct LoginClaims {
     #[serde(flatten)]
     claims: Claims,
@@ -81,13 +81,11 @@ struct LoginClaims {
 }
 
 /// Who calls, and by which login.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Owner {
     /// The account.
-    #[serde(rename = "sub")]
     pub account_id: Uuid,
     /// The login that the token was made for. Whether it has ended is for each statement to find out.
-    #[serde(rename = "sid")]
     pub login_id: Uuid,
 }
 
@@ -96,7 +94,8 @@ pub struct Owner {
 /// # Errors
 /// 401 without a token that is accepted and names its login; 500 where the public keys are not configured.
 pub async fn owner(host: &impl Host, request: &Request) -> Result<Owner, Problem> {
-    OURS.claims(host, request).await
+    let LoginClaims { claims, sid } = OURS.claims(host, request).await?;
+    Ok(Owner { account_id: claims.sub, login_id: sid })
 }
 
 /// 401: the caller's login has ended, or the account is gone.

@@ -154,8 +154,8 @@ async fn a_drain_in_the_middle_loses_nothing() -> Outcome {
     Ok(story.end(&fnhost, load, ORDERS_OF_TWO_HOSTS).await?)
 }
 
-/// Partitions that the triggers consume: order consumes two topics of three partitions, the others one each.
-const PARTITIONS: usize = 15;
+/// Partitions that the triggers consume: order and forecast consume two topics of three partitions, the others one each.
+const PARTITIONS: usize = 21;
 
 /// Waits until both hosts own partitions, and all partitions are owned by one of them.
 async fn wait_shared(one: &Fnhost, other: &Fnhost) -> anyhow::Result<()> {
