@@ -92,7 +92,10 @@ fn settled(order_id: Uuid) -> PaymentSettled {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_price_that_has_changed_since_it_was_remembered_does_not_bind() {
-    let function = Function::start_with("order", |spec| spec.key_value_stores.push("default".to_owned())).await;
+    let function = Function::start_with("order", |spec| {
+        spec.key_value_stores.insert("default".to_owned());
+    });
+    let function = function.await;
     function.prepare("INSERT INTO price (sku, amount, currency) VALUES ('MUG', 990, 'EUR')").await;
     let place = async || {
         let order = json!({"items": [{"sku": "MUG", "quantity": 1}], "payment_token": "tok_ok"});

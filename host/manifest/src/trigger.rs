@@ -36,7 +36,7 @@ impl Setting for Duration {
 
 /// Makes what is written, what it becomes, its defaults and its bounds of one list.
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $key:ident => $field:ident: $type:ty, $default:literal unless given, 1 to $max:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $key:ident => $field:ident: $type:ty, $default:literal unless given, $min:literal to $max:literal;)+) => {
         /// `[[component.ID.tool.fnhost.kafka]]`, and `[[trigger.kafka]]` where `component` names the component, as it is
         /// written.
         #[derive(Deserialize)]
@@ -83,11 +83,11 @@ macro_rules! settings {
 
             pub(crate) fn check(written: &Subscription, builder: &Builder<'_>) -> Result<Self, Error> {
                 Ok(Self {
-                    $($field: <$type>::of(builder.number(
+                    $($field: <$type>::of(builder.number_within(
                         stringify!($key),
                         written.$key.clone(),
                         $default,
-                        $max,
+                        $min..=$max,
                     )?),)+
                     back_off: BackOff::check(written.back_off.as_ref(), written.max_back_off_s.clone(), builder)?,
                     on_exhausted: OnExhausted::check(written.on_exhausted.as_ref(), builder)?,
@@ -108,6 +108,8 @@ settings! {
     max_batch_bytes => max_batch_bytes: usize, 4_194_304 unless given, 1 to 67_108_864;
     /// Batches that one host handles at a time.
     max_in_flight => max_in_flight: usize, 1_000 unless given, 1 to 1_000;
+    /// Milliseconds between two batches of a partition that are not full: what comes meanwhile is one batch.
+    batch_window_ms => batch_window_ms: u32, 0 unless given, 0 to 10_000;
     /// Days after which a dead letter is removed.
     dead_letters_kept_days => dead_letters_kept_days: u32, 90 unless given, 1 to 3_650;
 }

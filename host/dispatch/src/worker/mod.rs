@@ -189,7 +189,8 @@ impl<'a> Worker<'a> {
                 self.process(work).await?;
                 drop(permit);
                 if !full {
-                    rest(pace.rest(), stop).await;
+                    let window = Duration::from_millis(subscription.config.batch_window_ms.into());
+                    rest(pace.rest().max(window), stop).await;
                 }
                 continue;
             }

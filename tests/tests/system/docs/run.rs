@@ -4,12 +4,16 @@ use super::checkout::{blocks, root};
 use anyhow::Context as _;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, READY_DEADLINE, Setup, program};
 use tests::wait::{Look, until};
 
-/// Variables that one block leaves for the next.
-const VARIABLES: &str = "API TOKEN ORDER JSON AUTH GATEWAY";
+/// Variables and functions that one block leaves for the next.
+const VARIABLES: &str = "API TOKEN ORDER JSON AUTH GATEWAY PGHOST PGPORT PGUSER PGPASSWORD";
+const FUNCTIONS: &str = "sign_in buy state told";
+/// Longest run of a block of the tour.
+const BLOCK_DEADLINE: Duration = Duration::from_secs(180);
 /// `curl` that says where it fails, and does not wait for ever.
 const CURL: &str = "curl() { command curl --max-time 30 --show-error \"$@\"; }";
 
@@ -34,11 +38,13 @@ impl Terminal {
             .replace("http://127.0.0.1:3000", &format!("http://{}", self.fnhost.client()?.address()))
             .replace("http://127.0.0.1:3001", &format!("http://{}", self.fnhost.admin()?.address()))
             .replace("target/release/fnhost", &program()?.to_string_lossy())
+            .replace("./dev ", &format!("{} ", program()?.with_file_name("xtask").display()))
             .replace(".fnhost/", &format!("{}/", data.display()));
         let state = self.state.display();
         let script = format!(
             "set -e; . '{state}'; {CURL}\n{script}\n\
-             for v in {VARIABLES}; do [[ ! -v $v ]] || declare -p $v; done >'{state}'"
+             for v in {VARIABLES}; do [[ ! -v $v ]] || declare -p $v; done >'{state}'\n\
+             for f in {FUNCTIONS}; do ! declare -F $f >/dev/null || declare -f $f; done >>'{state}'"
         );
         let mut bash = tokio::process::Command::new("bash");
         bash.args(["-c", &script]).current_dir(root()).stdin(Stdio::null());
@@ -46,6 +52,7 @@ impl Terminal {
             bash.env_remove(name);
         }
         bash.env("FNHOST_DATA_DIR", &data).env("FNHOST_MANIFEST", self.fnhost.manifest_path());
+        bash.env("FNHOST_ADMIN", self.fnhost.admin()?.address());
         let output = bash.output().await?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         anyhow::ensure!(output.status.success(), "{script}\nprinted:\n{out}{err}");
@@ -103,5 +110,35 @@ async fn commands_of_the_documents_do_what_they_say() -> Outcome {
     terminal.block(payment_gateway, "/admin/payments", &["captured"]).await?;
     let dead_letters = text_of("sql", "docs/operations.md", "fnhost.dead")?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(dead_letters)).execute(&terminal.fnhost.database().await?.pool).await?;
+    Ok(())
+}
+
+/// Block by block, and none of them left out.
+#[tokio::test]
+async fn the_tour_goes_as_it_is_told() -> Outcome {
+    const TOUR: &str = "docs/tour.md";
+    let terminal = Terminal::open().await?;
+    let told = blocks("sh").into_iter().filter(|block| block.document == TOUR);
+    let expected: [&[&str]; 8] = [
+        &[" orders from "],
+        &["ada@example.com", "CONFIRMED"],
+        &["order.created", "inventory handled", "payment handled"],
+        &["CONFIRMED", "rolled back"],
+        &["CONFIRMED", "notify"],
+        &["short"],
+        &["1 records are before their trigger again"],
+        &["PENDING", "CONFIRMED"],
+    ];
+    let last: &[&str] = &["ada@example.com is an admin now", "\"forecasts\"", "KETTLE"];
+    let mut expected = expected.into_iter().chain([last]);
+    for block in told {
+        let expected = expected.next().with_context(|| format!("{TOUR} has a block more:\n{}", block.text))?;
+        let printed = tokio::time::timeout(BLOCK_DEADLINE, terminal.run(&block.text)).await;
+        let printed = printed.with_context(|| format!("a block of {TOUR} does not end:\n{}", block.text))??;
+        for expected in expected {
+            anyhow::ensure!(printed.contains(expected), "{TOUR}: {expected:?} is not in\n{printed}");
+        }
+    }
+    assert_eq!(expected.next(), None, "{TOUR} has lost a block");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Settings of a trigger that other tests leave alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fnhost_db::session::SharedTransaction;
@@ -74,6 +74,35 @@ async fn no_more_batches_run_at_a_time_than_may_be_in_flight() {
         assert_eq!(company.most(), limit, "of two partitions, with max_in_flight = {limit}");
         host.stop().await;
     }
+}
+
+/// Notes how many records each call gets.
+#[derive(Default)]
+struct Sizes(Mutex<Vec<usize>>);
+
+impl Handler for Sizes {
+    fn call(&self, batch: Batch, _: SharedTransaction) -> BoxFuture<'_, Result<Called, CallFailure>> {
+        self.0.lock().expect("no call panics").push(batch.messages.len());
+        let outcomes = batch.messages.iter().map(|_| Outcome::Done).collect();
+        std::future::ready(Ok(Called::from(Reply { outcomes, emits: vec![] }))).boxed()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_within_the_window_is_one_batch() {
+    let mut world = World::new(&["window"]).await;
+    world.config.batch_window_ms = 3_000;
+    let sizes = Arc::new(Sizes::default());
+    let handlers = Arc::new(Fixed::from(sizes.clone() as Arc<dyn Handler>));
+    let host = world.host_with(|_| handlers, "one", 1).await;
+    world.send(0, &[("a", "x")]).await;
+    world.until_position(0, 1).await;
+    for key in ["b", "c", "d"] {
+        world.send(0, &[(key, "x")]).await;
+    }
+    world.until_position(0, 4).await;
+    assert_eq!(*sizes.0.lock().expect("no call panics"), [1, 3]);
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
