@@ -12,7 +12,7 @@ use tests::wait::{Look, until};
 /// Variables and functions that one block leaves for the next.
 const VARIABLES: &str = "API TOKEN ORDER JSON AUTH GATEWAY PGHOST PGPORT PGUSER PGPASSWORD";
 const FUNCTIONS: &str = "sign_in buy state told";
-/// Longest run of a block of the tour.
+/// Longest run of a block.
 const BLOCK_DEADLINE: Duration = Duration::from_secs(180);
 /// `curl` that says where it fails, and does not wait for ever.
 const CURL: &str = "curl() { command curl --max-time 30 --show-error \"$@\"; }";
@@ -61,8 +61,14 @@ impl Terminal {
 
     /// Runs the block of a document that contains `part`, which has to print `expected`.
     async fn block(&self, document: &str, part: &str, expected: &[&str]) -> anyhow::Result<()> {
-        let script = text_of("sh", document, part)?;
-        let printed = self.run(&script).await.with_context(|| format!("a block of {document}"))?;
+        self.told(document, &text_of("sh", document, part)?, expected).await
+    }
+
+    /// Runs a block of a document, which has to end in time and to print `expected`.
+    async fn told(&self, document: &str, block: &str, expected: &[&str]) -> anyhow::Result<()> {
+        let printed = tokio::time::timeout(BLOCK_DEADLINE, self.run(block)).await;
+        let printed = printed.with_context(|| format!("a block of {document} does not end:\n{block}"))?;
+        let printed = printed.with_context(|| format!("a block of {document}"))?;
         for expected in expected {
             anyhow::ensure!(printed.contains(expected), "{document}: {expected:?} is not in\n{printed}");
         }
@@ -133,11 +139,7 @@ async fn the_tour_goes_as_it_is_told() -> Outcome {
     let mut expected = expected.into_iter().chain([last]);
     for block in told {
         let expected = expected.next().with_context(|| format!("{TOUR} has a block more:\n{}", block.text))?;
-        let printed = tokio::time::timeout(BLOCK_DEADLINE, terminal.run(&block.text)).await;
-        let printed = printed.with_context(|| format!("a block of {TOUR} does not end:\n{}", block.text))??;
-        for expected in expected {
-            anyhow::ensure!(printed.contains(expected), "{TOUR}: {expected:?} is not in\n{printed}");
-        }
+        terminal.told(TOUR, &block.text, expected).await?;
     }
     assert_eq!(expected.next(), None, "{TOUR} has lost a block");
     Ok(())
