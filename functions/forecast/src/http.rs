@@ -64,12 +64,19 @@ pub(crate) struct Made {
     reorder_quantity: Option<i64>,
 }
 
-/// A product's forecast with its days.
+/// A product's forecast with its days. The fields of [`Summary`] are written out: a schema made of two says less.
 #[derive(Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub(crate) struct Forecast {
-    #[serde(flatten)]
-    summary: Summary,
+    sku: String,
+    /// Days until ordered goods arrive.
+    lead_time_days: i32,
+    /// In how many percent of the cases the stock is to last until then.
+    service_level_percent: i32,
+    /// The stock as inventory last told it with an order's event; null if it never did.
+    stock: Option<LastStock>,
+    /// Null until the day after the first demand.
+    forecast: Option<Made>,
     /// Days with demand or without stock, ascending; a day that is left out had no demand.
     history: Vec<PastDay>,
     /// The days to come; empty without a forecast.
@@ -146,13 +153,15 @@ async fn list(host: &impl Host, request: &Request, caller: Caller) -> Result<Res
 async fn one(host: &impl Host, caller: Caller, sku: &str) -> Result<Response, Problem> {
     admin(caller)?;
     let row = sql::one(host, sku, HISTORY_DAYS).await?.ok_or_else(unknown)?;
-    let (summary, plan) = summary(&row)?;
+    let (Summary { sku, lead_time_days, service_level_percent, stock, forecast }, plan) = summary(&row)?;
     let days = plan.into_iter().flat_map(|plan| {
         let bounds = plan.within_80.into_iter().zip(plan.within_95);
         plan.units.into_iter().zip(bounds)
     });
     let days = days.map(|(units, (within_80, within_95))| DayAhead { units, within_80, within_95 }).collect();
-    Ok(Response::json(200, &Forecast { summary, history: row.json(12)?, days }))
+    let history = row.json(12)?;
+    let answer = Forecast { sku, lead_time_days, service_level_percent, stock, forecast, history, days };
+    Ok(Response::json(200, &answer))
 }
 
 async fn set(host: &impl Host, request: &Request, caller: Caller, sku: &str) -> Result<Response, Problem> {
