@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 /// The calls of `inventory`.
 #[must_use]
 pub fn api() -> Api {
-    let units = || json!({ "minimum": 0, "maximum": ON_HAND_MAX });
+    // What comes back from a cancelled order may be more than can be set.
+    let units = || json!({ "minimum": 0 });
     let api = contract::openapi::api("inventory", "Products, and the stock of them")
         .call(HttpMethod::Get, "/products", products())
         .call(HttpMethod::Get, "/products/{sku}", product())
@@ -20,7 +21,7 @@ pub fn api() -> Api {
         .limit::<Product>("sku", sku())
         .limit::<Product>("available", units())
         .limit::<Inventory<'_>>("sku", sku())
-        .limit::<SetOnHand>("on_hand", units());
+        .limit::<SetOnHand>("on_hand", json!({ "minimum": 0, "maximum": ON_HAND_MAX }));
     ["on_hand", "reserved", "available"]
         .into_iter()
         .fold(api, |api, field| api.limit::<Inventory<'_>>(field, units()))
