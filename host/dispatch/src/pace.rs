@@ -22,12 +22,13 @@ impl Pace {
         Self { began: Instant::now(), beside: RUNNING.fetch_add(1, Ordering::Relaxed) + 1 }
     }
 
-    /// The batch has ended. The rest is longer the longer it took and the more others ran beside it, more than in proportion: on an
+    /// The batch has ended, whose transaction had `begun` then: what was waited for before, as for a service of somebody else, cost
+    /// this host and the database nothing. The rest is longer the longer it took and the more others ran beside it, more than in proportion: on an
     /// idle host, where it took a millisecond or two and ran alone, nothing waits noticeably; on a busy one batches grow and share
     /// their transaction, and there are soon fewer that run beside each other.
-    pub fn rest(self) -> Duration {
+    pub fn rest(self, begun: Option<Instant>) -> Duration {
         let beside = (self.beside + RUNNING.load(Ordering::Relaxed)) as f64 / 2.0;
-        self.began.elapsed().mul_f64(beside * beside).min(REST_MAX)
+        begun.unwrap_or(self.began).elapsed().mul_f64(beside * beside).min(REST_MAX)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one transaction of a call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sqlx::Either;
 use sqlx::postgres::PgConnection;
@@ -13,6 +14,7 @@ use super::{Bounded, RESET_SESSION, RolePool, Session, SessionError, is_connecti
 pub struct Transaction {
     pool: RolePool,
     session: Option<Session>,
+    began: Option<Instant>,
     /// Set while a statement runs, so that a cancelled one leaves it set.
     in_flight: bool,
     /// Set where the connection must not serve another call.
@@ -33,7 +35,12 @@ pub enum CommitError {
 impl Transaction {
     /// A transaction on a session of `pool`, not begun yet.
     pub fn new(pool: RolePool) -> Self {
-        Self { pool, session: None, in_flight: false, discard: false }
+        Self { pool, session: None, began: None, in_flight: false, discard: false }
+    }
+
+    /// When it began; none before the first statement.
+    pub fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// True from the first statement on: there is something to commit or to roll back.
@@ -51,6 +58,7 @@ impl Transaction {
         }
         if self.session.is_none() {
             self.session = Some(begin(&self.pool).await?);
+            self.began = Some(Instant::now());
         }
         self.session.as_mut().map(Session::bounded).ok_or(SessionError::UnknownState)
     }

@@ -160,6 +160,8 @@ struct Worker<'a> {
     topic_ids: watch::Receiver<Arc<HashMap<String, Uuid>>>,
     /// Batches taken so far.
     batches: u64,
+    /// When the last transaction that was committed had begun.
+    transaction_began: Option<Instant>,
     withdrawals: watch::Receiver<i64>,
     /// Nothing is handled until somebody resumes, who raises the row's version.
     paused: bool,
@@ -190,7 +192,7 @@ impl<'a> Worker<'a> {
                 drop(permit);
                 if !full {
                     let window = Duration::from_millis(subscription.config.batch_window_ms.into());
-                    rest(pace.rest().max(window), stop).await;
+                    rest(pace.rest(self.transaction_began.take()).max(window), stop).await;
                 }
                 continue;
             }

@@ -265,10 +265,11 @@ impl Worker<'_> {
 
     /// Runs the store at the end of `transaction` and commits; decides what happened where the answer was lost.
     pub(super) async fn commit(
-        &self,
+        &mut self,
         transaction: Transaction,
         changes: &Changes<'_>,
     ) -> Result<Result<Ownership, CallFailure>, Exit> {
+        self.transaction_began = Some(transaction.began().unwrap_or_else(Instant::now));
         match commit(&self.subscription.owner, transaction, &self.ownership, changes).await? {
             Ended::Committed(after) => Ok(Ok(after)),
             Ended::Failed(failure) => Ok(Err(failure)),

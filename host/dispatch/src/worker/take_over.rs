@@ -205,6 +205,7 @@ impl<'a> Worker<'a> {
             reached: 0,
             topic_ids: subscription.cluster.topic_ids(),
             batches: 0,
+            transaction_began: None,
             withdrawals,
             paused: false,
         }
