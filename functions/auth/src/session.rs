@@ -81,7 +81,7 @@ struct LoginClaims {
 }
 
 /// Who calls, and by which login.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Owner {
     /// The account.
     #[serde(rename = "sub")]
