@@ -47,6 +47,13 @@ export const session = {
     sessionStorage.setItem(EMAIL, email);
     keep(pair);
   },
+  /** With what a passkey answered, which says whose it is to the server alone. */
+  async loginByPasskey(credential) {
+    keep(await call("POST", "/auth/login/passkey", { body: { credential }, anonymous: true }));
+    const { email } = await call("GET", "/auth/me");
+    sessionStorage.setItem(EMAIL, email);
+    dispatchEvent(new Event("session"));
+  },
   /** Ends the login here, and on the server if it can be reached. */
   async logout() {
     const refresh_token = sessionStorage.getItem(REFRESH);
