@@ -52,7 +52,7 @@ export async function offer({ place, signal, done }) {
 
 /** The account's passkeys. `changed` comes after one is added or removed. */
 export function passkeys({ signal, changed }) {
-  const place = h("div", null);
+  const place = h("section", null);
   const trouble = complaint();
   const list = h("ul", { class: "rows" });
   const add = form({
