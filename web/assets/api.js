@@ -99,7 +99,8 @@ export async function authorized(path, { headers, ...options } = {}) {
   for (let again = true; ; again = false) {
     const used = accessToken;
     const response = await reach(path, { ...options, headers: { ...headers, authorization: `Bearer ${used}` } });
-    if (response.status !== 401 || !again) return response;
+    // A wrong password is 401 too, and was counted: only what says that the token is not good is asked for once more.
+    if (response.status !== 401 || !response.headers.has("www-authenticate") || !again) return response;
     await response.body?.cancel();
     // Another call may have renewed it meanwhile.
     if (accessToken === used) await refresh();

@@ -134,20 +134,6 @@ test("with the keyboard alone", async () => {
   await page.context().close();
 });
 
-test("an account that is there already is said at its field", async () => {
-  const page = await open(browser);
-  const email = await register(page);
-  await page.getByRole("button", { name: "Sign out" }).click();
-  await page.getByRole("link", { name: "Sign in", exact: true }).waitFor();
-  await page.goto("/#/register");
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Create account" }).click();
-  await page.getByText("There is an account with this address.").waitFor();
-  assert.equal(await page.evaluate(() => document.activeElement.id), "email");
-  await page.context().close();
-});
-
 test("older orders come by pages, and the focus goes to the first of them", async () => {
   const page = await open(browser);
   await register(page);

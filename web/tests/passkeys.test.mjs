@@ -62,8 +62,13 @@ for (const [look, options] of Object.entries(LOOKS)) {
     const page = await open(browser, options, DOMAIN);
     const key = await authenticator(page);
     const email = await register(page);
+    let tried = 0;
+    page.on("request", (request) => {
+      if (request.url().endsWith("/auth/passkeys/options")) tried += 1;
+    });
     await addPasskey(page, "Telephone", "not the password");
     await page.getByText("This is not the account's password.").waitFor();
+    assert.equal(tried, 1, "a wrong password is tried once, and counted once");
     assert.equal((await key.credentials()).length, 0, "none is made in vain");
     await addPasskey(page, "Telephone");
     await page.getByText("Passkey added").waitFor();
