@@ -89,7 +89,7 @@ fn too_many() -> Problem {
 fn add() -> Call {
     let made = json!({
         "name": "Telephone",
-        "credential": { "id": CREDENTIAL, "type": "public-key", "response": {
+        "credential": { "response": {
             "clientDataJSON": client_data("webauthn.create"),
             "attestationObject": "o2NmbXRkbm9uZWdhdHRTdG10oGhhdXRoRGF0YQ",
         } },
@@ -124,7 +124,7 @@ fn sign_in_options() -> Call {
 }
 
 fn sign_in() -> Call {
-    let signed = json!({ "credential": { "id": CREDENTIAL, "type": "public-key", "response": {
+    let signed = json!({ "credential": { "id": CREDENTIAL, "response": {
         "clientDataJSON": client_data("webauthn.get"),
         "authenticatorData": "SZYN5YgOjGh0NBcPZHZgW4_krrmihjLHmVzzuoMdl2MFAAAAAQ",
         "signature": "MAYCAQECAQE",
