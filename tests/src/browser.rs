@@ -9,7 +9,7 @@ use tokio::process::Command;
 /// Where Debian, Fedora and Google put it, in the order that they are tried.
 const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Time for all tests in the browser, on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(420);
 
 /// A browser, with what drives it.
 #[derive(Debug)]

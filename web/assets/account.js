@@ -3,18 +3,26 @@
 import { call, session } from "./api.js";
 import { action, announce, complaint, fill, h } from "./dom.js";
 import { EMAIL, explain, form, password } from "./form.js";
+import { offer, possible } from "./passkey.js";
 
-export function signIn({ main, leave, wanted }) {
+/** The field where browsers may offer passkeys too. */
+const EMAIL_OR_PASSKEY = { ...EMAIL, props: { ...EMAIL.props, autocomplete: "username webauthn" } };
+
+export function signIn({ main, leave, wanted, signal }) {
+  const passkey = h("div", null);
   show(main, "Sign in", form({
-    fields: [EMAIL, password("password", "Password", false)], submit: "Sign in",
+    fields: [possible() ? EMAIL_OR_PASSKEY : EMAIL, password("password", "Password", false)], submit: "Sign in",
     send: async ({ email, password }) => {
       await session.login(email, password);
       announce(`Signed in as ${email}.`);
       leave(wanted ?? "#/");
     },
   }),
+  passkey,
   h("p", null, "New here? ", h("a", { href: "#/register" }, "Create an account"), "."),
   h("p", null, h("a", { href: "#/forgot" }, "I have forgotten the password")));
+  // Without it there is the password.
+  offer({ place: passkey, signal, done: () => leave(wanted ?? "#/") }).catch(() => {});
 }
 
 export function register({ main, leave, wanted }) {
@@ -57,7 +65,8 @@ export function reset({ main, leave, token }) {
       announce("The password is set. Please sign in.");
       leave("#/sign-in");
     },
-  }), h("p", null, h("a", { href: "#/forgot" }, "Ask for another link")));
+  }), h("p", { class: "soft" }, "This signs the account out everywhere and removes its passkeys."),
+  h("p", null, h("a", { href: "#/forgot" }, "Ask for another link")));
 }
 
 /** As above. A press, not the visit, confirms: programs that look into mails visit too. */

@@ -47,6 +47,13 @@ export const session = {
     sessionStorage.setItem(EMAIL, email);
     keep(pair);
   },
+  /** With what a passkey answered, which says whose it is to the server alone. */
+  async loginByPasskey(credential) {
+    keep(await call("POST", "/auth/login/passkey", { body: { credential }, anonymous: true }));
+    const { email } = await call("GET", "/auth/me");
+    sessionStorage.setItem(EMAIL, email);
+    dispatchEvent(new Event("session"));
+  },
   /** Ends the login here, and on the server if it can be reached. */
   async logout() {
     const refresh_token = sessionStorage.getItem(REFRESH);
@@ -92,7 +99,8 @@ export async function authorized(path, { headers, ...options } = {}) {
   for (let again = true; ; again = false) {
     const used = accessToken;
     const response = await reach(path, { ...options, headers: { ...headers, authorization: `Bearer ${used}` } });
-    if (response.status !== 401 || !again) return response;
+    // A wrong password is 401 too, and was counted: only what says that the token is not good is asked for once more.
+    if (response.status !== 401 || !response.headers.has("www-authenticate") || !again) return response;
     await response.body?.cancel();
     // Another call may have renewed it meanwhile.
     if (accessToken === used) await refresh();

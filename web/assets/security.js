@@ -1,19 +1,23 @@
-// My account: the address, the password, where it is signed in, and what happened to it.
+// My account: the address, the password and passkeys, where it is signed in, and what happened to it.
 
 import { call } from "./api.js";
 import { action, announce, complaint, fill, h, time } from "./dom.js";
 import { explain, form, password } from "./form.js";
 import { paged } from "./lists.js";
+import { passkeys } from "./passkey.js";
 import { client } from "./words.js";
 
 const HAPPENED = {
   SIGNED_IN: "Signed in",
+  SIGNED_IN_WITH_PASSKEY: "Signed in with a passkey",
   SIGN_IN_FAILED: "Failed attempt",
   TOKEN_REUSED: "Signed out: its token was used twice",
   PASSWORD_CHANGED: "Password changed",
   PASSWORD_RESET: "Password set by a mail",
   ADDRESS_CONFIRMED: "Address confirmed",
   SESSIONS_ENDED: "Signed out elsewhere",
+  PASSKEY_ADDED: "Passkey added",
+  PASSKEY_REMOVED: "Passkey removed",
 };
 
 export function account({ main, signal }) {
@@ -40,7 +44,7 @@ export function account({ main, signal }) {
     fill(logins, sessions.map((one) => h("li", null,
       h("span", { class: "what" },
         h("span", { class: "name", title: one.device }, client(one.device)),
-        h("span", { class: "soft" }, one.current ? "this one, " : "", "since ", time(one.begun_at), ", last used ", time(one.used_at)),
+        h("span", { class: "soft" }, one.current ? "this one, " : "", "since ", time(one.begun_at), one.method === "passkey" && ", with a passkey", ", last used ", time(one.used_at)),
         !one.current && action("End", { class: "quiet", "aria-label": `End: ${client(one.device)}` }, async () => {
           await call("POST", `/auth/sessions/${one.session_id}/end`, { signal });
           announce("The login has ended.");
@@ -55,6 +59,7 @@ export function account({ main, signal }) {
     announce("All other logins have ended.");
     await Promise.all([where(), happened.restart()]);
   }, told));
+  const keys = passkeys({ signal, changed: () => happened.restart() });
   const change = form({
     name: "change-", submit: "Change the password",
     fields: [password("current_password", "Current password", false), password("new_password", "New password", true)],
@@ -69,9 +74,10 @@ export function account({ main, signal }) {
   fill(main, h("div", { class: "page" },
     h("h1", { tabindex: "-1" }, "My account"), address, trouble.place,
     h("h2", null, "Signed in"), logins, others,
+    keys.place,
     h("h2", null, "Password"), change,
     h("h2", null, "What happened"), happened.place));
-  return Promise.all([who(), where(), happened.restart()]);
+  return Promise.all([who(), where(), keys.restart(), happened.restart()]);
 }
 
 function happening({ what, at, network, device }) {

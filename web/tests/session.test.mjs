@@ -41,7 +41,7 @@ test("a token that ran out is renewed once for all calls that needed it", async 
     // Two tokens of one second are the same text, so it is over until there was a renewal.
     if (refreshed > 0) return route.continue();
     refused += 1;
-    return route.fulfill({ status: 401, contentType: "application/problem+json", body: '{"status":401,"detail":"the token has expired"}' });
+    return route.fulfill({ status: 401, contentType: "application/problem+json", headers: { "www-authenticate": "Bearer" }, body: '{"status":401,"detail":"the token has expired"}' });
   });
   await page.getByRole("link", { name: "Orders" }).click();
   await page.getByRole("link", { name: /^Order / }).click();

@@ -25,15 +25,21 @@ pub const ACTIVITY_SECONDS: i64 = 90 * 24 * 60 * 60;
 pub const ACTIVITY_ROWS_MAX: i64 = 200;
 
 /// What an account's activity tells.
-pub const ACTIVITIES: [&str; 7] = [
+pub const ACTIVITIES: [&str; 10] = [
     "SIGNED_IN",
+    "SIGNED_IN_WITH_PASSKEY",
     "SIGN_IN_FAILED",
     "TOKEN_REUSED",
     "PASSWORD_CHANGED",
     "PASSWORD_RESET",
     "ADDRESS_CONFIRMED",
     "SESSIONS_ENDED",
+    "PASSKEY_ADDED",
+    "PASSKEY_REMOVED",
 ];
+
+/// What a login was begun with.
+pub const METHODS: [&str; 2] = ["password", "passkey"];
 
 /// An input that is not acceptable, and what would be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
-//! `/auth` and the public keys: who answers what. [`login`] begins and ends logins, [`mail`] has what is sent a mail for, and
-//! [`account`] what only an account's owner may do.
+//! `/auth` and the public keys: who answers what. [`login`] begins and ends logins, [`mail`] has what is sent a mail for,
+//! [`account`] what only an account's owner may do, and [`passkey`] passkeys.
 
 mod account;
 mod login;
 mod mail;
+mod passkey;
 
 #[cfg(feature = "openapi")]
 pub(crate) use account::{ACTIVITY_DEFAULT, ACTIVITY_MAX, Activities, Change, SESSIONS_MAX, Sessions};
@@ -12,6 +13,11 @@ pub(crate) use login::wrong_credentials;
 pub(crate) use login::{Exchanged, Login, Me, Registered, Registration};
 #[cfg(feature = "openapi")]
 pub(crate) use mail::{Follow, Forgot, Reset};
+#[cfg(feature = "openapi")]
+pub(crate) use passkey::{
+    Addition, AssertionResponse, AttestationResponse, BASE64URL, Confirmation, CreationOptions, Passkeys,
+    RequestOptions, SignIn, SignedCredential, not_accepted,
+};
 
 use crate::domain::{self, Invalid};
 use crate::throttle::{self, Subject};
@@ -50,6 +56,8 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         request, caller: session::owner(host, request);
         ["auth", "register"] => POST: login::register(host, request);
         ["auth", "login"] => POST: login::login(host, request);
+        ["auth", "login", "passkey"] => POST: passkey::sign_in(host, request);
+        ["auth", "login", "passkey", "options"] => POST: passkey::sign_in_options(host);
         ["auth", "refresh"] => POST: login::refresh(host, request);
         ["auth", "logout"] => POST: login::logout(host, request);
         ["auth", "me"] => GET: login::me(host, token::caller(host, request).await?);
@@ -62,6 +70,10 @@ async fn route<H: Host>(host: &H, request: &Request) -> Result<Response, Problem
         ["auth", "sessions", "end-others"] => POST as owner: account::end_others(host, request, owner);
         ["auth", "sessions", id, "end"] => POST as owner: account::end(host, request, owner, id);
         ["auth", "activity"] => GET as owner: account::activity(host, request, owner);
+        ["auth", "passkeys"] =>
+            GET as owner: passkey::list(host, owner), POST as owner: passkey::add(host, request, owner);
+        ["auth", "passkeys", "options"] => POST as owner: passkey::add_options(host, request, owner);
+        ["auth", "passkeys", id, "remove"] => POST as owner: passkey::remove(host, request, owner, id);
         [".well-known", "jwks.json"] => GET: login::keys(host);
     }
 }
@@ -173,6 +185,8 @@ mod tests {
             ("verify", "{}", 422, "token"),
             ("password/forgot", r#"{"email":"a@b"}"#, 422, "email"),
             ("password/reset", r#"{"token":"x"}"#, 422, "new_password"),
+            ("login/passkey", "{}", 422, "credential"),
+            ("login/passkey", r#"{"credential":{"id":"AAAA"}}"#, 422, "credential.response"),
         ] {
             let found = refusal("POST", &format!("/auth/{path}"), Body::Read(body.into()));
             assert_eq!(found, (status, Some(field.to_owned())), "{path} {body}");
@@ -197,6 +211,11 @@ mod tests {
             ("POST", "/auth/sessions/end-others", 401),
             ("POST", "/auth/sessions/x/end", 401),
             ("GET", "/auth/password/reset", 405),
+            ("GET", "/auth/passkeys", 401),
+            ("POST", "/auth/passkeys", 401),
+            ("POST", "/auth/passkeys/options", 401),
+            ("POST", "/auth/passkeys/x/remove", 401),
+            ("GET", "/auth/login/passkey", 405),
         ] {
             assert_eq!(refusal(method, path, Body::Read(Vec::new())).0, status, "{method} {path}");
         }

@@ -1,7 +1,10 @@
 //! The interface of `auth`, described.
 
+mod passkey;
+
 use crate::domain::{
-    ACTIVITIES, DEVICE_CHARS_MAX, EMAIL_BYTES_MAX, NAME_CHARS_MAX, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN,
+    ACTIVITIES, DEVICE_CHARS_MAX, EMAIL_BYTES_MAX, METHODS, NAME_CHARS_MAX, PASSWORD_BYTES_MAX,
+    PASSWORD_CHARS_MIN,
 };
 use crate::http::{
     ACTIVITY_DEFAULT, ACTIVITY_MAX, Activities, Change, Exchanged, Follow, Forgot, Login, Me, Registered,
@@ -44,7 +47,7 @@ pub fn api() -> Api {
     let password =
         json!({ "minLength": PASSWORD_CHARS_MIN, "maxLength": PASSWORD_BYTES_MAX, "format": "password" });
     let email = json!({ "maxLength": EMAIL_BYTES_MAX, "format": "email" });
-    contract::openapi::api("auth", "Accounts, logins and the keys that tokens are checked with")
+    let api = contract::openapi::api("auth", "Accounts, logins and the keys that tokens are checked with")
         .call(HttpMethod::Post, "/auth/register", register())
         .call(HttpMethod::Post, "/auth/login", login())
         .call(HttpMethod::Post, "/auth/refresh", refresh())
@@ -79,7 +82,9 @@ pub fn api() -> Api {
         .limit::<Login>("password", json!({ "format": "password" }))
         .limit::<Session>("token_type", json!({ "const": "Bearer" }))
         .limit::<Session>("expires_in", json!({ "const": ACCESS_SECONDS }))
-        .never_null::<Jwk>(&["kid", "alg", "use"])
+        .limit::<account::Session>("method", json!({ "enum": METHODS }))
+        .never_null::<Jwk>(&["kid", "alg", "use"]);
+    passkey::add_to(api)
 }
 
 fn credentials() -> Value {
@@ -223,6 +228,7 @@ fn sessions() -> Call {
         "used_at": "2026-02-03T18:20:00.000Z",
         "expires_at": "2026-03-05T18:20:00.000Z",
         "device": "Mozilla/5.0 (X11; Linux x86_64)",
+        "method": "password",
     }] });
     Call::new("sessions", "The caller's logins")
         .signed_in()

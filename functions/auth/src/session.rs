@@ -81,7 +81,7 @@ struct LoginClaims {
 }
 
 /// Who calls, and by which login.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// The account.
     pub account_id: Uuid,

@@ -1,10 +1,11 @@
 //! Every statement of the auth function: here those of accounts and attempts, [`login`] for
-//! what a login gives, [`mail`] for what a mail is sent for, and
-//! [`account`] for what an account's owner sees and ends.
+//! what a login gives, [`mail`] for what a mail is sent for, [`account`] for what an account's owner sees and ends, and
+//! [`passkey`] for passkeys.
 
 pub mod account;
 pub mod login;
 pub mod mail;
+pub mod passkey;
 
 use crate::domain::{ACTIVITY_ROWS_MAX, ACTIVITY_SECONDS};
 use crate::http::Origin;

@@ -33,6 +33,9 @@ impl Host for KeysOnly {
             "webhook_secret" => Ok(WEBHOOK_SECRET.to_owned()),
             "trusted_proxies" => Ok("1".to_owned()),
             "gateway_wait_ms" => Ok("100".to_owned()),
+            "require_verified_email" => Ok("false".to_owned()),
+            "passkey_rp_id" => Ok("localhost".to_owned()),
+            "passkey_origins" => Ok("http://localhost:*".to_owned()),
             "gateway_url" => Ok("http://127.0.0.1:1".to_owned()),
             other => Err(format!("there is no variable {other}")),
         }

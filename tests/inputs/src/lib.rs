@@ -56,6 +56,10 @@ impl Function {
                 ("POST", "/auth/password/reset"),
                 ("POST", "/auth/sessions/01890a5d-ac96-774b-bcce-b302099a8057/end"),
                 ("GET", "/auth/activity"),
+                ("POST", "/auth/passkeys"),
+                ("POST", "/auth/passkeys/options"),
+                ("POST", "/auth/passkeys/01890a5d-ac96-774b-bcce-b302099a8057/remove"),
+                ("POST", "/auth/login/passkey"),
             ],
             Self::Order => &[
                 ("POST", "/orders"),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
 /// The operations, each after those that it needs.
-const JOURNEY: [&str; 27] = [
+const JOURNEY: [&str; 29] = [
     "register",
     "login",
     "me",
@@ -17,6 +17,8 @@ const JOURNEY: [&str; 27] = [
     "sessions",
     "endOtherSessions",
     "activity",
+    "passkeys",
+    "passkeyLoginOptions",
     "keys",
     "refresh",
     "logout",
@@ -38,10 +40,19 @@ const JOURNEY: [&str; 27] = [
     "forecast",
 ];
 
-/// Operations that nobody calls by hand: their requests are signed, need what only a mail has, or end what the collection goes
-/// on with.
-const LEFT_OUT: [&str; 5] =
-    ["paymentWebhook", "verifyAddress", "resetPassword", "changePassword", "endSession"];
+/// Operations that nobody calls by hand: their requests are signed, need what only a mail or an authenticator has, or end what the
+/// collection goes on with.
+const LEFT_OUT: [&str; 9] = [
+    "paymentWebhook",
+    "verifyAddress",
+    "resetPassword",
+    "changePassword",
+    "endSession",
+    "passkeyOptions",
+    "addPasskey",
+    "removePasskey",
+    "passkeyLogin",
+];
 
 /// What later calls need of an operation's answer: a variable and where it stands in the JSON.
 const KEPT: [(&str, &[(&str, &str)]); 3] = [

@@ -60,31 +60,46 @@ pub(super) async fn change_password<H: Host>(
     if password == current {
         return Err(Problem::invalid("new_password", "another one than before"));
     }
-    let origin = origin(host, request).await?;
-    let network = throttle::name_of_network(&origin.network);
-    let subjects = throttle::of_login(&email, &origin.network);
-    let attempt = Attempt { email: &email, network: &network, subjects: &subjects, noted: Some(&origin) };
-    let (credentials, counted) = admit(sql::admit(host, attempt).await?)?;
-    let credentials = credentials.ok_or_else(session::ended)?;
-    let matches = current.len() <= PASSWORD_BYTES_MAX
-        && password::verify(&current, Some(credentials.password_hash.as_str()));
-    if !matches {
-        return Err(wrong_credentials("current_password", "this is not the account's password"));
-    }
-    let [pair, ..] = subjects;
-    let change = account::Change {
-        old_hash: credentials.password_hash,
-        new_hash: password::hash(&password).map_err(Problem::internal)?,
-        counted,
-        forgotten: pair.name,
-        attempt: credentials.attempt,
-    };
+    let Proven { password_hash, counted, forgotten, attempt } =
+        prove(host, request, &email, &current).await?;
+    let new_hash = password::hash(&password).map_err(Problem::internal)?;
+    let change = account::Change { old_hash: password_hash, new_hash, counted, forgotten, attempt };
     let events = mail(request, (owner.account_id, &email), AccountMail::PasswordChanged, None);
     if !account::change_password(host, owner, change, events).await? {
         return Err(session::ended());
     }
     account::end_late(host, owner.account_id, Some(owner.login_id)).await?;
     Ok(Response::empty(204))
+}
+
+/// A password that was right, and the attempt that is to be given back.
+pub(super) struct Proven {
+    password_hash: String,
+    pub(super) counted: Vec<String>,
+    pub(super) forgotten: String,
+    pub(super) attempt: Option<i64>,
+}
+
+/// Checks the password of an account whose owner is signed in; counted as a login is.
+pub(super) async fn prove<H: Host>(
+    host: &H,
+    request: &Request,
+    email: &str,
+    current: &str,
+) -> Result<Proven, Problem> {
+    let origin = origin(host, request).await?;
+    let network = throttle::name_of_network(&origin.network);
+    let subjects = throttle::of_login(email, &origin.network);
+    let attempt = Attempt { email, network: &network, subjects: &subjects, noted: Some(&origin) };
+    let (credentials, counted) = admit(sql::admit(host, attempt).await?)?;
+    let sql::Credentials { password_hash, attempt, .. } = credentials.ok_or_else(session::ended)?;
+    let matches =
+        current.len() <= PASSWORD_BYTES_MAX && password::verify(current, Some(password_hash.as_str()));
+    if !matches {
+        return Err(wrong_credentials("current_password", "this is not the account's password"));
+    }
+    let [pair, ..] = subjects;
+    Ok(Proven { password_hash, counted, forgotten: pair.name, attempt })
 }
 
 /// The owner's logins.

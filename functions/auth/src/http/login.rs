@@ -4,7 +4,7 @@ use super::{Origin, PRIVATE_CACHE_CONTROL, admit, admit_mail, invalid, mail, ori
 use crate::domain::{self, PASSWORD_BYTES_MAX};
 use crate::link::{Link, Purpose};
 use crate::session::Refresh;
-use crate::sql::login::{Begin, Exchange};
+use crate::sql::login::{Begin, Exchange, Proof};
 use crate::sql::{Attempt, NewAccount};
 use crate::{password, session, sql, throttle};
 use contract::event::AccountMail;
@@ -117,8 +117,10 @@ pub(super) async fn login<H: Host>(host: &H, request: &Request) -> Result<Respon
         refresh: &refresh,
         counted,
         forgotten: pair.name,
-        rehashed: rehashed(&credentials.password_hash, &password)?,
-        checked: credentials.password_hash,
+        proof: Proof::Password {
+            rehashed: rehashed(&credentials.password_hash, &password)?,
+            checked: credentials.password_hash,
+        },
         device: &origin.device,
         attempt: credentials.attempt,
     };
@@ -137,7 +139,8 @@ fn refused(must_be_verified: bool) -> Problem {
     wrong_credentials("password", detail)
 }
 
-async fn must_be_verified<H: Host>(host: &H) -> Result<bool, Problem> {
+/// Whether nobody logs in before the address is confirmed.
+pub(super) async fn must_be_verified<H: Host>(host: &H) -> Result<bool, Problem> {
     let value = host.variable(REQUIRE_VERIFIED_VARIABLE).await.map_err(Problem::internal)?;
     let wrong = |_| Problem::internal(format!("{REQUIRE_VERIFIED_VARIABLE} is {value:?}, not true or false"));
     value.trim().parse().map_err(wrong)

@@ -13,7 +13,7 @@ pub const SESSIONS: &str = "
 SELECT login.id, login.id = mine.id,
     to_char(login.begun_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
     to_char(login.used_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'),
-    to_char(login.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), login.device
+    to_char(login.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), login.device, login.method
 FROM login JOIN login AS mine ON mine.id = $2::text::uuid AND mine.account_id = login.account_id
 WHERE login.account_id = $1::text::uuid AND login.ended_at IS NULL AND login.expires_at > now()
     AND mine.ended_at IS NULL AND mine.expires_at > now()
@@ -115,6 +115,8 @@ pub struct Session {
     pub expires_at: String,
     /// What the client called itself; empty where it said nothing.
     pub device: String,
+    /// What it was begun with.
+    pub method: String,
 }
 
 /// Something that happened to an account.
@@ -160,6 +162,7 @@ pub async fn sessions<S: Sql>(db: &S, owner: Owner, limit: i64) -> Result<Vec<Se
             used_at: row.text(3)?.to_owned(),
             expires_at: row.text(4)?.to_owned(),
             device: row.text(5)?.to_owned(),
+            method: row.text(6)?.to_owned(),
         })
     };
     db.query(SESSIONS, params).await?.iter().map(read).collect()
@@ -242,6 +245,7 @@ pub async fn activity<S: Sql>(
     entries.iter().map(read).collect::<Result<_, _>>().map(Some)
 }
 
-fn caller(owner: Owner) -> Vec<fnhost_sdk::Value> {
+/// The first two parameters of each statement here.
+pub(super) fn caller(owner: Owner) -> Vec<fnhost_sdk::Value> {
     vec![owner.account_id.to_string().into(), owner.login_id.to_string().into()]
 }

@@ -2,42 +2,91 @@
 
 use super::role;
 use crate::http::Origin;
+use crate::passkey::Accepted;
 use crate::session::{LOGIN_SECONDS_MAX, Owner, REFRESH_SECONDS, Refresh};
+use crate::throttle::CLEARED_ROWS_MAX;
 use contract::token::Role;
 use fnhost_sdk::{Sql, SqlError};
 use uuid::Uuid;
 
-/// $1 login, $2 account, $3 name of the network, $4 hash of the refresh token, $5 its seconds to live, $6 subjects whose
-/// attempt is given back, $7 the one of them that is forgotten, $8 the password hash that was checked, $9 one to replace it or
-/// null, $10 what the client calls itself, $11 the attempt in the account's activity. Writes no row where the password was
-/// changed meanwhile: whoever changes it waits for the lock, and then ends this login too.
+/// The statement by which a login begins: what it checks, and what it is called in the account's activity and in the list of
+/// logins. Writes no row where nothing is `checked`.
 ///
-/// Clears what has expired on the way.
-pub const BEGIN: &str = "
-WITH checked AS (
-    SELECT id FROM account WHERE id = $2::text::uuid AND password_hash = $8::text FOR SHARE
-), expired_token AS (
+/// $1 login, $2 account, $3 name of the network, $4 hash of the refresh token, $5 its seconds to live, $6 subjects whose
+/// attempt is given back, $7 the one of them that is forgotten, $8 what the client calls itself, $9 the attempt in the account's
+/// activity; further ones are those of the check. Clears what has expired on the way.
+macro_rules! begin {
+    ($checked:literal, $activity:literal, $method:literal) => {
+        concat!(
+            "
+WITH ",
+            $checked,
+            ", expired_token AS (
     DELETE FROM refresh_token WHERE account_id = $2::text::uuid AND expires_at < now()
 ), expired_login AS (
     DELETE FROM login WHERE account_id = $2::text::uuid AND expires_at < now()
-), rehashed AS (
-    UPDATE account SET password_hash = $9::text FROM checked WHERE account.id = checked.id AND $9::text IS NOT NULL
 ), held AS (
     SELECT subject FROM throttle WHERE subject = ANY ($6::text[]) ORDER BY subject FOR UPDATE
 ), given_back AS (
     UPDATE throttle SET failures = greatest(failures - 1, 0), locked_until = now()
-    FROM held WHERE throttle.subject = held.subject AND held.subject <> $7::text
+    FROM held, checked WHERE throttle.subject = held.subject AND held.subject <> $7::text
 ), forgotten AS (
-    DELETE FROM throttle USING held WHERE throttle.subject = held.subject AND held.subject = $7::text
+    DELETE FROM throttle USING held, checked WHERE throttle.subject = held.subject AND held.subject = $7::text
 ), noted AS (
-    UPDATE activity SET what = 'SIGNED_IN' FROM checked
-    WHERE activity.id = $11::int8 AND activity.account_id = checked.id
+    UPDATE activity SET what = '",
+            $activity,
+            "' FROM checked
+    WHERE activity.id = $9::int8 AND activity.account_id = checked.id
 ), begun AS (
-    INSERT INTO login (id, account_id, network, expires_at, device)
-    SELECT $1::text::uuid, id, $3::text, now() + $5::int8 * interval '1 second', $10::text FROM checked
+    INSERT INTO login (id, account_id, network, expires_at, device, method)
+    SELECT $1::text::uuid, id, $3::text, now() + $5::int8 * interval '1 second', $8::text, '",
+            $method,
+            "' FROM checked
 )
 INSERT INTO refresh_token (hash, account_id, family, expires_at)
-SELECT $4::bytea, id, $1::text::uuid, now() + $5::int8 * interval '1 second' FROM checked";
+SELECT $4::bytea, id, $1::text::uuid, now() + $5::int8 * interval '1 second' FROM checked"
+        )
+    };
+}
+
+/// $10 the password hash that was checked, $11 one to replace it or null. Nothing where the password was changed meanwhile:
+/// whoever changes it waits for the lock, and then ends this login too.
+pub const BEGIN_BY_PASSWORD: &str = begin!(
+    "checked AS (
+    SELECT id FROM account WHERE id = $2::text::uuid AND password_hash = $10::text FOR SHARE
+), rehashed AS (
+    UPDATE account SET password_hash = $11::text FROM checked WHERE account.id = checked.id AND $11::text IS NOT NULL
+)",
+    "SIGNED_IN",
+    "password"
+);
+
+/// $10 id of the passkey, $11 its counter, $12 hash of the challenge, $13 until when that is kept in seconds since 1970, $14 rows of
+/// used challenges to clear at most. Nothing where the challenge was used before, the counter does not rise, or the passkey was
+/// removed meanwhile: whoever sets the password by a mail takes the locks in this order too.
+pub const BEGIN_BY_PASSKEY: &str = begin!(
+    "owner AS (
+    SELECT id FROM account WHERE id = $2::text::uuid FOR SHARE
+), cleared AS (
+    DELETE FROM used_challenge USING (
+        SELECT hash FROM used_challenge WHERE kept_until < now() AND hash <> $12::bytea
+        ORDER BY kept_until LIMIT $14::int8 FOR UPDATE SKIP LOCKED
+    ) AS past
+    WHERE used_challenge.hash = past.hash
+), spent AS (
+    INSERT INTO used_challenge (hash, kept_until)
+    SELECT $12::bytea, timestamptz 'epoch' + $13::int8 * interval '1 second' FROM owner
+    ON CONFLICT (hash) DO NOTHING
+    RETURNING hash
+), checked AS (
+    UPDATE passkey SET sign_count = $11::int8, used_at = now() FROM owner, spent
+    WHERE passkey.credential_id = $10::bytea AND passkey.account_id = owner.id
+        AND ($11::int8 > passkey.sign_count OR ($11::int8 = 0 AND passkey.sign_count = 0))
+    RETURNING owner.id
+)",
+    "SIGNED_IN_WITH_PASSKEY",
+    "passkey"
+);
 
 /// $1 hash of the old token, $2 of the new one, $3 seconds to live, $4 seconds that a login lives, $5 network and $6 client.
 /// One row: whether the token had been used before and its login was ended for that, and account and login where the
@@ -88,6 +137,25 @@ pub enum Exchange {
     Refused,
 }
 
+/// What somebody logged in with.
+#[derive(Debug)]
+pub enum Proof {
+    /// A password.
+    Password {
+        /// The password hash that was checked.
+        checked: String,
+        /// What replaces it, where its parameters are old.
+        rehashed: Option<String>,
+    },
+    /// A passkey.
+    Passkey {
+        /// Its id.
+        credential_id: Vec<u8>,
+        /// Its counter and what it answered.
+        accepted: Accepted,
+    },
+}
+
 /// What is written when somebody has logged in.
 #[derive(Debug)]
 pub struct Begin<'a> {
@@ -101,25 +169,22 @@ pub struct Begin<'a> {
     pub counted: Vec<String>,
     /// The one of them whose failures are forgotten.
     pub forgotten: String,
-    /// The password hash that was checked.
-    pub checked: String,
-    /// What replaces it, where its parameters are old.
-    pub rehashed: Option<String>,
+    /// What was checked, and is checked once more.
+    pub proof: Proof,
     /// What the client calls itself.
     pub device: &'a str,
     /// Where the attempt stands in the account's activity.
     pub attempt: Option<i64>,
 }
 
-/// Keeps a login and its first refresh token; none where the password was changed meanwhile.
+/// Keeps a login and its first refresh token; none where what was checked does not hold any more.
 ///
 /// # Errors
 /// What the database refused.
 pub async fn begin<S: Sql>(db: &S, begin: Begin<'_>) -> Result<Option<Owner>, SqlError> {
-    let Begin { account_id, network, refresh, counted, forgotten, checked, rehashed, device, attempt } =
-        begin;
+    let Begin { account_id, network, refresh, counted, forgotten, proof, device, attempt } = begin;
     let login = fnhost_sdk::time::Ids::new().next();
-    let params = vec![
+    let mut params = vec![
         login.to_string().into(),
         account_id.to_string().into(),
         network.into(),
@@ -127,12 +192,21 @@ pub async fn begin<S: Sql>(db: &S, begin: Begin<'_>) -> Result<Option<Owner>, Sq
         REFRESH_SECONDS.into(),
         counted.into_iter().collect(),
         forgotten.into(),
-        checked.into(),
-        rehashed.into(),
         device.into(),
         attempt.into(),
     ];
-    let rows = db.execute(BEGIN, params).await?;
+    let statement = match proof {
+        Proof::Password { checked, rehashed } => {
+            params.extend([checked.into(), rehashed.into()]);
+            BEGIN_BY_PASSWORD
+        }
+        Proof::Passkey { credential_id, accepted: Accepted { sign_count, challenge } } => {
+            params.extend([credential_id.into(), sign_count.into(), challenge.hash.into()]);
+            params.extend([challenge.kept_until.into(), CLEARED_ROWS_MAX.into()]);
+            BEGIN_BY_PASSKEY
+        }
+    };
+    let rows = db.execute(statement, params).await?;
     Ok((rows > 0).then_some(Owner { account_id, login_id: login }))
 }
 

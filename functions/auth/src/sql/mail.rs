@@ -37,7 +37,8 @@ WHERE link.hash = $1::bytea AND link.purpose = 'reset-password' AND link.used_at
 /// $1 hash of the link, $2 password hash, $3 network, $4 client, $5 to $8 events. No row where the link is not good any more.
 ///
 /// Of two that follow a link one waits, and finds it used. Every login of the account ends, and every other link that would
-/// set its password. The mail arrived, so the address is confirmed.
+/// set its password; its passkeys go, since whoever made its owner come this way may have added one. The mail arrived, so the
+/// address is confirmed.
 pub const RESET: &str = "
 WITH followed AS (
     UPDATE link SET used_at = now()
@@ -52,6 +53,8 @@ WITH followed AS (
     WHERE login.ended_at IS NULL ORDER BY login.id FOR UPDATE OF login
 ), ended AS (
     UPDATE login SET ended_at = now() FROM held WHERE login.id = held.id
+), passkeys AS (
+    DELETE FROM passkey USING changed WHERE passkey.account_id = changed.id
 ), others AS (
     DELETE FROM link USING changed
     WHERE link.account_id = changed.id AND link.purpose = 'reset-password' AND link.hash <> $1::bytea
