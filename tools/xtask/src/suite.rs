@@ -57,8 +57,6 @@ const RUNS: &[&[&str]] = &[
         "--test",
         "refunds",
         "--test",
-        "account",
-        "--test",
         "throttle",
         "--test",
         "documents",
