@@ -61,7 +61,9 @@ impl Feed {
     /// The database refused, or the feed has ended.
     pub async fn fill(&self, owner: &PgPool, count: usize) -> anyhow::Result<()> {
         anyhow::ensure!(!self.task.is_finished(), "the feed of orders has ended");
-        let orders = orders::insert(owner, count.saturating_sub(self.stock().len())).await?;
+        // A statement of its own: the lock must not be held while the database is waited for.
+        let missing = count.saturating_sub(self.stock().len());
+        let orders = orders::insert(owner, missing).await?;
         self.stock().extend(orders);
         Ok(())
     }
