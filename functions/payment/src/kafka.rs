@@ -40,7 +40,9 @@ pub async fn handle<H: Host + Client>(host: &H, batch: Batch) -> Result<Reply, F
     let Batch { records, mut reply, .. } = batch;
     let url = host.variable(GATEWAY_URL).await?;
     let wait_ms = host.variable(GATEWAY_WAIT_MS).await?;
-    let wait_ms = wait_ms.parse().map_err(|_| format!("{GATEWAY_WAIT_MS} = {wait_ms:?} is no number of milliseconds"))?;
+    let wait_ms = wait_ms
+        .parse()
+        .map_err(|_| format!("{GATEWAY_WAIT_MS} = {wait_ms:?} is no number of milliseconds"))?;
     // Before the first statement, so that no lock and no connection waits for the gateway.
     let tasks = tasks(&Gateway::new(host, &url, wait_ms), &records, &mut reply).await;
     let order_ids: BTreeSet<Uuid> = tasks.iter().map(|task| task.record.event.order_id()).collect();

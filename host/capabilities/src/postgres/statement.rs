@@ -2,11 +2,11 @@
 
 use fnhost_types::memory::{CallMemory, TooLarge, within};
 use futures::StreamExt;
+use sqlx::postgres::{PgConnection, PgRow, PgStatement};
+use sqlx::{AssertSqlSafe, Either, Executor, Row as _, SqlSafeStr, Statement, ValueRef as _};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Poll, ready};
-use sqlx::postgres::{PgConnection, PgRow, PgStatement};
-use sqlx::{AssertSqlSafe, Either, Executor, Row as _, SqlSafeStr, Statement, ValueRef as _};
 
 use tokio::task::coop;
 

@@ -6,10 +6,10 @@ mod target;
 
 use super::Application;
 use anyhow::Context as _;
+use fnhost_db::OwnerPool;
 use fnhost_db::fitness::Budget;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
-use fnhost_db::OwnerPool;
 use fnhost_embedded::Servers;
 use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
 use std::collections::BTreeMap;

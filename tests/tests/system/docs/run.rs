@@ -138,7 +138,8 @@ async fn the_tour_goes_as_it_is_told() -> Outcome {
     let last: &[&str] = &["ada@example.com is an admin now", "\"forecasts\"", "KETTLE"];
     let mut expected = expected.into_iter().chain([last]);
     for block in told {
-        let expected = expected.next().with_context(|| format!("{TOUR} has a block more:\n{}", block.text))?;
+        let expected =
+            expected.next().with_context(|| format!("{TOUR} has a block more:\n{}", block.text))?;
         terminal.told(TOUR, &block.text, expected).await?;
     }
     assert_eq!(expected.next(), None, "{TOUR} has lost a block");

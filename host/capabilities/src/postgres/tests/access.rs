@@ -242,7 +242,11 @@ fn a_cell_beyond_the_calls_memory_is_refused_before_it_has_come() {
         .output()
         .expect("it runs");
     let said = String::from_utf8_lossy(&tested.stdout);
-    assert!(tested.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&tested.stderr));
+    assert!(
+        tested.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&tested.stderr)
+    );
 }
 
 #[tokio::test]

@@ -65,11 +65,15 @@ async fn a_leader_that_is_gone_is_replaced_before_its_lease_has_passed() {
         owner.close().await;
         registered
     };
-    let connect = async |host| OwnerPool::of_host(world.login("postgres"), host, 2).await.expect("the owner's login");
+    let connect =
+        async |host| OwnerPool::of_host(world.login("postgres"), host, 2).await.expect("the owner's login");
     let (gone, next) = (Uuid::new_v4(), Uuid::new_v4());
     let (pool_of_gone, pool_of_next) = (connect(gone).await, connect(next).await);
     assert!(sql::take_lease(&pool_of_gone, trigger, gone, LEASE).await.expect("the database"));
-    assert!(!sql::take_lease(&pool_of_next, trigger, next, LEASE).await.expect("the database"), "it is there");
+    assert!(
+        !sql::take_lease(&pool_of_next, trigger, next, LEASE).await.expect("the database"),
+        "it is there"
+    );
     let late = sql::load(&pool_of_gone, trigger, gone).await.expect("it leads");
     pool_of_gone.close().await;
     let led = holds(async || sql::take_lease(&pool_of_next, trigger, next, LEASE).await.expect("the row"));
