@@ -4,11 +4,6 @@ use fnhost_types::memory::{CallMemory, TooLarge, within};
 use futures::StreamExt;
 use sqlx::postgres::{PgConnection, PgRow, PgStatement};
 use sqlx::{AssertSqlSafe, Either, Executor, Row as _, SqlSafeStr, Statement, ValueRef as _};
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::{Poll, ready};
-
-use tokio::task::coop;
 
 use super::codec::{self, ColumnCodec};
 use super::error::Error;
@@ -100,7 +95,7 @@ pub async fn run(
     loop {
         // A row is one message, whose length comes first: what does not fit is not waited for.
         let room = memory.left_bytes().saturating_mul(ROOM_FACTOR).max(ROOM_BYTES_MIN);
-        let result = match within(room, in_few_steps(results.next())).await {
+        let result = match within(room, results.next()).await {
             Ok(Some(result)) => result,
             Ok(None) => break,
             Err(TooLarge) => {
@@ -154,33 +149,4 @@ impl Answer {
 fn raw(row: &PgRow, at: usize) -> Result<Option<&[u8]>, sqlx::Error> {
     let value = row.try_get_raw(at)?;
     Ok(if value.is_null() { None } else { value.as_bytes().ok() })
-}
-
-/// What a poll may not read of what a task may at a time, in tokio's units: one for each read of a socket, of 128 in all.
-const STEPS_WITHHELD: usize = 120;
-
-/// Polls so that few reads happen at a time: a large message is noticed between two polls, and a server that is as quick as its reader
-/// could otherwise hand over all of it within one.
-async fn in_few_steps<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        // Dropped, it restores what the task had before.
-        let before = ready!(coop::poll_proceed(context));
-        for _ in 0..STEPS_WITHHELD {
-            match coop::poll_proceed(context) {
-                Poll::Ready(step) => step.made_progress(),
-                Poll::Pending => break,
-            }
-        }
-        let polled = future.as_mut().poll(context);
-        drop(before);
-        // Rows that are there already are work as well.
-        if polled.is_ready()
-            && let Poll::Ready(step) = coop::poll_proceed(context)
-        {
-            step.made_progress();
-        }
-        polled
-    })
-    .await
 }

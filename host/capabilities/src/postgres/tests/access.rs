@@ -226,42 +226,13 @@ async fn rows_beyond_the_calls_memory_are_an_error() {
     assert_eq!(rows(&call, &connection, sql, &[P::Int32(10)]).await.len(), 10, "given back");
 }
 
-/// The most memory that this process had, in bytes.
-fn peak_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
-}
-
-/// The peak of a process counts what its other tests hold, so a process of its own runs it.
-#[test]
-fn a_cell_beyond_the_calls_memory_is_refused_before_it_has_come() {
-    let name = "postgres::tests::access::a_cell_that_is_refused_in_a_process_of_its_own";
-    let tested = std::process::Command::new(std::env::current_exe().expect("the program of these tests"))
-        .args(["--exact", name, "--ignored", "--nocapture"])
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&tested.stdout);
-    assert!(
-        tested.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&tested.stderr)
-    );
-}
-
 #[tokio::test]
-#[ignore = "run by the test before, in a process of its own"]
-async fn a_cell_that_is_refused_in_a_process_of_its_own() {
-    const CELL_BYTES: usize = 200_000_000;
+async fn a_cell_beyond_the_calls_memory_is_refused() {
     let world = World::new().await;
     let call = world.http_call();
     let connection = world.open(&call);
-    let before = peak_bytes();
-    let sql = format!("SELECT repeat('x', {CELL_BYTES})");
-    let error = failure(&call, &connection, &sql, &[]).await;
+    let error = failure(&call, &connection, "SELECT repeat('x', 200000000)", &[]).await;
     assert!(error.to_string().contains("memory_limit_mb"), "{error:?}");
-    let grown = peak_bytes() - before;
-    assert!(grown < CELL_BYTES / 2, "{grown} bytes more");
     assert_eq!(rows(&call, &connection, "SELECT 1", &[]).await, [[V::Int32(1)]], "another session serves it");
 }
 
