@@ -116,8 +116,8 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Noted<A> {
 pub struct TooLarge;
 
 /// Awaits something that may ask for so many bytes at once. A driver makes room for a whole message when it has seen its length:
-/// with [`Noted`] as the allocator that is noticed before the message has come, while its room is only an address. With another
-/// allocator there is no bound.
+/// with [`Noted`] as the allocator that is noticed where it next waits for the network, as a rule before the message has come, while its
+/// room is only an address. What comes without a wait comes as a whole. With another allocator there is no bound.
 ///
 /// # Errors
 /// It asked for more, and is not awaited further.
