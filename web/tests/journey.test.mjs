@@ -38,12 +38,12 @@ for (const [look, options] of Object.entries(LOOKS)) {
 
     await page.getByRole("button", { name: "Place order" }).click();
     await status(page, "CONFIRMED");
-    await step(page, "inventory.committed");
-    await step(page, "payment.captured");
+    const all = ["inventory.committed", "inventory.reserved", "order.confirmed", "order.created", "payment.authorized", "payment.captured"];
+    // Topics overtake each other: the last one is not the last to be seen.
+    for (const event of all) await step(page, event);
     const story = await steps(page);
     assert.equal(story[0], "order.created");
-    assert.deepEqual([...story].sort(), ["inventory.committed", "inventory.reserved", "order.confirmed", "order.created",
-      "payment.authorized", "payment.captured"]);
+    assert.deepEqual([...story].sort(), all);
     const said = page.locator("#announcer");
     await said.getByText("Order confirmed. Status: Confirmed.").waitFor({ state: "attached" });
     assert.match(await page.title(), /^Confirmed: order/);
@@ -64,7 +64,8 @@ for (const [look, options] of Object.entries(LOOKS)) {
     await step(page, "payment.refunded");
     await page.locator(".back").getByText("€18.90").waitFor();
     await status(page, "CONFIRMED");
-    assert.equal(await focused(page), await page.locator("h1").textContent());
+    // The steps are pushed, and may be there before the answer to the click.
+    await page.waitForFunction(() => document.activeElement === document.querySelector("h1"));
 
     await page.getByRole("button", { name: "Cancel order" }).click();
     assert.equal(await focused(page), "Keep it", "the harmless answer has the focus");
