@@ -114,7 +114,7 @@ impl Slot {
             Some(_) => (&running.current, false),
             None => (&running.current, running.on_trial),
         };
-        Picked { slot: self.clone(), lane: lane.clone(), on_trial }
+        Picked { slot: self.clone(), lane: lane.clone(), on_trial, compared: running.candidate.is_some() }
     }
 
     /// Puts `running` in the place of what ran. Calls under way are not touched.
@@ -156,6 +156,7 @@ pub struct Picked {
     slot: Arc<Slot>,
     lane: Lane,
     on_trial: bool,
+    compared: bool,
 }
 
 impl Picked {
@@ -172,6 +173,11 @@ impl Picked {
     /// Whether it has still to prove itself.
     pub fn on_trial(&self) -> bool {
         self.on_trial
+    }
+
+    /// Whether another version ran beside it when it was picked.
+    pub fn is_compared(&self) -> bool {
+        self.compared
     }
 
     /// Whether it is still among what runs.

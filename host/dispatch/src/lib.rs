@@ -64,8 +64,20 @@ pub trait Handler: Send + Sync + 'static {
         true
     }
 
-    /// Hears how many records were settled, and how many of them failed.
-    fn settled(&self, _records: usize, _failed: usize) {}
+    /// Hears what became of records.
+    fn settled(&self, _tried: Tried) {}
+}
+
+/// What attempts at records came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Tried {
+    /// Records that were tried.
+    pub records: usize,
+    /// Those of them that failed.
+    pub failed: usize,
+    /// Those of the failed that the function put off at their first attempt (`retry`): it may be a service that is slow for a
+    /// moment, and no fault of the code.
+    pub postponed: usize,
 }
 
 /// What a call gave.

@@ -44,6 +44,8 @@ pub enum Verdict {
         attempts: u32,
         /// What the attempt said.
         reason: String,
+        /// Whether the function asked for it; else its call failed.
+        asked: bool,
     },
     /// Waits without an attempt charged, because it is not known whether it is to blame.
     SetAside {
@@ -126,7 +128,7 @@ pub fn judge(
             }
             Outcome::Done => Verdict::Done,
             _ if blocked => Verdict::Behind,
-            Outcome::Retry(reason) => failed(item, reason, config),
+            Outcome::Retry(reason) => again(item, reason, config, true),
             Outcome::Reject(reason) => Verdict::Dead { attempts: item.attempts + 1, reason: reason.clone() },
         };
         if let (Verdict::Retry { .. } | Verdict::Exhausted { .. }, Some(key)) = (&verdict, key) {
@@ -152,13 +154,17 @@ pub fn spare(reply: &mut Reply) {
     }
 }
 
-/// The verdict on an item whose attempt failed.
+/// The verdict on an item whose call failed.
 pub fn failed(item: &Item, reason: &str, config: &TriggerConfig) -> Verdict {
+    again(item, reason, config, false)
+}
+
+fn again(item: &Item, reason: &str, config: &TriggerConfig, asked: bool) -> Verdict {
     let (attempts, reason) = (item.attempts + 1, reason.to_string());
     if item.is_last_attempt(config) {
         exhausted(attempts, reason, config)
     } else {
-        Verdict::Retry { attempts, reason }
+        Verdict::Retry { attempts, reason, asked }
     }
 }
 
@@ -382,7 +388,7 @@ mod tests {
         let reason = || "later".to_owned();
         assert_eq!(
             failed(&item(Some("a"), 1), "later", &pausing),
-            Verdict::Retry { attempts: 2, reason: reason() }
+            Verdict::Retry { attempts: 2, reason: reason(), asked: false }
         );
         let last = failed(&item(Some("a"), 2), "later", &pausing);
         assert_eq!(last, Verdict::Exhausted { attempts: 3, reason: reason() });

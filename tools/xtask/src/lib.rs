@@ -8,6 +8,7 @@ pub mod admin;
 pub mod builds;
 pub mod checkout;
 pub mod compose;
+pub mod failures;
 pub mod files;
 pub mod keys;
 pub mod plugin;

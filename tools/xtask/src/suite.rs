@@ -2,14 +2,16 @@
 
 use crate::builds;
 use crate::checkout::Checkout;
+use crate::failures::{self, Failure};
 use crate::files::install;
 use crate::process::{cargo, exec, find, run, say};
 use anyhow::Context as _;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
+use std::io::BufReader;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Builds everything and runs the tests: all of them in the order of [`RUNS`], or `cargo test` as the arguments say. Tests that need what this machine
 /// cannot have leave their part out and say so; here it is said what that is.
@@ -35,12 +37,34 @@ pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<()> {
     run(whole_workspace().arg("--no-run"))?;
     say("running the tests");
     // All parts, so that one run says everything that is wrong.
-    let broken =
-        RUNS.iter().filter(|part| run(whole_workspace().arg("--no-fail-fast").args(**part)).is_err());
-    let failed: Vec<String> = broken.map(|part| part.join(" ")).collect();
-    anyhow::ensure!(failed.is_empty(), "tests failed in: {}", failed.join("; "));
+    let mut broken = Vec::new();
+    for part in RUNS {
+        let mut command = whole_workspace();
+        let (status, failures) = watched(command.arg("--no-fail-fast").args(*part))?;
+        if !status.success() {
+            broken.push((part.join(" "), failures));
+        }
+    }
+    // Once more and together: each part's own words are far above.
+    for (part, failures) in &broken {
+        say(format_args!("{} tests failed in {part}", failures.len()));
+        for failure in failures {
+            eprintln!("{}", failure.name);
+            failure.said.iter().for_each(|line| eprintln!("    {line}"));
+        }
+    }
+    let parts: Vec<_> = broken.iter().map(|(part, _)| part.as_str()).collect();
+    anyhow::ensure!(parts.is_empty(), "tests failed in: {}", parts.join("; "));
     say("all tests are green");
     Ok(())
+}
+
+/// Runs a command of tests to its end: how it ended, and which tests failed.
+fn watched(command: &mut Command) -> anyhow::Result<(ExitStatus, Vec<Failure>)> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let printed = child.stdout.take().context("cargo has no output")?;
+    let failures = failures::collect(BufReader::new(printed), std::io::stdout())?;
+    Ok((child.wait()?, failures))
 }
 
 /// The suite, in parts: what fails fast runs first. Each part selects the whole workspace, so that nothing is built anew for it.

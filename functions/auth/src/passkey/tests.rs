@@ -41,9 +41,14 @@ fn known(authenticator: &Authenticator) -> Known {
     }
 }
 
-/// Signs in with Ada's passkey, with something changed in what its authenticator says.
+/// Signs in with Ada's passkey, as its authenticator says.
 fn signed(known: &Known, authenticator: &Authenticator) -> Result<Accepted, Refused> {
-    let client_data = authenticator.client_data("webauthn.get", &challenge(Purpose::SignIn));
+    signed_for(Purpose::SignIn, known, authenticator)
+}
+
+/// As [`signed`], with a challenge that was made for this.
+fn signed_for(purpose: Purpose, known: &Known, authenticator: &Authenticator) -> Result<Accepted, Refused> {
+    let client_data = authenticator.client_data("webauthn.get", &challenge(purpose));
     let authenticator_data = authenticator.data(false);
     let signature = authenticator.sign(&authenticator_data, &client_data);
     let signed = Signed {
@@ -127,17 +132,8 @@ fn a_challenge_counts_for_its_purpose_and_login_alone() {
             "{purpose:?}"
         );
     }
-    let client_data = authenticator.client_data("webauthn.get", &challenge(Purpose::Add(ADA)));
-    let authenticator_data = authenticator.data(false);
-    let signature = authenticator.sign(&authenticator_data, &client_data);
-    let signed = Signed {
-        client_data: &client_data,
-        authenticator_data: &authenticator_data,
-        signature: &signature,
-        user_handle: Some(ADA.account_id.as_bytes()),
-    };
-    let known = known(&authenticator);
-    assert_eq!(check_signed(&site(), &keys(), Some(&known), signed), Err(Refused::Challenge));
+    let signed = signed_for(Purpose::Add(ADA), &known(&authenticator), &authenticator);
+    assert_eq!(signed, Err(Refused::Challenge));
 }
 
 #[test]

@@ -9,6 +9,38 @@ use contract::token::Role;
 use fnhost_sdk::{Sql, SqlError};
 use uuid::Uuid;
 
+/// Clears used challenges whose time is over, and uses this one; no row of `spent` where it was used before, or `$of` has none.
+/// Parameters: hash of the challenge, until when that is kept in seconds since 1970, rows to clear at most.
+macro_rules! spend {
+    ($hash:literal, $kept_until:literal, $cleared_max:literal, $of:literal) => {
+        concat!(
+            "cleared AS (
+    DELETE FROM used_challenge USING (
+        SELECT hash FROM used_challenge WHERE kept_until < now() AND hash <> ",
+            $hash,
+            "::bytea
+        ORDER BY kept_until LIMIT ",
+            $cleared_max,
+            "::int8 FOR UPDATE SKIP LOCKED
+    ) AS past
+    WHERE used_challenge.hash = past.hash
+), spent AS (
+    INSERT INTO used_challenge (hash, kept_until)
+    SELECT ",
+            $hash,
+            "::bytea, timestamptz 'epoch' + ",
+            $kept_until,
+            "::int8 * interval '1 second' FROM ",
+            $of,
+            "
+    ON CONFLICT (hash) DO NOTHING
+    RETURNING hash
+)"
+        )
+    };
+}
+pub(super) use spend;
+
 /// The statement by which a login begins: what it checks, and what it is called in the account's activity and in the list of
 /// logins. Writes no row where nothing is `checked`.
 ///
@@ -16,7 +48,7 @@ use uuid::Uuid;
 /// attempt is given back, $7 the one of them that is forgotten, $8 what the client calls itself, $9 the attempt in the account's
 /// activity; further ones are those of the check. Clears what has expired on the way.
 macro_rules! begin {
-    ($checked:literal, $activity:literal, $method:literal) => {
+    ($checked:expr, $activity:literal, $method:literal) => {
         concat!(
             "
 WITH ",
@@ -65,25 +97,18 @@ pub const BEGIN_BY_PASSWORD: &str = begin!(
 /// used challenges to clear at most. Nothing where the challenge was used before, the counter does not rise, or the passkey was
 /// removed meanwhile: whoever sets the password by a mail takes the locks in this order too.
 pub const BEGIN_BY_PASSKEY: &str = begin!(
-    "owner AS (
+    concat!(
+        "owner AS (
     SELECT id FROM account WHERE id = $2::text::uuid FOR SHARE
-), cleared AS (
-    DELETE FROM used_challenge USING (
-        SELECT hash FROM used_challenge WHERE kept_until < now() AND hash <> $12::bytea
-        ORDER BY kept_until LIMIT $14::int8 FOR UPDATE SKIP LOCKED
-    ) AS past
-    WHERE used_challenge.hash = past.hash
-), spent AS (
-    INSERT INTO used_challenge (hash, kept_until)
-    SELECT $12::bytea, timestamptz 'epoch' + $13::int8 * interval '1 second' FROM owner
-    ON CONFLICT (hash) DO NOTHING
-    RETURNING hash
-), checked AS (
+), ",
+        spend!("$12", "$13", "$14", "owner"),
+        ", checked AS (
     UPDATE passkey SET sign_count = $11::int8, used_at = now() FROM owner, spent
     WHERE passkey.credential_id = $10::bytea AND passkey.account_id = owner.id
         AND ($11::int8 > passkey.sign_count OR ($11::int8 = 0 AND passkey.sign_count = 0))
     RETURNING owner.id
-)",
+)"
+    ),
     "SIGNED_IN_WITH_PASSKEY",
     "passkey"
 );

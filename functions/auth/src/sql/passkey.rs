@@ -2,6 +2,7 @@
 //! to begin a [`login`](super::login).
 
 use super::account::caller;
+use super::login::spend;
 use super::role;
 use crate::http::Origin;
 use crate::passkey::{Known, New};
@@ -32,24 +33,16 @@ LIMIT $3::int8";
 /// room; and how many were added, which is none where the credential is known. No row where the caller's login has ended.
 ///
 /// Of two that add at a time one waits for the account; the number it compares may then be one too small.
-pub const ADD: &str = "
+pub const ADD: &str = concat!(
+    "
 WITH mine AS (
     SELECT account.id FROM account JOIN login ON login.account_id = account.id
     WHERE account.id = $1::text::uuid AND login.id = $2::text::uuid
         AND login.ended_at IS NULL AND login.expires_at > now()
     FOR NO KEY UPDATE OF account
-), cleared AS (
-    DELETE FROM used_challenge USING (
-        SELECT hash FROM used_challenge WHERE kept_until < now() AND hash <> $9::bytea
-        ORDER BY kept_until LIMIT $14::int8 FOR UPDATE SKIP LOCKED
-    ) AS past
-    WHERE used_challenge.hash = past.hash
-), spent AS (
-    INSERT INTO used_challenge (hash, kept_until)
-    SELECT $9::bytea, timestamptz 'epoch' + $10::int8 * interval '1 second' FROM mine
-    ON CONFLICT (hash) DO NOTHING
-    RETURNING hash
-), room AS (
+), ",
+    spend!("$9", "$10", "$14", "mine"),
+    ", room AS (
     SELECT count(*) < $13::int8 AS left_over FROM passkey WHERE account_id = $1::text::uuid
 ), added AS (
     INSERT INTO passkey (id, account_id, credential_id, public_key, sign_count, backup_eligible, name)
@@ -61,7 +54,8 @@ WITH mine AS (
     INSERT INTO activity (account_id, what, network, device)
     SELECT mine.id, 'PASSKEY_ADDED', $11::text, $12::text FROM mine, added
 )
-SELECT EXISTS (SELECT FROM spent), room.left_over, EXISTS (SELECT FROM added) FROM mine, room";
+SELECT EXISTS (SELECT FROM spent), room.left_over, EXISTS (SELECT FROM added) FROM mine, room"
+);
 
 /// $1 account, $2 login of the caller, $3 passkey, $4 network, $5 client. One row with how many were removed; none where the
 /// caller's login has ended.

@@ -11,7 +11,7 @@ mod time;
 use crate::commit::{Ended, commit};
 use crate::leader::{self, LEASE, Leadership};
 use crate::plan::{self, Breach, Item, Verdict};
-use crate::{CallFailure, Called, FailureClass, Handler, Handlers, commit_log};
+use crate::{CallFailure, Called, FailureClass, Handler, Handlers, Tried, commit_log};
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{RolePool, SharedTransaction, Transaction};
 use fnhost_db::store::{Bury, Changes};
@@ -253,7 +253,8 @@ impl Leader<'_> {
         let handler = schedule.handlers.pick(nth);
         let judged = schedule.call(&*handler, tick, &hops, &item, &lent).await;
         let blamed = |failure: &CallFailure| failure.class != FailureClass::Infrastructure;
-        handler.settled(1, judged.as_ref().is_err_and(blamed).into());
+        let failed = judged.as_ref().is_err_and(blamed).into();
+        handler.settled(Tried { records: 1, failed, postponed: 0 });
         let Some(transaction) = lent.take() else {
             return Ok(Err(function_failed(
                 "a statement was still running when the function replied".to_owned(),

@@ -33,7 +33,7 @@ pub(super) fn add<'w>(
                     reason: reason.clone(),
                 });
             }
-            Verdict::Retry { attempts, reason } => {
+            Verdict::Retry { attempts, reason, .. } => {
                 let delay = jittered(pauses.pause(*attempts), pauses.jitter_percent);
                 delays.insert(*i, delay);
                 changes.park.push(Park {

@@ -188,6 +188,8 @@ impl<'a> Worker<'a> {
                 };
                 let pace = Pace::begin();
                 let full = work.items.len() >= subscription.config.max_batch;
+                // Of this batch alone: it may commit nothing, and what was committed before it is no reason to rest.
+                self.transaction_began = None;
                 self.process(work).await?;
                 drop(permit);
                 if !full {

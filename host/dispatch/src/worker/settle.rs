@@ -5,7 +5,7 @@ use super::{Care, Exit, Worker, changes};
 use crate::commit::{Ended, commit};
 use crate::plan::{self, Breach, Item, Verdict};
 use crate::status::Counts;
-use crate::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, commit_log};
+use crate::{CONFLICT_RERUNS_MAX, CallFailure, Called, FailureClass, KILLS_MAX, Tried, commit_log};
 use fnhost_db::ownership::{self, Ownership};
 use fnhost_db::session::{SharedTransaction, Transaction};
 use fnhost_db::store::Changes;
@@ -291,6 +291,7 @@ impl Worker<'_> {
         let version = work.handler.version().digest;
         let mut dead = 0;
         let mut failed = 0;
+        let mut postponed = 0;
         let mut behind = 0;
         let done = verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Done);
         self.memory.neighbours.succeeded(done.map(|(i, _)| work.items[*i].record.offset));
@@ -300,8 +301,9 @@ impl Worker<'_> {
         for (i, verdict) in verdicts {
             let item = &work.items[*i];
             match verdict {
-                Verdict::Retry { attempts, reason } => {
+                Verdict::Retry { attempts, reason, asked } => {
                     failed += 1;
+                    postponed += usize::from(*asked && *attempts == 1);
                     self.say_parked(&item.record, version, *attempts, reason);
                     let delay = delays.get(i).copied().unwrap_or_default();
                     self.parking.park(Item { attempts: *attempts, ..item.clone() }, delay, now);
@@ -334,7 +336,7 @@ impl Worker<'_> {
                 Verdict::Done => {}
             }
         }
-        work.handler.settled(work.items.len() - behind, failed);
+        work.handler.settled(Tried { records: work.items.len() - behind, failed, postponed });
         Counts::add(&self.status.counts.records, work.items.len());
         Counts::add(&self.status.counts.batches, 1);
         Counts::add(&self.status.counts.dead, dead);

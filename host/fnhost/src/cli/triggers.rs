@@ -46,8 +46,6 @@ pub struct Context<'a> {
     pub registry: &'a Registry,
     /// Identity of the data directory.
     pub instance: String,
-    /// This process, as in the registry.
-    pub host: Uuid,
 }
 
 /// The running Kafka side.
@@ -77,7 +75,7 @@ impl Triggers {
         let cluster = Cluster::connect(&access).await?;
         prepare_topics(context.setup, &cluster).await?;
         let mut triggers = Self {
-            host: context.host,
+            host: context.setup.host,
             producer: Arc::new(Producer::new(&access, cluster.clone())?),
             access,
             keys,

@@ -29,7 +29,6 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Runs the application until Ctrl-C or SIGTERM.
 #[derive(Args, Debug)]
@@ -126,13 +125,12 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         () = signals.stop() => return Ok(()),
     };
     let access = setup.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
-    let host = setup.host;
     let exporter = collector.map(|collector| {
-        let collector = collector.of(setup.deployment(), &host.to_string());
+        let collector = collector.of(setup.deployment(), &setup.host.to_string());
         Exporter::start(collector, args.traces.ratio())
     });
     let outcome =
-        serve(&args, &mut setup, access, (http_listener, admin_listener), &mut signals, host, began).await;
+        serve(&args, &mut setup, access, (http_listener, admin_listener), &mut signals, began).await;
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
@@ -146,12 +144,11 @@ async fn serve(
     access: Option<Access>,
     (http_listener, admin_listener): (Option<TcpListener>, TcpListener),
     signals: &mut Signals,
-    host: Uuid,
     began: Instant,
 ) -> anyhow::Result<()> {
     setup.check_connections().await?;
     let keys = keys::Follower::start(setup).await?;
-    let (engine, deployment) = start_deployment(args, setup, host).await?;
+    let (engine, deployment) = start_deployment(args, setup).await?;
     let registry = Registry::default();
     let health =
         Health::new(registry.clone(), deployment.slots().len(), setup.kafka.is_some(), args.ready_max_lag);
@@ -170,7 +167,7 @@ async fn serve(
     let watched = if args.watch { Watched::all(&setup.manifest) } else { Vec::new() };
     tasks.spawn(watch::watch(deployment.clone(), watched, stop.clone()));
     let mut triggers = match &access {
-        Some(access) => Some(start_triggers(args, setup, access, &deployment, &registry, host).await?),
+        Some(access) => Some(start_triggers(args, setup, access, &deployment, &registry).await?),
         None => None,
     };
     let cluster = triggers.as_ref().map(Triggers::cluster);
@@ -252,11 +249,10 @@ async fn start_triggers(
     access: &Access,
     deployment: &Deployment,
     registry: &Registry,
-    host: Uuid,
 ) -> anyhow::Result<Triggers> {
     let instance = fnhost_embedded::secret(&args.app.data_dir, "instance")?;
     let components = deployment.slots();
-    Triggers::start(&triggers::Context { setup, access, components, registry, instance, host }).await
+    Triggers::start(&triggers::Context { setup, access, components, registry, instance }).await
 }
 
 /// Waits until another process has taken this one's place in Kafka; for ever where there is no Kafka.
@@ -320,7 +316,7 @@ fn stores(args: &UpArgs) -> Result<RuntimeConfig, key_value::Error> {
 }
 
 /// Loads what the deployment runs and registers this host.
-async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::Result<(Engine, Deployment)> {
+async fn start_deployment(args: &UpArgs, setup: &Setup) -> anyhow::Result<(Engine, Deployment)> {
     let engine = Engine::new(EngineOptions {
         cache_dir: Some(args.app.data_dir.join("cache")),
         compiler: Some(OWN_PROGRAM.into()),
@@ -331,7 +327,7 @@ async fn start_deployment(args: &UpArgs, setup: &Setup, host: Uuid) -> anyhow::R
     let entry = HostEntry {
         deployment: setup.deployment().to_owned(),
         instance: triggers::short_instance(&identity).to_owned(),
-        host,
+        host: setup.host,
         name: machine(),
         http: (args.only != Some(Only::Kafka)).then(|| args.listen.to_string()),
         admin: args.admin.address.to_string(),

@@ -40,6 +40,13 @@ impl Guest for Handler {
             "short-reply" => outcomes.clear(),
             "retry" => outcomes[odd] = Outcome::Retry("later".to_owned()),
             "retry-all" => outcomes.fill_with(|| Outcome::Retry("later".to_owned())),
+            "retry-once" => {
+                for (message, outcome) in batch.messages.iter().zip(&mut outcomes) {
+                    if message.attempt == 1 {
+                        *outcome = Outcome::Retry("a little later".to_owned());
+                    }
+                }
+            }
             "reject" => outcomes[odd] = Outcome::Reject("never".to_owned()),
             "emit" => emits.push(emit(&batch, odd, "out", batch.messages[odd].headers.clone())),
             "emit-elsewhere" => emits.push(emit(&batch, odd, "elsewhere", Vec::new())),

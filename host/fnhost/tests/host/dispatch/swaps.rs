@@ -171,6 +171,29 @@ async fn nothing_dies_of_a_version_that_is_on_trial() {
     host.stop().await;
 }
 
+/// A service that a function asks may be slow for a moment: what is put off once is no fault of the code, and what is put off
+/// again and again is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_version_puts_off_once_is_not_held_against_it() {
+    /// More errors than any version on trial may have.
+    const RECORDS: usize = 40;
+    let records = |behaviour: &'static str| -> Vec<_> {
+        (0..RECORDS).map(|n| (format!("key-{n}"), behaviour)).collect()
+    };
+    let world = World::new(&["puts-off"]).await;
+    let (host, deployment) = world.deployed_host("one", MAX_ATTEMPTS).await;
+    host.ready().await;
+    deployment.offer("guest", version("new", "good")).await.expect("taken");
+    world.send_all(0, &records("retry-once")).await;
+    world.until(&format!("SELECT coalesce(sum(handled), 0) = {RECORDS} FROM fnhost.tally")).await;
+    assert_eq!(world.value::<i64>("SELECT sum(errors)::int8 FROM fnhost.tally").await, 0);
+    assert!(deployment.slots()["guest"].running().on_trial, "it is still tried");
+
+    world.send_all(0, &records("retry-all")).await;
+    world.until("SELECT EXISTS (SELECT FROM fnhost.version WHERE withdrawn_at IS NOT NULL)").await;
+    host.stop().await;
+}
+
 /// Calls fail by the dozen, and none of them for a reason that the version before would not meet as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_database_is_not_the_new_versions_fault() {
