@@ -19,7 +19,7 @@ use futures::future::BoxFuture;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -33,6 +33,9 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest message that the producer takes, bytes: the most that librdkafka allows. What a topic takes is for its limit to say, which
 /// may be raised while we run.
 const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
+/// How often it is looked whether a producer is still used. What is acknowledged is heard of at once; but a poll of rdkafka's spins through
+/// the last millisecond of its time, so that a tenth of a second, which its own thread takes, costs a hundredth of a core.
+const POLL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most bytes of a request's messages for one partition: librdkafka's default.
 const BATCH_BYTES_MAX: usize = 1_000_000;
 /// Bytes of them that Kafka counts beside the messages, at most.
@@ -49,7 +52,8 @@ pub struct Producer {
 
 /// One librdkafka producer, until its first failed delivery.
 pub(super) struct Generation {
-    pub client: ThreadedProducer<Deliveries>,
+    /// Polled by a thread until nobody else has it.
+    pub client: Arc<BaseProducer<Deliveries>>,
     pub failure: watch::Receiver<Option<Failure>>,
 }
 
@@ -191,11 +195,28 @@ impl Generation {
             }
             None => config.set("batch.num.messages", "1"),
         };
-        let client = access
+        let client: BaseProducer<_> = access
             .over(&mut config)
             .create_with_context(Deliveries { failed })
             .map_err(Error::new("cannot make a Kafka producer"))?;
+        let client = Arc::new(client);
+        let polled = client.clone();
+        std::thread::Builder::new()
+            .name("producer".to_owned())
+            // Without it nothing would count as acknowledged.
+            .spawn(move || while !fnhost_metrics::survives("producer", "kafka", || poll(&polled)) {})
+            .map_err(|error| {
+                Error::Client(format!("cannot start the thread of a Kafka producer: {error}"))
+            })?;
         Ok(Self { client, failure })
+    }
+}
+
+/// Has what becomes of messages told, until nobody else has the producer. What it has not sent then is dropped with it: whoever opens the
+/// stream anew sends that from the outbox.
+fn poll(client: &Arc<BaseProducer<Deliveries>>) {
+    while Arc::strong_count(client) > 1 {
+        client.poll(POLL_TIMEOUT);
     }
 }
 
