@@ -39,6 +39,15 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// Whether the edge refused the request because there is more to do than can be done: the client is told to wait.
+    #[must_use]
+    pub fn is_overload(&self) -> bool {
+        let says = |part: &[u8]| self.body.windows(part.len()).any(|text| text == part);
+        self.status == StatusCode::SERVICE_UNAVAILABLE && says(b"more to do than can be done")
+    }
+}
+
 impl Client {
     /// A client of `address`, which is `host:port` or `http://host:port`.
     ///

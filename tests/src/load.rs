@@ -140,6 +140,11 @@ impl Plan {
         let end = Instant::now() + ACCEPT_DEADLINE;
         loop {
             let problem = match customer.try_order(&order, Some(&key)).await {
+                // Told to wait: that is no failure.
+                Ok(answer) if answer.is_overload() && Instant::now() < end => {
+                    sleep(RETRY_PAUSE).await;
+                    continue;
+                }
                 Ok(answer) if answer.status.is_server_error() => {
                     self.refusals.fetch_add(1, Ordering::Relaxed);
                     anyhow::anyhow!("{answer}")

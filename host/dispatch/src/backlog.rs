@@ -3,8 +3,12 @@
 //! The worker notes each batch that it takes and what is parked; the group's thread notes the log's end as librdkafka reports it.
 //! Nothing here asks Kafka or Postgres, and nobody waits for anybody: these are numbers for people.
 
+use crate::carried::Carried;
+use fnhost_kafka::assigned::Fetches;
 use fnhost_types::record::Record;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Stands for what is not known, or is not there.
 const NONE: i64 = -1;
@@ -24,6 +28,10 @@ pub struct Backlog {
     parked_ms: AtomicI64,
     /// Greatest age at which a record was taken since somebody asked, milliseconds.
     taken_at_age_ms: AtomicI64,
+    /// Records of the batch in hand.
+    in_hand: AtomicUsize,
+    fetches: OnceLock<Fetches>,
+    carried: Mutex<Carried>,
 }
 
 impl Default for Backlog {
@@ -37,6 +45,9 @@ impl Default for Backlog {
             in_hand_ms: none(),
             parked_ms: none(),
             taken_at_age_ms: AtomicI64::new(0),
+            in_hand: AtomicUsize::new(0),
+            fetches: OnceLock::new(),
+            carried: Mutex::default(),
         }
     }
 }
@@ -49,6 +60,32 @@ impl Backlog {
             self.in_hand_ms.store(first.timestamp_ms, Ordering::Relaxed);
             self.in_hand_end.store(last.offset + 1, Ordering::Relaxed);
         }
+        self.in_hand.store(records.len(), Ordering::Relaxed);
+    }
+
+    /// Where fetched records wait for the worker.
+    pub fn follow(&self, fetches: Fetches) {
+        // The same each time: a partition that is assigned anew has a status of its own.
+        let _ = self.fetches.set(fetches);
+    }
+
+    /// The batch in hand is over; the worker is free again so long after it took it.
+    pub fn ended(&self, took: Duration) {
+        let records = self.in_hand.swap(0, Ordering::Relaxed);
+        if records > 0 {
+            self.carried().add(records, took);
+        }
+    }
+
+    /// How long a record will wait that comes now, by how many are before it and by what the worker was seen to carry.
+    pub fn ahead(&self) -> Duration {
+        let waiting = self.fetches.get().map_or(0, Fetches::waiting);
+        // Of the batch in hand a part is over: half of it, on average.
+        self.carried().time_for(waiting + self.in_hand.load(Ordering::Relaxed) / 2)
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The oldest parked record was made then.

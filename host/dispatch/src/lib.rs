@@ -5,6 +5,7 @@
 //! [`changes`] wakes them when an operator changed something, and [`status`] and [`backlog`] are what the admin address shows of them.
 
 pub mod backlog;
+mod carried;
 pub mod changes;
 pub mod commit;
 mod commit_log;

@@ -271,6 +271,15 @@ impl TriggerStatus {
     }
 }
 
+/// How long records wait for some triggers of this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waits {
+    /// How long the oldest that is worked on has waited, or had when it was taken since this was asked last.
+    pub oldest: Duration,
+    /// How long one that comes now will wait for what is before it, where all triggers handle it one after another.
+    pub ahead: Duration,
+}
+
 /// All triggers and schedules of this host.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -324,20 +333,25 @@ impl Registry {
         }
     }
 
-    /// How long the oldest record of these triggers that this host works on has waited, or had when it was taken since this was asked. What is paused, stopped or waits after a failure
-    /// does not count: that is not for too much work.
-    pub fn waiting(&self, triggers: &[String]) -> Duration {
+    /// How long records of these triggers wait on this host. What is paused, stopped or waits after a failure does not count: that is
+    /// not for too much work.
+    pub fn waits(&self, triggers: &[String]) -> Waits {
         let now_ms = now_ms();
-        let triggers = self.triggers().into_iter().filter(|trigger| triggers.contains(&trigger.id));
-        let partitions = triggers.flat_map(|trigger| trigger.partitions());
-        let owned = partitions.filter(|partition| matches!(*lock(&partition.state), State::Owned));
-        let oldest = owned
-            .map(|partition| {
+        let mut waits = Waits::default();
+        for trigger in self.triggers().into_iter().filter(|trigger| triggers.contains(&trigger.id)) {
+            let partitions = trigger.partitions();
+            let owned = partitions.iter().filter(|partition| matches!(*lock(&partition.state), State::Owned));
+            let mut ahead = Duration::ZERO;
+            for partition in owned {
                 let position = partition.position.load(Ordering::Relaxed);
-                partition.backlog.waiting_ms(position, now_ms).max(partition.backlog.taken_at_age_ms())
-            })
-            .max();
-        Duration::from_millis(oldest.unwrap_or(0).max(0) as u64)
+                let backlog = &partition.backlog;
+                let oldest_ms = backlog.waiting_ms(position, now_ms).max(backlog.taken_at_age_ms());
+                waits.oldest = waits.oldest.max(Duration::from_millis(oldest_ms.max(0).unsigned_abs()));
+                ahead = ahead.max(backlog.ahead());
+            }
+            waits.ahead += ahead;
+        }
+        waits
     }
 
     /// Status of every trigger of this host.

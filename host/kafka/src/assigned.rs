@@ -8,7 +8,7 @@ use fnhost_types::stream_keys::StreamKeys;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -32,6 +32,18 @@ struct Fetched {
     queue: Queue,
     /// A fetch that failed behind records which were taken before it.
     failed: Option<KafkaError>,
+}
+
+/// Counts what was fetched of a partition and not taken, for as long as that is assigned.
+#[derive(Clone, Debug)]
+pub struct Fetches(Weak<Mutex<Fetched>>);
+
+impl Fetches {
+    /// Records that were fetched and not taken; none while some are being taken, and once the partition has gone. Does not wait.
+    pub fn waiting(&self) -> usize {
+        let fetched = self.0.upgrade();
+        fetched.and_then(|fetched| Some(fetched.try_lock().ok()?.queue.len())).unwrap_or(0)
+    }
 }
 
 /// What was taken at once.
@@ -90,6 +102,11 @@ impl Assigned {
             taken.topic_id = self.consumer.context().fetched_by(&self.tp.topic);
         }
         Ok(taken)
+    }
+
+    /// Counts what waits to be taken.
+    pub fn fetches(&self) -> Fetches {
+        Fetches(Arc::downgrade(&self.fetched))
     }
 
     /// Waits until something has arrived since the last call of [`Assigned::take`] that found nothing.

@@ -73,6 +73,13 @@ impl Queue {
         unsafe { rd::rd_kafka_queue_forward(self.native, ptr::null_mut()) }
     }
 
+    /// How much has arrived and was not taken.
+    #[allow(unsafe_code, reason = "librdkafka's queues are C")]
+    pub fn len(&self) -> usize {
+        // SAFETY: the queue is alive.
+        unsafe { rd::rd_kafka_queue_length(self.native) }
+    }
+
     /// The next that has arrived; none where nothing has. Does not wait.
     #[allow(unsafe_code, reason = "librdkafka's messages are C")]
     pub fn poll(&self, keys: &StreamKeys) -> Option<Polled> {

@@ -120,7 +120,7 @@ impl Relay {
         while !stop.is_cancelled() {
             let (began, pace) = (Instant::now(), Pace::begin());
             let taken = leader.relay_once().await?;
-            let rest = pace.rest(None).max(ROUND_INTERVAL);
+            let rest = pace.rest(taken, None).max(ROUND_INTERVAL);
             if taken > 0 {
                 busy_rounds = if began.duration_since(rested) < ROUND_INTERVAL { busy_rounds + 1 } else { 1 };
                 if busy_rounds == BUSY_ROUNDS {

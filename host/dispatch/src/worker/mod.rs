@@ -75,6 +75,7 @@ pub async fn run(
     stop: CancellationToken,
     again: bool,
 ) {
+    status.backlog.follow(assigned.fetches());
     let mut pause = BACK_OFF_FIRST;
     let care = if again { Care::Batch } else { Care::None };
     let mut memory = Memory { care, excused: None, neighbours: Neighbours::default(), fetching: again };
@@ -186,16 +187,18 @@ impl<'a> Worker<'a> {
                     permit = subscription.in_flight.acquire() => permit,
                     () = stop.cancelled() => return Err(Exit::Stop),
                 };
-                let pace = Pace::begin();
-                let full = work.items.len() >= subscription.config.max_batch;
+                let (taken, pace) = (Instant::now(), Pace::begin());
+                let records = work.items.len();
+                let full = records >= subscription.config.max_batch;
                 // Of this batch alone: it may commit nothing, and what was committed before it is no reason to rest.
                 self.transaction_began = None;
                 self.process(work).await?;
                 drop(permit);
                 if !full {
                     let window = Duration::from_millis(subscription.config.batch_window_ms.into());
-                    rest(pace.rest(self.transaction_began.take()).max(window), stop).await;
+                    rest(pace.rest(records, self.transaction_began.take()).max(window), stop).await;
                 }
+                self.status.backlog.ended(taken.elapsed());
                 continue;
             }
             self.wait(stop).await?;

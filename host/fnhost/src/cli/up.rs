@@ -14,7 +14,7 @@ use fnhost_db::hosts::HostEntry;
 use fnhost_deployment::Deployment;
 use fnhost_deployment::watch::{self, Watched};
 use fnhost_dispatch::operator::Operator;
-use fnhost_dispatch::status::Registry;
+use fnhost_dispatch::status::{Registry, Waits};
 use fnhost_engine::OWN_PROGRAM;
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
 use fnhost_kafka::access::Access;
@@ -183,7 +183,10 @@ async fn serve(
             &setup.values,
             deployment.slots(),
             source,
-            Some(Arc::new(move |triggers: &[String]| waiting.waiting(triggers))),
+            Some(Arc::new(move |triggers: &[String]| {
+                let Waits { oldest, ahead } = waiting.waits(triggers);
+                fnhost_http::Delay { oldest, ahead }
+            })),
             stop.clone(),
         );
         tasks.spawn(serve_http(listener, server, stop.clone()));

@@ -33,7 +33,7 @@ use fnhost_metrics::{Refusal, RefusalMetrics};
 pub use limiter::REMEMBERED_CALLERS;
 use limiter::{Caller, Left, Limiter, Memory};
 use shed::{Admitted, Shedder};
-pub use shed::{UPDATE_INTERVAL, Waiting};
+pub use shed::{Delay, UPDATE_INTERVAL, Waiting};
 pub use token::{CLOCK_LEEWAY_S, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
 use token::{Refused, Tokens};
 

@@ -1,7 +1,7 @@
 //! Refuses requests while there is more to do than can be done: as many as need be, and those first that make new work.
 //!
-//! What there is to do are events, and how long the oldest has waited is the delay of a queue that this host serves, as is the time
-//! that a call takes which makes new ones. Routers keep such a delay near a target with PIE (RFC 8033): a probability of refusal that
+//! What there is to do are events, and how long one that comes now will wait is the delay of a queue that this host serves, as are the age
+//! of the oldest and the time that a call takes which makes new ones. Routers keep such a delay near a target with PIE (RFC 8033): a probability of refusal that
 //! grows with what the delay is above the target and with how fast it rises. The constants differ, since theirs are for queues of
 //! milliseconds. A request is refused by count and not by chance, so that of any ten in a row as many are as should be.
 
@@ -10,8 +10,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long the oldest event of these triggers has waited on this host.
-pub type Waiting = Arc<dyn Fn(&[String]) -> Duration + Send + Sync>;
+/// How long events of these triggers wait on this host.
+pub type Waiting = Arc<dyn Fn(&[String]) -> Delay + Send + Sync>;
+
+/// How long events wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delay {
+    /// The oldest has waited so long.
+    pub oldest: Duration,
+    /// One that comes now will wait so long.
+    pub ahead: Duration,
+}
 
 /// How often the probability is adapted.
 pub const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
@@ -19,10 +28,15 @@ pub const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 const BY_DELAY: f64 = 0.03;
 /// What one update adds where the delay has risen by the target since the last one.
 const BY_RISE: f64 = 0.3;
+/// One update adds no more, whatever the delay and however long after the last.
+const ADDED_MAX: f64 = 0.2;
+/// Below this part of the target, and up to this probability, nobody is refused.
+const HARMLESS_DELAY: f64 = 0.5;
+const HARMLESS: f64 = 0.2;
 /// Below this part of the target the overload is over, and an update keeps this part of the probability.
 const CALM: f64 = 0.3;
 const CALM_KEEPS: f64 = 0.8;
-/// As much of the last delay counts where a smaller one is seen.
+/// As much of the last delay counts an interval later, where a smaller one is seen.
 const FADES: f64 = 0.8;
 /// Of ten thousand requests some always pass: what becomes of them says whether the overload is over.
 const PROBABILITY_MAX: f64 = 0.98;
@@ -31,6 +45,8 @@ const LAST_FROM: f64 = 0.9;
 /// When to try again: at least, and as much more where nearly everything is refused.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MORE: Duration = Duration::from_secs(4);
+/// After a time without requests nothing has aged by more intervals than this: there was no overload.
+const PASSED_MAX: u32 = 2;
 /// Updates that are made up for after a time without requests, which is enough to forget everything.
 const MISSED_UPDATES_MAX: u32 = 100;
 
@@ -99,22 +115,35 @@ impl Shedder {
         let intervals = now.duration_since(state.updated).as_millis() / UPDATE_INTERVAL.as_millis();
         if intervals > 0 {
             let longest = Duration::from_micros(self.longest_us.swap(0, Ordering::Relaxed));
-            let delay = (self.waiting)(&self.triggers).max(longest).as_secs_f64() / self.target.as_secs_f64();
+            let targets = |time: Duration| time.as_secs_f64() / self.target.as_secs_f64();
+            let Delay { oldest, ahead } = (self.waiting)(&self.triggers);
+            // Under overload nothing ages faster than time passes. What is older at once has waited for something else: a host that was
+            // killed, or a database that was away.
+            let passed = (now - state.updated).min(UPDATE_INTERVAL * PASSED_MAX);
+            let age = targets(oldest.max(longest)).min(state.delay + targets(passed));
+            let intervals = u32::try_from(intervals).unwrap_or(u32::MAX).min(MISSED_UPDATES_MAX);
             // Not every interval sees a record taken or a call end.
-            let delay = delay.max(state.delay * FADES);
-            state.update(delay, u32::try_from(intervals).unwrap_or(u32::MAX).min(MISSED_UPDATES_MAX));
+            let delay = age.max(targets(ahead)).max(state.delay * FADES.powi(intervals.cast_signed()));
+            state.update(delay, intervals);
             state.updated = now;
-            fnhost_metrics::sheds((100.0 * state.probability).round() as i64);
+            fnhost_metrics::sheds((100.0 * state.refused()).round() as i64);
         }
-        state.probability
+        state.refused()
     }
 }
 
 impl State {
+    /// The part of the requests that is refused: none while the delay is well below the target (RFC 8033, section 4.1), however it
+    /// rises.
+    fn refused(&self) -> f64 {
+        if self.delay < HARMLESS_DELAY && self.probability < HARMLESS { 0.0 } else { self.probability }
+    }
+
     /// The delay is this now, in targets, `intervals` after the last update.
     fn update(&mut self, delay: f64, intervals: u32) {
         let change =
             BY_DELAY * (delay.min(2.0) - 1.0) * f64::from(intervals) + BY_RISE * (delay - self.delay);
+        let change = change.min(ADDED_MAX);
         let kept = if delay < CALM { CALM_KEEPS.powi(intervals.cast_signed()) } else { 1.0 };
         self.probability = ((self.probability + change) * kept).clamp(0.0, PROBABILITY_MAX);
         self.delay = delay;
@@ -132,7 +161,7 @@ mod tests {
         // The target is five intervals' work.
         let (mut queue, mut taken) = (0.0_f64, 0.0);
         for _ in 0..intervals {
-            taken = offered * (1.0 - state.probability);
+            taken = offered * (1.0 - state.refused());
             queue = (queue + taken - carried).max(0.0);
             state.update(queue / (5.0 * carried), 1);
         }
@@ -158,8 +187,8 @@ mod tests {
     fn the_first_are_refused_before_the_last() {
         let shed = Shed { triggers: vec!["t".to_owned()], target: Duration::from_millis(500) };
         let shedder = |probability| {
-            let shedder = Shedder::new(&shed, Arc::new(|_: &[String]| Duration::from_millis(500)));
-            shedder.state.lock().unwrap().probability = probability;
+            let shedder = Shedder::new(&shed, Arc::new(|_: &[String]| Delay::default()));
+            *shedder.state.lock().unwrap() = State { probability, delay: 1.0, updated: Instant::now() };
             shedder
         };
         let refused =
@@ -169,6 +198,32 @@ mod tests {
             assert!(refused(&shedder, Turn::First).abs_diff(first) <= 2, "{probability}");
             assert!(refused(&shedder, Turn::Last).abs_diff(last) <= 2, "{probability}");
         }
+    }
+
+    #[test]
+    fn what_has_waited_for_something_else_refuses_hardly_anybody() {
+        // A host that takes over finds records that are ten seconds old, and has handled them half a second later.
+        let began = Instant::now();
+        let shed = Shed { triggers: vec!["t".to_owned()], target: Duration::from_secs(1) };
+        let oldest = Arc::new(AtomicU64::new(10_000));
+        let seen = oldest.clone();
+        let delay = move |_: &[String]| Delay {
+            oldest: Duration::from_millis(seen.load(Ordering::Relaxed)),
+            ahead: Duration::ZERO,
+        };
+        let shedder = Shedder::new(&shed, Arc::new(delay));
+        let mut most: f64 = 0.0;
+        for update in 1..=20 {
+            oldest.store(if update <= 5 { 10_000 } else { 0 }, Ordering::Relaxed);
+            most = most.max(shedder.probability(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
+        }
+        assert!(most < 0.2, "{most}");
+        // Were they still as old after that, it would be overload.
+        oldest.store(10_000, Ordering::Relaxed);
+        for update in 21..=60 {
+            most = most.max(shedder.probability(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
+        }
+        assert!(most > 0.9, "{most}");
     }
 
     #[test]
