@@ -1,6 +1,7 @@
 //! Money that goes back in parts, and orders that wait for too long.
 
 use crate::shared;
+use crate::stories::CONFIRMED;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tests::consistency::{assert_consistent, wait_settled};
@@ -26,7 +27,7 @@ async fn an_order_is_refunded_by_line_and_cancelled_for_the_rest() -> Outcome {
     db.add_product(&sku, 5).await?;
     let order = ada.order_to_end(&NewOrder::of(&[(&sku, 3), ("TEA-250G", 1)])).await?;
     let (id, total) = (order.order_id, order.total.amount);
-    ada.wait_payment(id, "CAPTURED").await?;
+    ada.wait_timeline(id, &CONFIRMED).await?;
 
     let refunded =
         ada.refund(id, &json!({ "lines": [{ "sku": sku, "quantity": 2 }], "reason": "broken" })).await?;

@@ -2,6 +2,7 @@
 //! from the document, which the system serves, so a route that is added is asked too.
 
 use crate::shared;
+use crate::stories::CONFIRMED;
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -136,7 +137,8 @@ async fn no_route_shows_or_changes_what_is_anothers() -> Outcome {
     let mallory = Customer::register(&client).await?;
     let order = ada.order_to_end(&NewOrder::of(&[(SKU, 1)])).await?;
     assert_eq!(order.status, Status::Confirmed);
-    ada.wait_payment(order.order_id, "CAPTURED").await?;
+    // Nothing of its own is still to come.
+    ada.wait_timeline(order.order_id, &CONFIRMED).await?;
     let before = (ada.get(order.order_id).await?.version, ada.timeline(order.order_id).await?.len());
 
     let document: Value = client.get("/openapi.json").await?.json(StatusCode::OK)?;

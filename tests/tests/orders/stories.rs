@@ -6,6 +6,7 @@ use futures::future::try_join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 use tests::consistency::{assert_consistent, wait_settled};
 use tests::customer::{Customer, Entry, NewOrder, Order, Status, Stock, stock};
 use tests::outcome::Outcome;
@@ -21,6 +22,8 @@ pub const CONFIRMED: [&str; 6] = [
     "inventory.committed",
     "payment.captured",
 ];
+/// Time that the payment gateway takes for `tok_slow`.
+const SLOW: Duration = Duration::from_secs(2);
 /// Customers that want the same ten pieces.
 const RIVALS: usize = 100;
 
@@ -209,10 +212,13 @@ async fn a_gateway_that_fails_twice_or_is_slow_authorizes_in_the_end() -> Outcom
     let order = NewOrder::of(&[("TEA-250G", 1)]);
     // The good order of another key is not held up by those that wait.
     let flaky = ada.order(&order.clone().paid_with("tok_flaky")).await?.order_id;
+    let asked = Instant::now();
     let slow = ada.order(&order.clone().paid_with("tok_slow")).await?.order_id;
     let good = ada.order_to_end(&order).await?;
     assert_eq!(good.status, Status::Confirmed);
-    assert_eq!(ada.get(slow).await?.status, Status::Pending, "two seconds have not passed");
+    let status = ada.get(slow).await?.status;
+    // On a machine that is slower itself there is nothing to see.
+    assert!(status == Status::Pending || asked.elapsed() > SLOW, "{status:?} after {:?}", asked.elapsed());
     for id in [flaky, slow] {
         assert_eq!(ada.wait_final(id).await?.status, Status::Confirmed);
         ada.wait_payment(id, "CAPTURED").await?;
@@ -254,11 +260,11 @@ async fn an_admin_sets_the_stock_and_a_customer_does_not() -> Outcome {
 
     // What an order holds cannot be taken away from it.
     admin.set_stock(&sku, 3).await?;
-    let held = ada.order(&NewOrder::of(&[(&sku, 2)]).paid_with("tok_slow")).await?;
+    let held = ada.order(&NewOrder::of(&[(&sku, 2)]).paid_with("tok_down")).await?;
     ada.wait_timeline(held.order_id, &["order.created", "inventory.reserved"]).await?;
     let refused = admin.ask(Method::PUT, &path, Some(&json!({ "on_hand": 1 }))).await?;
     assert_eq!(refused.json::<Value>(StatusCode::CONFLICT)?["field"], "on_hand");
-    assert_eq!(ada.wait_final(held.order_id).await?.status, Status::Confirmed);
+    assert_eq!(ada.wait_final(held.order_id).await?.status, Status::PaymentFailed);
     Ok(())
 }
 
