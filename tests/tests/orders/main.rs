@@ -5,6 +5,7 @@ mod gateway;
 mod keys;
 mod live;
 mod outage;
+mod overload;
 mod records;
 mod refunds;
 mod refusals;
