@@ -125,11 +125,10 @@ async fn data_outlives_a_stop_and_the_second_start_is_quick() {
     let begun = Instant::now();
     let servers = start(&folder.0).await;
     let took = begun.elapsed();
-    assert_eq!(
-        (servers.kafka.clone(), servers.database_url.clone()),
-        addresses,
-        "ports and password are kept"
-    );
+    assert_eq!(servers.database_url, addresses.1, "port and password are kept");
+    // Its first choice is Kafka's usual port, which another server may have taken meanwhile.
+    let taken = addresses.0.as_ref().is_some_and(|address| std::net::TcpStream::connect(address).is_ok());
+    assert!(servers.kafka == addresses.0 || taken, "{:?} is not {:?}", servers.kafka, addresses.0);
     assert_kept(&servers, 1).await;
     servers.stop().await;
     assert!(took < SECOND_START_MAX, "the second start took {took:?}");
