@@ -112,10 +112,10 @@ async fn too_much_is_refused_before_a_function_is_asked() -> Outcome {
     let scrape = Scrape::of(&host.admin()?).await?;
     for (route, reason) in [
         ("/auth/register", "rate-limit"),
-        ("/orders/...", "body-size"),
-        ("/orders/...", "header-size"),
-        ("/orders/...", "token"),
-        ("/orders/...", "cors"),
+        ("/orders", "body-size"),
+        ("/orders", "header-size"),
+        ("/orders", "token"),
+        ("/orders", "cors"),
     ] {
         let refused = scrape.sum("fnhost_http_refused_total", &[("route", route), ("reason", reason)]);
         assert!(refused >= 1.0, "{route} {reason}: {refused}");
