@@ -1,7 +1,8 @@
 //! How far a partition is behind: its lag in records, and the age of its oldest record that is not settled.
 //!
 //! The worker notes each batch that it takes and what is parked; the group's thread notes the log's end as librdkafka reports it.
-//! Nothing here asks Kafka or Postgres, and nobody waits for anybody: these are numbers for people.
+//! Nothing here asks Kafka or Postgres, and nobody waits for anybody: these are numbers for people, and for the edge, which refuses requests
+//! while too much is ahead of them.
 
 use crate::carried::Carried;
 use fnhost_kafka::assigned::Fetches;

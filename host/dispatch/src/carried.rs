@@ -8,7 +8,7 @@ const MEMORY_RECORDS: f64 = 500.0;
 /// Records a second that a partition is taken to carry at least. Small batches say less than that of what it could.
 const ASSUMED_PER_S: f64 = 200.0;
 
-/// Records and the time that they took, from taking a batch to taking the next; older ones count less.
+/// Records and the time that they took, from the beginning of a batch to the end of its rest; older ones count less.
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     records: f64,

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 /// Lines of what a test printed that are said again, at most.
 const LINES_MAX: usize = 12;
 
-/// A test that failed, or a test program that did not come to its end.
+/// A test that failed. A test program that does not come to its end names none.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The test's name.
