@@ -1,4 +1,4 @@
-//! The shared tail of some topics: reads what arrives, in no group, and moves no offset.
+//! The shared tail of some topics: reads what arrives while somebody watches, in no group, and moves no offset.
 
 use super::Error;
 use super::access::Access;
@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Records of each partition that are read again at the start, so that clients of an earlier process can go on.
+/// Records of each partition that are read again at the start, so that clients of an earlier process, or of an earlier tail, can go on.
 const RECORDS_BEFORE: i64 = 1_000;
 /// Longest sleep in one poll; how soon a stop is noticed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// How often partitions that were added, and topics that were made anew, are looked for.
+/// How long nobody has watched when the tail ends: longer than a client takes to come back.
+const UNWATCHED_MAX: Duration = Duration::from_secs(60);
+/// How often partitions that were added, and topics that were made anew, are looked for, and whether somebody watches.
 const PARTITIONS_INTERVAL: Duration = Duration::from_secs(10);
 /// Pause before a tail that broke is begun anew.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -37,9 +39,15 @@ pub trait Tailed: Send + Sync + 'static {
 
     /// The tail has ended; it may begin again.
     fn end(&self);
+
+    /// Waits until somebody wants to watch; at once where that was since the last call.
+    fn wanted(&self) -> BoxFuture<'_, ()>;
+
+    /// How long nobody has watched.
+    fn unwatched(&self) -> Duration;
 }
 
-/// Reads the topics of `tailed` into it until `stop`; begins anew where that breaks.
+/// Reads the topics of `tailed` into it while somebody watches, until `stop`; begins anew where that breaks.
 pub fn run(
     tailed: Arc<dyn Tailed>,
     cluster: Arc<Cluster>,
@@ -48,7 +56,11 @@ pub fn run(
 ) -> BoxFuture<'static, ()> {
     // Boxed, so that it is compiled here and not in the crate that awaits it.
     Box::pin(async move {
-        while !stop.is_cancelled() {
+        loop {
+            tokio::select! {
+                () = tailed.wanted() => {}
+                () = stop.cancelled() => return,
+            }
             let ended = follow(&tailed, &cluster, &access, &stop).await;
             tailed.end();
             if let Err(error) = ended {
@@ -107,7 +119,7 @@ async fn follow(
     .map_err(|error| Error::Client(format!("the tail for live updates ended: {error}")))?
 }
 
-/// Reads until `stop`, or until it is `outdated`: a topic has more partitions, or is another one.
+/// Reads until `stop`, until nobody watches, or until it is `outdated`: a topic has more partitions, or is another one.
 fn read(
     consumer: &BaseConsumer,
     keys: &StreamKeys,
@@ -127,7 +139,7 @@ fn read(
         }
         if looked.elapsed() > PARTITIONS_INTERVAL {
             looked = Instant::now();
-            if outdated() {
+            if outdated() || tailed.unwatched() > UNWATCHED_MAX {
                 return Ok(());
             }
         }

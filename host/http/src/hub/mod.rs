@@ -5,6 +5,9 @@
 //! carries a [`Cursor`]; with it, a client that was cut off goes on where it stood for as long as those records are
 //! among the recent ones, and is shown how things stand anew where they are not. Either way nothing is missed, and a record may be
 //! shown that the snapshot has in it already.
+//!
+//! The tail reads while somebody watches, and for a while after: each record that is read is one more answer of a broker, and most
+//! records are watched by nobody.
 
 mod cursor;
 mod recent;
@@ -13,15 +16,20 @@ pub use cursor::Cursor;
 
 use fnhost_kafka::tail::Tailed;
 use fnhost_types::record::{Record, TopicPartition};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use recent::Recent;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// Viewers of one host at a time; another is told to come back later. Fewer than connections, so that requests have room.
 pub const VIEWERS_MAX: usize = 3_000;
 /// Records that may wait for one viewer; one that falls further behind is cut off and comes back with its cursor.
 pub const WAITING_MAX: usize = 256;
+/// How long a viewer waits for the tail to begin, which takes a few round trips to Kafka.
+pub const BEGIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A record on its way to the viewers of its key.
 #[derive(Debug)]
@@ -40,6 +48,10 @@ pub struct Pushed {
 pub struct Hub {
     topics: Vec<String>,
     state: Mutex<State>,
+    /// The tail reads.
+    live: watch::Sender<bool>,
+    /// Somebody wants to watch while the tail does not read.
+    asked: Notify,
 }
 
 struct State {
@@ -49,8 +61,8 @@ struct State {
     viewers: HashMap<Vec<u8>, Vec<Viewer>>,
     count: usize,
     last_viewer: u64,
-    /// The tail reads.
-    live: bool,
+    /// When somebody watched or wanted to for the last time; meaningless while somebody does.
+    watched: Instant,
 }
 
 struct Viewer {
@@ -61,7 +73,7 @@ struct Viewer {
 /// Why a viewer is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The tail does not read: Kafka is away, or this host runs without it.
+    /// The tail has not begun within [`BEGIN_TIMEOUT`]: Kafka is away.
     #[error("live updates are not available at the moment")]
     NotLive,
     /// [`VIEWERS_MAX`] are there.
@@ -97,12 +109,25 @@ impl Tailed for Hub {
                 state.recent.reads_from(topic, tp.partition, *offset);
             }
         }
-        state.live = true;
+        self.live.send_replace(true);
+        // Whoever asked has it now.
+        let _ = self.asked.notified().now_or_never();
     }
 
     /// Viewers are cut off and come back with their cursors.
     fn end(&self) {
-        self.state().clear();
+        let mut state = self.state();
+        state.clear();
+        self.live.send_replace(false);
+    }
+
+    fn wanted(&self) -> BoxFuture<'_, ()> {
+        self.asked.notified().boxed()
+    }
+
+    fn unwatched(&self) -> Duration {
+        let state = self.state();
+        if state.count > 0 { Duration::ZERO } else { state.watched.elapsed() }
     }
 
     /// Hands a record to the viewers of its key.
@@ -142,9 +167,24 @@ impl Hub {
             viewers: HashMap::new(),
             count: 0,
             last_viewer: 0,
-            live: false,
+            watched: Instant::now(),
         };
-        Arc::new(Self { topics, state: Mutex::new(state) })
+        let (live, _) = watch::channel(false);
+        Arc::new(Self { topics, state: Mutex::new(state), live, asked: Notify::new() })
+    }
+
+    /// Waits until the tail reads, and goes on reading for long enough to [`Hub::subscribe`].
+    ///
+    /// # Errors
+    /// It has not begun in time.
+    pub async fn read(&self) -> Result<(), Refused> {
+        self.state().watched = Instant::now();
+        let mut live = self.live.subscribe();
+        if !*live.borrow() {
+            self.asked.notify_one();
+        }
+        let begun = tokio::time::timeout(BEGIN_TIMEOUT, live.wait_for(|live| *live)).await;
+        begun.ok().and_then(Result::ok).map(drop).ok_or(Refused::NotLive)
     }
 
     /// The topics whose records it takes, without repetition.
@@ -167,7 +207,7 @@ impl Hub {
     ) -> Result<Subscription, Refused> {
         let mut state = self.state();
         let state = &mut *state;
-        if !state.live {
+        if !*self.live.borrow() {
             return Err(Refused::NotLive);
         }
         if state.count >= VIEWERS_MAX {
@@ -210,7 +250,7 @@ impl State {
         self.seen.clear();
         self.viewers.clear();
         self.count = 0;
-        self.live = false;
+        self.watched = Instant::now();
     }
 }
 
@@ -237,6 +277,7 @@ impl Drop for Subscription {
         if viewers.is_empty() {
             state.viewers.remove(&self.key);
         }
+        state.watched = Instant::now();
     }
 }
 

@@ -119,3 +119,33 @@ fn without_a_tail_nobody_is_taken() {
     let refused = hub.subscribe(b"one", &[0], &|_| 0, None).err();
     assert_eq!(refused, Some(Refused::NotLive));
 }
+
+#[tokio::test]
+async fn a_viewer_asks_for_the_tail_and_waits_until_it_reads() {
+    let hub = Hub::new(vec!["a".into()]);
+    assert!(hub.wanted().now_or_never().is_none(), "nobody has asked");
+    assert!(hub.read().now_or_never().is_none(), "it does not begin");
+    let asking = tokio::spawn({
+        let hub = hub.clone();
+        async move { hub.read().await }
+    });
+    hub.wanted().await;
+    hub.wanted().await;
+    assert!(!asking.is_finished());
+    hub.begin(&[(TopicPartition::new("a", 0), 0)]);
+    assert_eq!(asking.await.expect("no panic"), Ok(()));
+    assert_eq!(hub.read().await, Ok(()), "it reads already");
+    assert!(hub.wanted().now_or_never().is_none(), "nobody has to ask for it any more");
+}
+
+#[test]
+fn while_somebody_watches_the_tail_is_wanted() {
+    let hub = hub();
+    let viewer = view(&hub, "one", None);
+    assert_eq!(hub.unwatched(), Duration::ZERO);
+    let left = Instant::now();
+    drop(viewer);
+    assert!(hub.unwatched() <= left.elapsed());
+    std::thread::yield_now();
+    assert!(hub.unwatched() > Duration::ZERO);
+}

@@ -233,6 +233,7 @@ impl Server {
         let key = captures.params.iter().find(|(name, _)| *name == target.key).map_or("", |(_, value)| value);
         let key: Vec<u8> = percent_encoding::percent_decode_str(key).collect();
         let partition = |topic: &str| source.cluster.partition_for(topic, Some(&key), 0);
+        source.hub.read().await.map_err(|refused| unavailable(&refused.to_string()))?;
         // Before the function is asked: what happens between its answer and now must not be missed.
         let subscription = source
             .hub
