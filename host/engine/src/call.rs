@@ -16,6 +16,7 @@ use super::guest_log::{Printed, Stream};
 use super::limiter::MemoryLimiter;
 use super::load::Shared;
 use super::output::Output;
+use super::ticker::Running;
 use fnhost_capabilities::postgres::CallPostgres;
 use fnhost_capabilities::{Calls, NewCall, View};
 use fnhost_trace::{Cause, Hop, Kind, Origin, Span, batch};
@@ -39,6 +40,7 @@ pub struct CallState {
     printed: Option<Arc<Mutex<Printed>>>,
     /// Permits of which an HTTP call needs one, besides those of its component and of the pool.
     pub(super) places: Option<Arc<Semaphore>>,
+    _running: Running,
 }
 
 /// What is known of a call once it is over.
@@ -106,6 +108,7 @@ impl LoadedComponent {
             stderr,
             printed,
             places: None,
+            _running: self.engine.shared.ticker.running(),
             component,
             origin,
         }

@@ -144,7 +144,7 @@ struct Shared {
     places: Places,
     /// Components whose code is in memory.
     resident: Arc<AtomicUsize>,
-    _ticker: Ticker,
+    ticker: Ticker,
 }
 
 impl Engine {
@@ -165,7 +165,7 @@ impl Engine {
             provided: Provided { key_value: options.key_value },
             places: Places::new(options.max_calls),
             resident: Arc::default(),
-            _ticker: ticker,
+            ticker,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
