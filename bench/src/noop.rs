@@ -163,8 +163,9 @@ impl Dispatches {
             watermarks: HashMap::from([("bench/source/noop/0".to_owned(), position)]),
             ..Changes::default()
         };
-        self.ownership = store::store(transaction.connection().await?, &self.ownership, &changes).await?;
-        Ok(transaction.commit().await?)
+        transaction.connection().await?;
+        self.ownership = store::commit(transaction, &self.ownership, &changes).await?;
+        Ok(())
     }
 }
 
