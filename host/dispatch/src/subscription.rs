@@ -203,6 +203,7 @@ impl Running {
                 group: subscription.group.clone(),
                 instance: subscription.instance.clone(),
                 topics: subscription.topics.clone(),
+                window: Duration::from_millis(subscription.config.batch_window_ms.into()),
             };
             let mut rest = JoinSet::new();
             let watched = subscription.clone();

@@ -34,8 +34,14 @@ const FENCED_AGAIN: Duration = Duration::from_secs(60);
 const QUEUED_MAX_KIB: u32 = 8_192;
 /// Interval of librdkafka's reports of the logs' ends.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest time the group thread sleeps in one poll.
-const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// Longest time the group thread sleeps in one poll, and so until it notices that it has to stop.
+const POLL_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a broker lets one fetch wait for records.
+const FETCH_WAIT_MAX: Duration = Duration::from_millis(500);
+/// As long at most, where batches have a window: a partition that is newly assigned is fetched after that.
+const WINDOW_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Bytes that a broker then collects before it answers sooner.
+const WINDOW_FETCH_BYTES: usize = 64 << 10;
 
 /// What a trigger does with its partitions. All calls come from the group's thread, outside of any async runtime,
 /// and may block; the membership is kept up meanwhile.
@@ -69,6 +75,8 @@ pub struct Membership {
     pub instance: String,
     /// Subscribed topics.
     pub topics: Vec<String>,
+    /// How long records may be collected before they are needed; zero where each is wanted as soon as it is there.
+    pub window: Duration,
 }
 
 /// A running membership.
@@ -254,6 +262,11 @@ impl GroupConsumer {
 }
 
 fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result<Arc<Inner>, Error> {
+    // Where nobody waits for each record, each is not worth an answer of its own.
+    let (wait, least) = match membership.window {
+        Duration::ZERO => (FETCH_WAIT_MAX, 1),
+        window => (window.min(WINDOW_WAIT_MAX), WINDOW_FETCH_BYTES),
+    };
     let mut config = membership.access.base_config();
     config
         .set("group.id", &membership.group)
@@ -269,7 +282,8 @@ fn connect(membership: &Membership, assignments: Arc<dyn Assignments>) -> Result
         .set("queued.max.messages.kbytes", QUEUED_MAX_KIB.to_string())
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
-        .set("fetch.wait.max.ms", "500")
+        .set("fetch.wait.max.ms", wait.as_millis().to_string())
+        .set("fetch.min.bytes", least.to_string())
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("isolation.level", "read_committed")
         .set("statistics.interval.ms", REPORT_INTERVAL.as_millis().to_string());
