@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What cargo-deny checks that depends on the checkout alone: second versions, licences, sources.
+const OF_THE_CHECKOUT: [&str; 4] = ["check", "bans", "licenses", "sources"];
 /// Writes lists of components; https://github.com/psastras/sbom-rs.
 const SBOM_TOOL: &str = "cargo-sbom";
 const SBOM_VERSION: &str = "0.10.0";
@@ -23,24 +25,45 @@ const PROGRAMS: [&str; 2] = ["fnhost", "payment-gateway"];
 /// # Errors
 /// Something is refused.
 pub fn check() -> anyhow::Result<()> {
-    if find("cargo-deny").is_none() {
-        say("the dependencies are not checked: that needs cargo-deny (cargo install cargo-deny --locked)");
+    if let Err(error) = installed() {
+        say(format_args!("the dependencies are not checked: {error}"));
         return Ok(());
     }
-    let deny = |arguments: &[&str]| {
-        let mut command = Command::new("cargo-deny");
-        command.args(["--locked", "--workspace", "--log-level", "warn"]).args(arguments);
-        command
-    };
     // Before the others: `check` alone would not tell a vulnerability from a network that is away.
-    let fetched = deny(&["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let mut checks = vec!["check", "--disable-fetch", "bans", "licenses", "sources"];
+    let fetched = deny(Path::new("."), &["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let mut checks = OF_THE_CHECKOUT.to_vec();
     if fetched.context("cannot run cargo-deny")?.success() {
         checks.push("advisories");
     } else {
         say("advisories are not checked: their database cannot be reached");
     }
-    run(&mut deny(&checks))
+    run(&mut deny(Path::new("."), &checks))
+}
+
+/// Whether the dependencies can be checked.
+///
+/// # Errors
+/// They cannot: what that needs.
+pub fn installed() -> anyhow::Result<()> {
+    let found = find("cargo-deny");
+    found.map(drop).context("that needs cargo-deny (cargo install cargo-deny --locked)")
+}
+
+/// Holds against `deny.toml` what depends on the checkout alone, without a network; `also` are further arguments. Answers whether
+/// nothing is refused, and what was said.
+///
+/// # Errors
+/// cargo-deny cannot be run.
+pub fn check_offline(checkout: &Path, also: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = deny(checkout, &[&["--offline"], also, &OF_THE_CHECKOUT].concat()).output();
+    let output = output.context("cannot run cargo-deny")?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn deny(checkout: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo-deny");
+    command.current_dir(checkout).args(["--locked", "--workspace", "--log-level", "warn"]).args(arguments);
+    command
 }
 
 /// Writes a list of components in the form of CycloneDX for all that `./dev build` makes.
