@@ -57,7 +57,7 @@ async fn unsettled(world: &World) -> anyhow::Result<Option<String>> {
     if waiting > 0 {
         return Ok(Some(format!("{waiting} rows wait: {}", stuck(&world.db).await?)));
     }
-    let lag = lag(&world.brokers.addresses(), &world.db).await?;
+    let lag = lag(&world.brokers.cluster(), &world.db).await?;
     if lag != 0 {
         return Ok(Some(format!("{lag} records are unread")));
     }
@@ -104,17 +104,17 @@ pub async fn judge(
     mut audit: Audit,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let brokers = world.brokers.addresses();
+    let cluster = world.brokers.cluster();
     let read = {
         let odd = odd.to_vec();
         tokio::task::spawn_blocking(move || -> anyhow::Result<Audit> {
             for topic in ALL_TOPICS {
-                audit.read(&brokers, topic, &odd)?;
+                audit.read(&cluster, topic, &odd)?;
             }
             for (topic, _) in TOPICS {
                 // Made when the first record dies.
                 if !odd.is_empty() {
-                    audit.read(&brokers, &format!("{topic}.dlq"), &[])?;
+                    audit.read(&cluster, &format!("{topic}.dlq"), &[])?;
                 }
             }
             Ok(audit)

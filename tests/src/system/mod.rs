@@ -144,8 +144,10 @@ impl Fnhost {
     /// This one has not started its servers.
     pub fn setup_of_joining(&self) -> anyhow::Result<Setup> {
         let secret = std::fs::read_to_string(self.data_dir().join("secrets/roles"))?;
+        let kafka = self.private_kafka()?;
         let environment = [
-            ("FNHOST_KAFKA", self.kafka()?),
+            ("FNHOST_KAFKA", kafka.address),
+            ("FNHOST_KAFKA_CONFIG", kafka.config.display().to_string()),
             ("FNHOST_DATABASE", self.database_url()?),
             // The roles keep the passwords that the first host gave them.
             ("FNHOST_ROLE_SECRET", secret.trim().to_owned()),

@@ -110,8 +110,8 @@ pub(super) enum Only {
 pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
-    let properties = args.kafka.properties()?;
     // What is wrong with them costs no start.
+    args.kafka.properties()?;
     stores(&args)?.check(&args.app.load_manifest()?)?;
     args.admin.check()?;
     let collector = args.traces.collector()?;
@@ -124,7 +124,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         setup = Setup::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false, Some(args.listen)) => setup?,
         () = signals.stop() => return Ok(()),
     };
-    let access = setup.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
+    let access = args.kafka.access(setup.servers.kafka.as_ref())?;
     let exporter = collector.map(|collector| {
         let collector = collector.of(setup.deployment(), &setup.host.to_string());
         Exporter::start(collector, args.traces.ratio())
