@@ -36,12 +36,15 @@ pub const MAX_ATTEMPTS: u32 = 6;
 /// Where an account's programs keep their state: each fnhost of the tests has its own.
 const STATE_VARIABLE: &str = "XDG_STATE_HOME";
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 18] = [
+const VARIABLES: [&str; 21] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
     "FNHOST_ADMIN_HOSTS",
     "FNHOST_ADMIN_NETWORKS",
     "FNHOST_ADMIN_TOKEN",
+    "FNHOST_ADMIN_TLS_CERT",
+    "FNHOST_ADMIN_TLS_KEY",
+    "FNHOST_ADMIN_CA",
     "FNHOST_ADMIN_TOKENS",
     "FNHOST_CODE_KEYS",
     "FNHOST_FETCH_NETWORKS",

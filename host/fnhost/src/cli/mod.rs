@@ -27,6 +27,7 @@ mod stream_keys;
 mod swap;
 #[path = "test_command/mod.rs"]
 mod test;
+mod tls;
 pub mod trigger;
 mod triggers;
 mod up;

@@ -294,7 +294,7 @@ fn serve_admin(
         sources: args.admin.sources(),
     });
     let mut task = JoinSet::new();
-    task.spawn(fnhost_admin::serve(listener, router));
+    task.spawn(fnhost_admin::serve(listener, router, args.admin.certificate()?));
     Ok(task)
 }
 
@@ -365,7 +365,8 @@ fn greeting(args: &UpArgs, setup: &Setup) -> String {
         }
     }
     lines.push(format!(
-        "admin    http://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
+        "admin    {}://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
+        args.admin.scheme(),
         args.admin.address
     ));
     if let Some(kafka) = &setup.kafka {
