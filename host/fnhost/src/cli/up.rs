@@ -176,19 +176,7 @@ async fn serve(
     }
     tasks.spawn(probe(&health, setup, cluster, stop.clone()));
     if let Some(listener) = http_listener {
-        let source = triggers.as_ref().and_then(Triggers::live_source);
-        let waiting = registry.clone();
-        let server = fnhost_http::Server::new(
-            &setup.manifest,
-            &setup.values,
-            deployment.slots(),
-            source,
-            Some(Arc::new(move |triggers: &[String]| {
-                let Waits { oldest, ahead } = waiting.waits(triggers);
-                fnhost_http::Delay { oldest, ahead }
-            })),
-            stop.clone(),
-        );
+        let server = http_server(setup, &deployment, &registry, triggers.as_ref(), stop.clone());
         tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, setup);
@@ -238,6 +226,29 @@ fn probe(
         })
         .await;
     }
+}
+
+/// What serves HTTP, which knows how long records wait.
+fn http_server(
+    setup: &Setup,
+    deployment: &Deployment,
+    registry: &Registry,
+    triggers: Option<&Triggers>,
+    stop: CancellationToken,
+) -> fnhost_http::Server {
+    let waiting = registry.clone();
+    let delay = move |triggers: &[String]| {
+        let Waits { oldest, ahead } = waiting.waits(triggers);
+        fnhost_http::Delay { oldest, ahead }
+    };
+    fnhost_http::Server::new(
+        &setup.manifest,
+        &setup.values,
+        deployment.slots(),
+        triggers.and_then(Triggers::live_source),
+        Some(Arc::new(delay)),
+        stop,
+    )
 }
 
 async fn serve_http(listener: TcpListener, server: fnhost_http::Server, stop: CancellationToken) {
