@@ -1,23 +1,12 @@
-//! What the project is built from: held against `deny.toml`, and written down.
+//! What the project is built from, held against `deny.toml`.
 
-use crate::checkout::Checkout;
-use crate::process::{cargo, find, run, say};
+use crate::process::{find, run, say};
 use anyhow::Context as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What cargo-deny checks that depends on the checkout alone: second versions, licences, sources.
 const OF_THE_CHECKOUT: [&str; 4] = ["check", "bans", "licenses", "sources"];
-/// Writes lists of components; https://github.com/psastras/sbom-rs.
-const SBOM_TOOL: &str = "cargo-sbom";
-const SBOM_VERSION: &str = "0.10.0";
-/// Where it is installed, and where the lists go.
-const TOOLS_FOLDER: &str = "target/cargo-tools";
-const SBOM_FOLDER: &str = "target/sbom";
-/// The form of the lists.
-const SBOM_FORMAT: &str = "cyclone_dx_json_1_6";
-/// What `./dev build` makes besides the functions.
-const PROGRAMS: [&str; 2] = ["fnhost", "payment-gateway"];
 
 /// Holds the dependencies against `deny.toml`. What is not there is said and left out: cargo-deny itself, or the network for its
 /// database of advisories.
@@ -64,32 +53,4 @@ fn deny(checkout: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo-deny");
     command.current_dir(checkout).args(["--locked", "--workspace", "--log-level", "warn"]).args(arguments);
     command
-}
-
-/// Writes a list of components in the form of CycloneDX for all that `./dev build` makes.
-///
-/// # Errors
-/// What writes them cannot be installed, or fails.
-pub fn sbom(checkout: &Checkout) -> anyhow::Result<()> {
-    let tool = Path::new(TOOLS_FOLDER).join("bin").join(SBOM_TOOL);
-    if !tool.is_file() {
-        say(format_args!("installing {SBOM_TOOL} {SBOM_VERSION} into {TOOLS_FOLDER} (cargo)"));
-        run(cargo("install").args(["--version", SBOM_VERSION, "--root", TOOLS_FOLDER, SBOM_TOOL]))?;
-    }
-    std::fs::create_dir_all(SBOM_FOLDER)?;
-    for name in PROGRAMS.into_iter().chain(checkout.functions.iter().map(String::as_str)) {
-        let output = Command::new(&tool)
-            .args(["--cargo-package", name, "--output-format", SBOM_FORMAT])
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot run {}", tool.display()))?;
-        anyhow::ensure!(output.status.success(), "{SBOM_TOOL} failed for {name} ({})", output.status);
-        std::fs::write(Path::new(SBOM_FOLDER).join(format!("{name}.cdx.json")), output.stdout)?;
-    }
-    say(format_args!(
-        "{SBOM_FOLDER} has the components of {}, {}",
-        PROGRAMS.join(", "),
-        checkout.functions.join(", ")
-    ));
-    Ok(())
 }
