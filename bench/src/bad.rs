@@ -1,6 +1,7 @@
 //! What a bad record costs its partition: the same records, each with an effect in SQL, with one bad one among as many as a batch holds.
 
 use crate::host_native::ROLE_CONNECTIONS_MAX;
+use crate::kafka::Kafka;
 use crate::noop;
 use crate::report::median;
 use crate::system::{Base, Stage};
@@ -12,11 +13,9 @@ use fnhost_deployment::Slot;
 use fnhost_dispatch::status::Registry;
 use fnhost_dispatch::subscription::{Running, Subscription};
 use fnhost_dispatch::wasm::WasmHandlers;
-use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::{Filter, Secret, Start, TriggerConfig};
-use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::postgres::PgConnectOptions;
 use std::collections::{BTreeMap, HashSet};
@@ -89,7 +88,7 @@ async fn one(
     topic: &str,
     bad: &str,
 ) -> anyhow::Result<f64> {
-    let (access, config) = (Access::plain(&stage.servers.kafka), TriggerConfig::new());
+    let (access, config) = (stage.servers.kafka.access()?, TriggerConfig::new());
     let cluster = Cluster::connect(&access).await?;
     let (letters, out) = (fnhost_types::record::dead_letter_topic(topic), format!("{topic}.out"));
     let topics = BTreeMap::from([(topic.to_owned(), 1), (letters.clone(), 1), (out.clone(), 1)]);
@@ -163,8 +162,8 @@ async fn until_done(database: &sqlx::PgPool, trigger: i64) -> anyhow::Result<Dur
     }
 }
 
-async fn produce(brokers: &str, topic: &str, bad: &str, batch: usize) -> anyhow::Result<()> {
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+async fn produce(kafka: &Kafka, topic: &str, bad: &str, batch: usize) -> anyhow::Result<()> {
+    let producer: FutureProducer = kafka.client()?.create()?;
     let sent = (0..RECORDS).map(|n| {
         let (key, producer) = (n.to_string(), producer.clone());
         // In the middle of a batch.

@@ -2,6 +2,7 @@
 //! several rates. With another build of fnhost, the same of both in turns, and the ratios.
 
 use crate::cpu::{Cpu, Pids};
+use crate::kafka::Kafka;
 use crate::load::{Load, Offer};
 use crate::orders;
 use crate::report::{CpuPerOrder, median, percentile};
@@ -158,7 +159,7 @@ async fn posts(base: &Base, plan: &Plan, name: &str) -> anyhow::Result<Cost> {
     let owner = PgPoolOptions::new().max_connections(1).connect(&running.database()?).await?;
     orders::add_catalogue(&owner).await?;
     owner.close().await;
-    let load = Load::new(running.listen, String::new(), USERS).await?;
+    let load = Load::new(running.listen, Kafka::default(), USERS).await?;
     let pids: Pids = running.pids()?;
     let before = Cpu::read(pids)?;
     let (count, took) = load.posts(POSTING, Duration::from_secs(plan.step_s)).await?;

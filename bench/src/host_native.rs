@@ -9,7 +9,6 @@ use fnhost_db::{OwnerPool, stream_keys};
 use fnhost_dispatch::Fixed;
 use fnhost_dispatch::status::Registry;
 use fnhost_dispatch::subscription::{Running, Subscription};
-use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_kafka::producer::Producer;
 use fnhost_manifest::{KafkaTrigger, Manifest};
@@ -44,7 +43,7 @@ pub async fn run(manifest: &Path, servers: Servers) -> anyhow::Result<()> {
     let owner = OwnerPool::connect(PgConnectOptions::from_str(&servers.database)?).await?;
     let keys = StreamKeys::default();
     keys.replace(stream_keys::load(&owner).await?);
-    let access = Access::plain(&servers.kafka).with_keys(keys);
+    let access = servers.kafka.access()?.with_keys(keys);
     let cluster = Cluster::connect(&access).await?;
     let producer = Arc::new(Producer::new(&access, cluster.clone())?);
     let host = Host {

@@ -6,11 +6,11 @@
 //! The timestamps are read from Kafka after the load has ended, so that watching costs the system nothing.
 
 use crate::client::Connection;
+use crate::kafka::Kafka;
 use crate::orders;
 use anyhow::Context as _;
 use contract::event::ORDER_EVENTS;
 use hyper::{Method, StatusCode};
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -72,7 +72,7 @@ pub struct Outcome {
 /// Customers who order.
 pub struct Load {
     address: SocketAddr,
-    kafka: String,
+    kafka: Kafka,
     tokens: Arc<Vec<String>>,
     ordered: Arc<AtomicUsize>,
 }
@@ -82,7 +82,7 @@ impl Load {
     ///
     /// # Errors
     /// A call was refused.
-    pub async fn new(address: SocketAddr, kafka: String, users: usize) -> anyhow::Result<Self> {
+    pub async fn new(address: SocketAddr, kafka: Kafka, users: usize) -> anyhow::Result<Self> {
         let mut connection = Connection::open(address).await?;
         let mut tokens = Vec::new();
         for n in 0..users {
@@ -262,12 +262,9 @@ struct Confirmations(BaseConsumer);
 
 impl Confirmations {
     /// Those from here on.
-    fn from_now(kafka: &str) -> anyhow::Result<Self> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", kafka)
-            .set("group.id", "bench")
-            .set("enable.auto.commit", "false")
-            .create()?;
+    fn from_now(kafka: &Kafka) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer =
+            kafka.client()?.set("group.id", "bench").set("enable.auto.commit", "false").create()?;
         let metadata = consumer.fetch_metadata(Some(ORDER_EVENTS), ANSWER_TIMEOUT)?;
         let topic = metadata.topics().first().context("there is no topic order-events")?;
         let mut ends = TopicPartitionList::new();

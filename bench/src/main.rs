@@ -12,6 +12,7 @@ mod cost;
 mod cpu;
 mod host_native;
 mod http_get;
+mod kafka;
 mod load;
 mod native;
 mod noop;

@@ -1,5 +1,6 @@
 //! The orders of the measurements: a catalogue, orders as `POST /orders` writes them, and how far they are.
 
+use crate::kafka::Kafka;
 use anyhow::Context as _;
 use contract::event::{Batch, Record};
 use contract::event::{Event, Item, Money, ORDER_EVENTS, OrderCreated};
@@ -69,9 +70,9 @@ pub async fn add_catalogue(owner: &PgPool) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The database or Kafka refused.
-pub async fn preload(owner: &PgPool, kafka: &str, count: usize) -> anyhow::Result<()> {
+pub async fn preload(owner: &PgPool, kafka: &Kafka, count: usize) -> anyhow::Result<()> {
     let orders = insert(owner, count).await?;
-    let relay = Relay::new(owner, kafka, ClientConfig::new()).await?;
+    let relay = Relay::new(owner, kafka.client()?).await?;
     for (seq, order) in (1..).zip(&orders) {
         relay.send(seq, order)?;
     }
@@ -142,11 +143,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Connects, with these properties of the client besides the address.
+    /// Connects with a client that has these properties.
     ///
     /// # Errors
     /// The database or Kafka did not answer, or the topic is missing.
-    pub async fn new(owner: &PgPool, kafka: &str, mut config: ClientConfig) -> anyhow::Result<Self> {
+    pub async fn new(owner: &PgPool, mut config: ClientConfig) -> anyhow::Result<Self> {
         let signs: bool = sqlx::query_scalar("SELECT to_regclass('fnhost.stream_key') IS NOT NULL")
             .fetch_one(owner)
             .await?;
@@ -161,7 +162,6 @@ impl Relay {
             None
         };
         let producer: ThreadedProducer<DefaultProducerContext> = config
-            .set("bootstrap.servers", kafka)
             .set("enable.idempotence", "true")
             .set("queue.buffering.max.messages", "10000000")
             .create()?;

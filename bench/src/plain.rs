@@ -12,7 +12,6 @@ use fnhost_manifest::{KafkaTrigger, Manifest};
 use fnhost_sdk::kafka::{Emit, Header as EventHeader, Message, Outcome};
 use futures::FutureExt as _;
 use rdkafka::Message as _;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -49,8 +48,7 @@ async fn work(trigger: KafkaTrigger, around: Arc<Around>, servers: Servers) -> a
         .password(&role_password(&servers.role_secret, &login));
     let connection = Mutex::new(PgConnection::connect_with(&options).await?);
     let database = Connected { connection, around };
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &servers.kafka);
+    let mut config = servers.kafka.client()?;
     let producer: FutureProducer = config
         .clone()
         .set("enable.idempotence", "true")

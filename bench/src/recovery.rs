@@ -87,7 +87,7 @@ pub async fn run(base: &Base, options: &Options) -> anyhow::Result<()> {
     say(&format!("recovery, {} rounds at {} orders/s", options.rounds, options.recovery_rate));
     let mut world = World::start(base).await?;
     crate::orders::add_catalogue(&world.owner).await?;
-    let feed = Feed::start(&world.owner, world.brokers(), options.recovery_rate).await?;
+    let feed = Feed::start(&world.owner, &world.cluster, options.recovery_rate).await?;
     let mut host = world.host("host")?;
     host.ready().await?;
     let mut all = Vec::new();

@@ -4,6 +4,7 @@
 //! it, so that no run sees what another has left.
 
 use crate::cpu::{self, Pids};
+use crate::kafka::Kafka;
 pub use crate::scratch::{Scratch, free_address};
 use anyhow::Context as _;
 use base64ct::{Base64UrlUnpadded, Encoding as _};
@@ -54,9 +55,9 @@ impl Keys {
 /// Where servers are, and the secrets that go with them. Handed to processes by environment, under fnhost's own names.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Servers {
-    /// Bootstrap addresses of Kafka
-    #[arg(long, env = "FNHOST_KAFKA")]
-    pub kafka: String,
+    /// Its Kafka
+    #[command(flatten)]
+    pub kafka: Kafka,
     /// URL of the database as its owner
     #[arg(long, env = "FNHOST_DATABASE", hide_env_values = true)]
     pub database: String,
@@ -184,7 +185,7 @@ impl Base {
         let (role_secret, instance) = (secret("roles")?, secret("instance")?);
         let private = fnhost_embedded::start(fnhost_embedded::Options::new(&data_dir)).await?;
         let servers = Servers {
-            kafka: private.kafka.clone().context("no Kafka")?,
+            kafka: Kafka::private(private.kafka.as_ref())?,
             database: private.database_url.clone().context("no database")?,
             role_secret,
             instance,
@@ -222,7 +223,7 @@ impl Base {
                 command
             }
         };
-        command.env("FNHOST_KAFKA", &stage.servers.kafka);
+        command.envs(stage.servers.kafka.variables());
         command.env("FNHOST_DATABASE", &stage.servers.database);
         command.env("FNHOST_ROLE_SECRET", &stage.servers.role_secret);
         command.env("BENCH_INSTANCE", &stage.servers.instance);
@@ -259,8 +260,8 @@ impl Running {
     ///
     /// # Errors
     /// Their addresses are not in the data directory.
-    pub fn addresses(&self) -> anyhow::Result<(String, String)> {
-        Ok((self.database()?, format!("127.0.0.1:{}", self.read("run/kafka.port")?)))
+    pub fn addresses(&self) -> anyhow::Result<(String, Kafka)> {
+        Ok((self.database()?, Kafka::of(&self.data_dir, &self.read("run/kafka.port")?)))
     }
 
     /// The private database.

@@ -6,6 +6,7 @@
 //! its record when it hands it to its producer, right after COMMIT, until a viewer has it.
 
 use crate::cpu;
+use crate::kafka::Kafka;
 use crate::load::Load;
 use crate::orders;
 use crate::report::percentile;
@@ -14,7 +15,6 @@ use crate::viewer::{Transport, Viewer};
 use anyhow::Context as _;
 use contract::event::{INVENTORY_EVENTS, ORDER_EVENTS, PAYMENT_EVENTS};
 use futures::StreamExt as _;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -220,7 +220,7 @@ async fn order_and_watch(
 }
 
 /// How long each event took that happened while its viewer was there, sorted.
-fn delays_ms(kafka: &str, seen: &[Seen]) -> anyhow::Result<Vec<f64>> {
+fn delays_ms(kafka: &Kafka, seen: &[Seen]) -> anyhow::Result<Vec<f64>> {
     let sent_ms = timestamps(kafka)?;
     let delays = seen.iter().filter_map(|seen| {
         let sent_ms = sent_ms.get(&(seen.order.clone(), seen.event.clone()))?;
@@ -234,12 +234,9 @@ fn delays_ms(kafka: &str, seen: &[Seen]) -> anyhow::Result<Vec<f64>> {
 }
 
 /// The timestamps of all records of pushed topics, by order and type: a type comes once for each order here.
-fn timestamps(kafka: &str) -> anyhow::Result<HashMap<(String, String), f64>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka)
-        .set("group.id", "bench")
-        .set("enable.auto.commit", "false")
-        .create()?;
+fn timestamps(kafka: &Kafka) -> anyhow::Result<HashMap<(String, String), f64>> {
+    let consumer: BaseConsumer =
+        kafka.client()?.set("group.id", "bench").set("enable.auto.commit", "false").create()?;
     let (mut all, mut unread) = (TopicPartitionList::new(), 0);
     for topic in [ORDER_EVENTS, INVENTORY_EVENTS, PAYMENT_EVENTS] {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;

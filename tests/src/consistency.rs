@@ -1,7 +1,7 @@
 //! What must be true once everything is settled, whatever was killed meanwhile: no effect is lost and none is doubled.
 
 use crate::database::Database;
-use crate::kafka;
+use crate::kafka::{self, Cluster};
 use crate::system::Fnhost;
 use crate::wait::{Look, until};
 use anyhow::Context as _;
@@ -152,7 +152,7 @@ const RULES: [(&str, &str); 16] = [
 /// # Errors
 /// Something is still under way after [`SETTLE_DEADLINE`].
 pub async fn wait_settled(fnhost: &Fnhost, db: &Database) -> anyhow::Result<()> {
-    let brokers = fnhost.kafka()?;
+    let cluster = fnhost.kafka()?;
     until("everything to be settled", SETTLE_DEADLINE, async || {
         let waiting = db
             .count(
@@ -160,7 +160,7 @@ pub async fn wait_settled(fnhost: &Fnhost, db: &Database) -> anyhow::Result<()> 
                       + (SELECT count(*) FROM orders.outgoing_event) + (SELECT count(*) FROM auth.outgoing_event)",
             )
             .await?;
-        let lag = lag(&brokers, db).await?;
+        let lag = lag(&cluster, db).await?;
         Ok(Look::from_bool(
             waiting == 0 && lag == 0,
             format!("{waiting} rows wait, {lag} records are unread"),
@@ -170,11 +170,11 @@ pub async fn wait_settled(fnhost: &Fnhost, db: &Database) -> anyhow::Result<()> 
 }
 
 /// Records that the triggers have not handled. The positions are read first: what comes after only adds.
-pub(crate) async fn lag(brokers: &str, db: &Database) -> anyhow::Result<i64> {
+pub(crate) async fn lag(cluster: &Cluster, db: &Database) -> anyhow::Result<i64> {
     let rows = sqlx::query("SELECT topic, partition, position FROM fnhost.partition WHERE topic <> ''")
         .fetch_all(&db.pool)
         .await?;
-    let brokers = brokers.to_owned();
+    let cluster = cluster.clone();
     let ends = tokio::task::spawn_blocking(move || -> anyhow::Result<i64> {
         let mut lag = 0;
         let mut ends = BTreeMap::new();
@@ -182,7 +182,7 @@ pub(crate) async fn lag(brokers: &str, db: &Database) -> anyhow::Result<i64> {
             let (topic, partition, position): (String, i32, i64) =
                 (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             if !ends.contains_key(&topic) {
-                ends.insert(topic.clone(), kafka::ends(&brokers, &topic)?);
+                ends.insert(topic.clone(), kafka::ends(&cluster, &topic)?);
             }
             let end = ends.get(&topic).and_then(|ends| ends.get(usize::try_from(partition).ok()?));
             lag += end.copied().unwrap_or_default() - position;

@@ -1,6 +1,7 @@
 //! Kafka as a stranger uses it: records of any kind, and what has arrived.
 
 use anyhow::Context as _;
+use fnhost_embedded::PrivateKafka;
 use rdkafka::ClientConfig;
 use rdkafka::Offset;
 use rdkafka::TopicPartitionList;
@@ -12,6 +13,38 @@ use std::time::Duration;
 
 /// Time in which the broker answers.
 pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A cluster as clients reach it.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    addresses: String,
+    login: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// One that asks for no login, at these bootstrap addresses.
+    #[must_use]
+    pub fn open(addresses: String) -> Self {
+        Self { addresses, login: Vec::new() }
+    }
+
+    /// A private Kafka.
+    ///
+    /// # Errors
+    /// Its login cannot be read.
+    pub fn private(kafka: &PrivateKafka) -> anyhow::Result<Self> {
+        Ok(Self { addresses: kafka.address.clone(), login: kafka.properties()? })
+    }
+
+    /// What clients begin with.
+    #[must_use]
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.addresses);
+        config.extend(self.login.clone());
+        config
+    }
+}
 
 /// A record to produce.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +72,8 @@ pub struct Arrived {
 ///
 /// # Errors
 /// The broker did not take it.
-pub async fn produce(brokers: &str, topic: &str, partition: i32, record: &Record) -> anyhow::Result<i64> {
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+pub async fn produce(cluster: &Cluster, topic: &str, partition: i32, record: &Record) -> anyhow::Result<i64> {
+    let producer: FutureProducer = cluster.client().create()?;
     let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: Some(value) })
     });
@@ -58,8 +91,8 @@ pub async fn produce(brokers: &str, topic: &str, partition: i32, record: &Record
 ///
 /// # Errors
 /// The broker did not answer.
-pub fn ends(brokers: &str, topic: &str) -> anyhow::Result<Vec<i64>> {
-    let consumer = consumer(brokers)?;
+pub fn ends(cluster: &Cluster, topic: &str) -> anyhow::Result<Vec<i64>> {
+    let consumer = consumer(cluster)?;
     let mut ends = Vec::new();
     for partition in partitions(&consumer, topic)? {
         ends.push(consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?.1);
@@ -71,8 +104,8 @@ pub fn ends(brokers: &str, topic: &str) -> anyhow::Result<Vec<i64>> {
 ///
 /// # Errors
 /// The broker did not answer.
-pub fn read_all(brokers: &str, topic: &str) -> anyhow::Result<Vec<Arrived>> {
-    let consumer = consumer(brokers)?;
+pub fn read_all(cluster: &Cluster, topic: &str) -> anyhow::Result<Vec<Arrived>> {
+    let consumer = consumer(cluster)?;
     let mut arrived = Vec::new();
     for partition in partitions(&consumer, topic)? {
         let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?;
@@ -109,10 +142,10 @@ fn read(message: &BorrowedMessage<'_>) -> Arrived {
     }
 }
 
-pub(crate) fn consumer(brokers: &str) -> anyhow::Result<BaseConsumer> {
-    let mut config = ClientConfig::new();
+pub(crate) fn consumer(cluster: &Cluster) -> anyhow::Result<BaseConsumer> {
+    let mut config = cluster.client();
     // A group is demanded for reading, and never joined.
-    config.set("bootstrap.servers", brokers).set("group.id", "tests").set("enable.auto.commit", "false");
+    config.set("group.id", "tests").set("enable.auto.commit", "false");
     Ok(config.create()?)
 }
 

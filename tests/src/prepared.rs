@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Parts of a data directory, as [`embedded`] names them.
 const POSTGRES: &str = "postgres";
 const KAFKA: &str = "kafka";
+/// Where Kafka runs.
+const KAFKA_WORK: &str = "kafka/work";
 const SECRETS: &str = "secrets";
 /// Begins the name of the archive of Kafka's loaded classes, which goes on with the versions that it fits.
 const ARCHIVE_PREFIX: &str = "classes-";
@@ -76,16 +78,16 @@ fn choose_ports(run: &Path, servers: &[&str]) -> anyhow::Result<()> {
 /// Starts servers on an empty directory, and stops them.
 async fn make(archives: &Path) -> anyhow::Result<Folder> {
     let folder = Folder::new()?;
-    let kafka = folder.path().join(KAFKA);
-    std::fs::create_dir(&kafka)?;
+    let work = folder.path().join(KAFKA_WORK);
+    std::fs::create_dir_all(&work)?;
     std::fs::create_dir_all(archives)?;
     let kept = found(archives)?;
     for archive in &kept {
-        std::os::unix::fs::symlink(archive, kafka.join(archive.file_name().context("a name")?))?;
+        std::os::unix::fs::symlink(archive, work.join(archive.file_name().context("a name")?))?;
     }
     fnhost_embedded::start(Options::new(folder.path())).await.context("set up private servers")?.stop().await;
     // One that was made just now is kept from run to run, and linked to, since it is larger than all the rest.
-    for archive in found(&kafka)?.iter().filter(|archive| !archive.is_symlink()) {
+    for archive in found(&work)?.iter().filter(|archive| !archive.is_symlink()) {
         let name = archive.file_name().context("a name")?;
         let (to, part) = (archives.join(name), archives.join(format!("{}.part", std::process::id())));
         std::fs::copy(archive, &part)?;

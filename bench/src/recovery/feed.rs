@@ -1,9 +1,9 @@
 //! A steady load that no failure stops: orders are written in the database before it, and go to Kafka one by one.
 
+use crate::kafka::Kafka;
 use crate::orders::{self, Relay};
 use anyhow::Context as _;
 use contract::event::OrderCreated;
-use rdkafka::config::ClientConfig;
 use sqlx::PgPool;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,10 +30,10 @@ impl Feed {
     ///
     /// # Errors
     /// The database or Kafka did not answer.
-    pub async fn start(owner: &PgPool, kafka: &str, rate: f64) -> anyhow::Result<Self> {
-        let mut config = ClientConfig::new();
+    pub async fn start(owner: &PgPool, kafka: &Kafka, rate: f64) -> anyhow::Result<Self> {
+        let mut config = kafka.client()?;
         config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", RECONNECT_MAX_MS);
-        let relay = Relay::new(owner, kafka, config).await?;
+        let relay = Relay::new(owner, config).await?;
         let stock = Arc::<Mutex<VecDeque<OrderCreated>>>::default();
         let (sent, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let task = tokio::spawn({

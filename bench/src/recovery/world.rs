@@ -2,6 +2,7 @@
 
 use crate::client::Connection;
 use crate::cpu;
+use crate::kafka::Kafka;
 use crate::load;
 use crate::system::{Base, Process, free_address};
 use anyhow::Context as _;
@@ -152,6 +153,8 @@ pub struct World<'a> {
     pub kafka: Server,
     /// Watches the database.
     pub owner: PgPool,
+    /// How the broker is reached.
+    pub cluster: Kafka,
     environment: Vec<(&'static str, String)>,
     /// Asked by the payment function; in this process.
     _gateway: (Arc<payment_gateway::Gateway>, JoinSet<()>),
@@ -170,24 +173,19 @@ impl<'a> World<'a> {
         let running =
             |server: &Server| server.running.as_ref().map(|s| (s.database_url.clone(), s.kafka.clone()));
         let database = running(&postgres).and_then(|(database, _)| database).context("no database")?;
-        let brokers = running(&kafka).and_then(|(_, brokers)| brokers).context("no Kafka")?;
+        let cluster = Kafka::private(running(&kafka).and_then(|(_, kafka)| kafka).as_ref())?;
         let role_secret = std::fs::read_to_string(first.join("secrets/roles"))?.trim().to_owned();
         let owner = PgPoolOptions::new().max_connections(4).connect(&database).await?;
         let (gateway, address, serving) = payment_gateway::start(payment_gateway::Options::default()).await?;
-        let environment = vec![
-            ("FNHOST_KAFKA", brokers),
+        let mut environment = vec![
             ("FNHOST_DATABASE", database),
             ("FNHOST_ROLE_SECRET", role_secret),
             ("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", format!("http://{address}")),
             ("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "no webhooks here".to_owned()),
         ];
-        let _gateway = (gateway, serving);
-        Ok(Self { base, folders: vec![first, second], postgres, kafka, owner, environment, _gateway })
-    }
-
-    /// Kafka's address.
-    pub fn brokers(&self) -> &str {
-        &self.environment[0].1
+        environment.extend(cluster.variables());
+        let (folders, _gateway) = (vec![first, second], (gateway, serving));
+        Ok(Self { base, folders, postgres, kafka, owner, cluster, environment, _gateway })
     }
 
     /// Makes a folder for a host, with the compiled images of the prepared one, and starts the host in it.

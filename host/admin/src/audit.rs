@@ -31,7 +31,12 @@ const CODE: [&str; 2] = ["wasm", "signature"];
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub SocketAddr);
+pub(super) struct Peer {
+    /// Its other end.
+    pub address: SocketAddr,
+    /// Whether nobody between reads what it carries.
+    pub is_secure: bool,
+}
 
 pub(super) fn router() -> Router<Admin> {
     Router::new().route("/audit", get(list))
@@ -76,7 +81,7 @@ pub(super) async fn record(State(admin): State<Admin>, request: Request, next: N
         source: parts
             .extensions
             .get::<ConnectInfo<Peer>>()
-            .map_or_else(String::new, |ConnectInfo(peer)| peer.0.ip().to_canonical().to_string()),
+            .map_or_else(String::new, |ConnectInfo(peer)| peer.address.ip().to_canonical().to_string()),
         action: format!("{} {}", parts.method, parts.uri.path()),
         details,
     };

@@ -193,6 +193,7 @@ async fn read(admin: &Admin, body: OfferBody) -> Result<Offer, Refused> {
         variables: body.variables,
         clear_variables: body.clear_variables,
         canary: canary(body.canary_percent, body.canary_s),
+        found: false,
     })
 }
 

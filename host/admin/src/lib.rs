@@ -9,6 +9,7 @@ mod login;
 mod outbox;
 mod records;
 mod scrape;
+mod tls;
 mod triggers;
 
 use crate::health::Health;
@@ -30,6 +31,7 @@ pub use scrape::Scrape;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+pub use tls::Certificate;
 
 /// What the admin address needs.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The loop that accepts connections to the admin address: what says that something is wrong must not end unseen itself.
 
 use super::audit::Peer;
+use super::tls::{Certificate, Secured};
 use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -15,10 +16,15 @@ const KIND: &str = "admin";
 /// Time after which accepting is tried again where the system has no more file descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Serves the admin address for as long as it is not dropped.
-pub async fn serve(listener: TcpListener, router: Router) {
+/// Serves the admin address for as long as it is not dropped: over TLS where it has a certificate.
+pub async fn serve(listener: TcpListener, router: Router, certificate: Option<Certificate>) {
     let listener = Arc::new(listener);
-    serve_on(|| Shared(listener.clone()), &router).await;
+    match certificate {
+        Some(certificate) => {
+            serve_on(|| Secured::new(Shared(listener.clone()), certificate.clone()), &router).await;
+        }
+        None => serve_on(|| Shared(listener.clone()), &router).await,
+    }
 }
 
 async fn serve_on<L>(listener: impl Fn() -> L, router: &Router)
@@ -36,7 +42,7 @@ where
 }
 
 /// The listener of a loop that may be run again.
-struct Shared(Arc<TcpListener>);
+pub(super) struct Shared(Arc<TcpListener>);
 
 impl Listener for Shared {
     type Io = TcpStream;
@@ -61,7 +67,7 @@ impl Listener for Shared {
 
 impl Connected<IncomingStream<'_, Shared>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Shared>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), is_secure: false }
     }
 }
 
@@ -91,7 +97,7 @@ mod tests {
 
     impl Connected<IncomingStream<'_, Faulty>> for Peer {
         fn connect_info(stream: IncomingStream<'_, Faulty>) -> Self {
-            Self(*stream.remote_addr())
+            Self { address: *stream.remote_addr(), is_secure: false }
         }
     }
 

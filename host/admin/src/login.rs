@@ -153,6 +153,11 @@ impl Networks {
         Self(networks.into())
     }
 
+    /// Whether a token may come over this connection.
+    fn may_send(&self, peer: Peer) -> bool {
+        peer.is_secure || self.contain(peer.address.ip())
+    }
+
     fn contain(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         peer.is_loopback() || self.0.iter().any(|network| network.contains(&peer))
@@ -190,10 +195,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 pub(super) async fn guard(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let Some(role) = required(request.method(), request.uri().path()) else { return next.run(request).await };
     // Without a peer it was not asked over a network: by a test.
-    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.0.ip());
-    if peer.is_some_and(|peer| !door.networks.contain(peer)) {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| *peer);
+    if peer.is_some_and(|peer| !door.networks.may_send(peer)) {
         let cure = "the admin address takes tokens in plain text from loopback and from networks that are named with \
-                    --admin-network alone\n";
+                    --admin-network alone; with --admin-tls-cert it takes them from everywhere over https\n";
         return (StatusCode::FORBIDDEN, cure).into_response();
     }
     match bearer(request.headers()).map(|token| door.tokens.find(token)) {
@@ -208,7 +213,7 @@ pub(super) async fn guard(State(door): State<Door>, mut request: Request, next: 
         }
         none => {
             if none.is_some() {
-                tracing::warn!(?peer, "a token that is not known was sent to the admin address");
+                tracing::warn!(peer = ?peer.map(|peer| peer.address.ip()), "a token that is not known was sent to the admin address");
             }
             let cure = "send the header authorization: Bearer TOKEN; the token is FNHOST_ADMIN_TOKEN of this host, or stands in \
                         secrets/admin of its data directory\n";
@@ -304,7 +309,9 @@ mod tests {
             ("::ffff:192.0.2.1", false),
             ("2001:db8::1", false),
         ] {
-            assert_eq!(networks.contain(peer.parse().expect("an address")), answered, "{peer}");
+            let address = (peer.parse::<IpAddr>().expect("an address"), 1).into();
+            assert_eq!(networks.may_send(Peer { address, is_secure: false }), answered, "{peer}");
+            assert!(networks.may_send(Peer { address, is_secure: true }), "{peer} over TLS");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Who changed what. An entry is written before its change is made, so that no change goes unnoted, and completed after it.
+//! Who changed what. An entry is written before its change is made, so that no change goes unnoted, and completed after it. What a
+//! host changes by itself is noted in the transaction that changes it.
 
+use super::session::Bounded;
 use super::{Error, OwnerPool};
 use serde_json::Value;
 
@@ -9,6 +11,8 @@ pub const DETAILS_BYTES_MAX: usize = 16 * 1024;
 pub const OUTCOME_CHARS_MAX: usize = 500;
 /// What stands for a change that succeeded.
 pub const DONE: &str = "done";
+/// Who makes a change that nobody asked for. With a space, which no token's name and no account's has.
+pub const HOST: &str = "the host";
 
 /// A change that somebody is about to make.
 #[derive(Clone, Debug)]
@@ -23,6 +27,15 @@ pub struct Change {
     pub details: Value,
 }
 
+/// A host that changes what runs without being asked.
+#[derive(Clone, Copy, Debug)]
+pub struct ByItself<'a> {
+    /// The machine that it runs on.
+    pub machine: &'a str,
+    /// What made it do so: `start`, `watch` or `trial`.
+    pub occasion: &'static str,
+}
+
 /// An entry as people see it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Entry {
@@ -30,11 +43,11 @@ pub struct Entry {
     pub id: i64,
     /// When the change was asked for; RFC 3339.
     pub at: String,
-    /// The name of a token, or an account.
+    /// The name of a token, or an account, or [`HOST`].
     pub who: String,
     /// An address, or a machine.
     pub source: String,
-    /// The request or the command.
+    /// The request or the command; of a host the occasion, and what it did to which component.
     pub action: String,
     /// What was asked for.
     pub details: Value,
@@ -78,6 +91,30 @@ pub async fn begin(pool: &OwnerPool, deployment: &str, change: &Change) -> Resul
     .fetch_one(pool.pool())
     .await?;
     Ok(id)
+}
+
+/// Notes what a host does to a component by itself; the entry is there with the rest of the transaction, or not at all.
+pub(super) async fn note(
+    connection: &mut Bounded,
+    deployment: &str,
+    by: ByItself<'_>,
+    (done, component): (&str, &str),
+    details: Value,
+) -> Result<(), sqlx::Error> {
+    let action = format!("{}: {done} /components/{component}", by.occasion);
+    sqlx::query(
+        "INSERT INTO fnhost.audit (deployment, who, source, action, details, outcome, ended_at)
+         VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())",
+    )
+    .bind(deployment)
+    .bind(HOST)
+    .bind(plain(by.machine))
+    .bind(plain(&action))
+    .bind(sqlx::types::Json(without_nul(&details)))
+    .bind(DONE)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Notes what came of a change.

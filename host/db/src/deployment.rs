@@ -3,10 +3,12 @@
 //! Every change of what runs is one transaction that first raises the deployment's revision: its row is the lock that brings
 //! changes into one order, and hosts are notified with the commit.
 
+use super::audit::{self, ByItself};
 use super::hosts::note_file;
 use super::retention;
 use super::session::Bounded;
 use super::{Error, OwnerPool};
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
@@ -140,6 +142,13 @@ pub struct NewVersion<'a> {
     pub is_file: bool,
 }
 
+impl NewVersion<'_> {
+    /// What the audit keeps of it, under its number.
+    pub(super) fn details(&self, version: i64) -> Value {
+        json!({ "version": version, "digest": self.digest, "origin": self.origin })
+    }
+}
+
 /// How a version is brought in.
 #[derive(Clone, Copy, Debug)]
 pub enum Rollout {
@@ -152,7 +161,7 @@ pub enum Rollout {
 /// Makes a version and brings it in. Answers its number and the revision.
 ///
 /// A trial that is under way ends: a candidate is dropped; a current version that is on trial is not what a rollback
-/// goes to.
+/// goes to. `by` is the host, where nobody asked for it.
 ///
 /// # Errors
 /// The database did not answer, or the component does not run.
@@ -161,6 +170,7 @@ pub async fn deploy(
     deployment: &str,
     new: &NewVersion<'_>,
     rollout: Rollout,
+    by: Option<ByItself<'_>>,
 ) -> Result<(i64, i64), Error> {
     let mut tx = pool.begin().await?;
     let revision = raise_revision(&mut tx, deployment).await?;
@@ -188,6 +198,9 @@ pub async fn deploy(
     }
     if new.is_file {
         note_file(&mut tx, deployment, new).await?;
+    }
+    if let Some(by) = by {
+        audit::note(&mut tx, deployment, by, ("deploy", new.component), new.details(version)).await?;
     }
     retention::prune(&mut tx, deployment, new.component).await?;
     notify(&mut tx, deployment).await?;
@@ -255,12 +268,13 @@ pub async fn accept(
     component: &str,
     expected: i64,
     probation: Duration,
+    by: ByItself<'_>,
 ) -> Result<bool, Error> {
     let mut tx = pool.begin().await?;
     let revision = raise_revision(&mut tx, deployment).await?;
-    let row: Option<(Option<i64>,)> = sqlx::query_as(
-        "SELECT candidate FROM fnhost.running
-          WHERE deployment = $1 AND component = $2 AND revision = $3 AND trial_ends_at IS NOT NULL",
+    let row: Option<(Option<i64>, Option<String>)> = sqlx::query_as(
+        "SELECT r.candidate, v.digest FROM fnhost.running r LEFT JOIN fnhost.version v ON v.version = r.candidate
+          WHERE r.deployment = $1 AND r.component = $2 AND r.revision = $3 AND r.trial_ends_at IS NOT NULL",
     )
     .bind(deployment)
     .bind(component)
@@ -269,10 +283,12 @@ pub async fn accept(
     .await?;
     match row {
         None => return Ok(false),
-        Some((Some(candidate),)) => {
+        Some((Some(candidate), digest)) => {
             switch(&mut tx, deployment, component, revision, candidate, probation).await?;
+            let details = json!({ "version": candidate, "digest": digest });
+            audit::note(&mut tx, deployment, by, ("promote", component), details).await?;
         }
-        Some((None,)) => {
+        Some((None, _)) => {
             sqlx::query(
                 "UPDATE fnhost.running SET revision = $3, trial_ends_at = NULL WHERE deployment = $1 AND component = $2",
             )
@@ -290,7 +306,7 @@ pub async fn accept(
 
 /// Drops the candidate, or goes back from the current version to the one before it that passed its trial. `expected` is the
 /// component's revision that this was decided on. Answers the version that was withdrawn; none where there is nothing to
-/// go back to or the component is not at `expected` any more.
+/// go back to or the component is not at `expected` any more. `by` is the host, where nobody asked for it.
 ///
 /// # Errors
 /// The database did not answer.
@@ -300,10 +316,11 @@ pub async fn withdraw(
     component: &str,
     expected: Option<i64>,
     reason: &str,
+    by: Option<ByItself<'_>>,
 ) -> Result<Option<(i64, i64)>, Error> {
     let mut tx = pool.begin().await?;
     let revision = raise_revision(&mut tx, deployment).await?;
-    let withdrawn: Option<i64> = sqlx::query_scalar(
+    let withdrawn: Option<(i64, String)> = sqlx::query_as(
         "WITH former AS (
              SELECT current, fallback, candidate FROM fnhost.running
               WHERE deployment = $1 AND component = $2 AND ($3::bigint IS NULL OR revision = $3)
@@ -318,7 +335,7 @@ pub async fn withdraw(
                FROM former f WHERE r.deployment = $1 AND r.component = $2
              RETURNING COALESCE(f.candidate, f.current) AS version)
          UPDATE fnhost.version v SET withdrawn_at = clock_timestamp(), withdrawn_reason = $5
-           FROM changed WHERE v.version = changed.version RETURNING v.version",
+           FROM changed WHERE v.version = changed.version RETURNING v.version, v.digest",
     )
     .bind(deployment)
     .bind(component)
@@ -327,7 +344,11 @@ pub async fn withdraw(
     .bind(reason)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(version) = withdrawn else { return Ok(None) };
+    let Some((version, digest)) = withdrawn else { return Ok(None) };
+    if let Some(by) = by {
+        let details = json!({ "version": version, "digest": digest, "reason": reason });
+        audit::note(&mut tx, deployment, by, ("roll back", component), details).await?;
+    }
     notify(&mut tx, deployment).await?;
     tx.commit().await?;
     Ok(Some((version, revision)))

@@ -1,5 +1,6 @@
 //! The registry's SQL: a start's files, the hosts' leases, and what people see of versions and hosts.
 
+use super::audit::{self, ByItself};
 use super::deployment::{NewVersion, insert_version, notify, raise_revision};
 use super::retention;
 use super::session::Bounded;
@@ -23,7 +24,7 @@ pub enum Enlisted {
 }
 
 /// Brings the files of a manifest in at a start, by the rule of `docs/decisions/0007-what-runs-after-a-start.md`: what was
-/// deployed last wins. `probation` is the trial of a new file where other hosts run.
+/// deployed last wins. `probation` is the trial of a new file where other hosts run, `machine` where this one does.
 ///
 /// # Errors
 /// The database did not answer.
@@ -33,7 +34,9 @@ pub async fn enlist(
     instance: &str,
     files: &[NewVersion<'_>],
     probation: Duration,
+    machine: &str,
 ) -> Result<Vec<Enlisted>, Error> {
+    let by = ByItself { machine, occasion: "start" };
     let mut tx = pool.begin().await?;
     let revision = raise_revision(&mut tx, deployment).await?;
     let alone: bool = sqlx::query_scalar(
@@ -74,6 +77,7 @@ pub async fn enlist(
             // Alone nothing ran beside it that its errors could be compared with.
             let trial_ms = (!alone).then_some(probation.as_millis() as i64);
             run_file(&mut tx, deployment, file, revision, version, trial_ms).await?;
+            audit::note(&mut tx, deployment, by, ("deploy", file.component), file.details(version)).await?;
             retention::prune(&mut tx, deployment, file.component).await?;
         }
         enlisted.push(outcome);

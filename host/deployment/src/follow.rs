@@ -155,14 +155,15 @@ impl Deployment {
             }
         };
         let kinds: Vec<_> = tried.into_iter().zip(other).collect();
-        let (name, component, revision) = (self.id(), &row.component, row.revision);
+        let (name, component, revision, by) =
+            (self.id(), &row.component, row.revision, self.by_itself("trial"));
         match judge(trial, over, &kinds) {
             Judgement::Wait => {}
             Judgement::Accept => {
-                sql::accept(owner, name, component, revision, self.shared.probation).await?;
+                sql::accept(owner, name, component, revision, self.shared.probation, by).await?;
             }
             Judgement::Withdraw(reason) => {
-                if sql::withdraw(owner, name, component, Some(revision), &reason).await?.is_some() {
+                if sql::withdraw(owner, name, component, Some(revision), &reason, Some(by)).await?.is_some() {
                     let tried = row.candidate.as_ref().map_or(&row.current, |(candidate, _)| candidate);
                     let version = short_digest(&tried.digest);
                     tracing::error!(component, version, reason, "rolled back");

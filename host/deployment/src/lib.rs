@@ -18,6 +18,7 @@ pub mod watch;
 pub use slot::Slot;
 
 use fnhost_db::OwnerPool;
+use fnhost_db::audit::ByItself;
 use fnhost_db::deployment::{self as sql, StoredRunning, StoredVersion};
 use fnhost_db::hosts::{self, Enlisted, HostEntry};
 use fnhost_db::session::RolePool;
@@ -143,7 +144,8 @@ impl Deployment {
                 futures::future::try_join_all(loading).await?.into_iter().collect();
             let offered: Vec<sql::NewVersion<'_>> = files.iter().map(|(id, file)| file.version(id)).collect();
             let enlisted =
-                hosts::enlist(&owner, &entry.deployment, &entry.instance, &offered, probation).await?;
+                hosts::enlist(&owner, &entry.deployment, &entry.instance, &offered, probation, &entry.name)
+                    .await?;
             let (revision, rows) = sql::running(&owner, &entry.deployment).await?;
             let mut slots = BTreeMap::new();
             for ((id, file), enlisted) in files.iter().zip(&enlisted) {
@@ -186,6 +188,11 @@ impl Deployment {
                 "this host stays in the registry until its lease ends"
             );
         }
+    }
+
+    /// This host as the one that changes something by itself.
+    fn by_itself(&self, occasion: &'static str) -> ByItself<'_> {
+        ByItself { machine: &self.shared.entry.name, occasion }
     }
 
     async fn renew_lease(&self) -> Result<(), fnhost_db::Error> {

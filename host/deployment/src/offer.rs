@@ -33,6 +33,8 @@ pub struct Offer {
     pub clear_variables: bool,
     /// Percentage of the calls and the time to try it first.
     pub canary: Option<(u32, Duration)>,
+    /// Whether the host found it by itself (`--watch`); what somebody asks for is noted where it is asked for.
+    pub found: bool,
 }
 
 /// What became of an offer.
@@ -132,11 +134,12 @@ impl Deployment {
             origin: &offer.origin,
             is_file: self.shared.loader.is_file(component, &digest).await,
         };
+        let by = offer.found.then(|| self.by_itself("watch"));
         let rollout = match offer.canary {
             Some((percent, duration)) => Rollout::Canary(percent, duration),
             None => Rollout::Switch(self.shared.probation),
         };
-        let (version, revision) = sql::deploy(&self.shared.owner, self.id(), &new, rollout).await?;
+        let (version, revision) = sql::deploy(&self.shared.owner, self.id(), &new, rollout, by).await?;
         self.changed(component, version, digest, revision).await
     }
 
@@ -155,7 +158,7 @@ impl Deployment {
     /// There is nothing to go back to.
     pub async fn roll_back(&self, component: &str, reason: &str) -> Result<Changed, Refused> {
         self.known(component)?;
-        let withdrawn = sql::withdraw(&self.shared.owner, self.id(), component, None, reason).await?;
+        let withdrawn = sql::withdraw(&self.shared.owner, self.id(), component, None, reason, None).await?;
         let Some((version, revision)) = withdrawn else {
             return Err(Refused::NoFallback(component.to_owned()));
         };

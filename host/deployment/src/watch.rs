@@ -109,7 +109,7 @@ impl Watched {
         }
         let signature = signed::beside(&self.source).await.ok().flatten();
         let origin = self.source.display().to_string();
-        let offer = Offer { wasm, signature, origin, ..Offer::default() };
+        let offer = Offer { wasm, signature, origin, found: true, ..Offer::default() };
         if let Err(error) = deployment.offer(&self.component, offer).await {
             tracing::error!(
                 component = self.component,

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use super::{Error, PrivateKafka};
 
 /// An opened data directory. Whoever has this value is alone on it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Drop for DataDir {
 impl DataDir {
     /// Creates the directory where missing and locks it.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        // Readable by others on purpose: the account that runs Postgres has to reach its folder below.
+        // Readable by others on purpose: the account that runs the servers has to reach their folders below.
         create_folder(path, 0o755)?;
         let path = path.canonicalize().map_err(Error::at("open", path))?;
         let lock_path = path.join("lock");
@@ -109,8 +109,8 @@ pub fn secret_file(data_dir: &Path, name: &str) -> Result<PathBuf, Error> {
 pub struct Attached {
     /// URL of the database as its owner, password included; none where that fnhost uses another database.
     pub database_url: Option<String>,
-    /// Bootstrap address of Kafka; none where that fnhost uses another Kafka, or none.
-    pub kafka: Option<String>,
+    /// Kafka, and how to log in there; none where that fnhost uses another Kafka, or none.
+    pub kafka: Option<PrivateKafka>,
     directory: PathBuf,
 }
 
@@ -137,7 +137,7 @@ pub fn attach(data_dir: &Path) -> Result<Attached, Error> {
         database_url: port("postgres.port")
             .zip(password)
             .map(|(port, password)| super::postgres::database_url(&password, &port)),
-        kafka: port("kafka.port").map(|port| format!("127.0.0.1:{port}")),
+        kafka: port("kafka.port").map(|port| PrivateKafka::new(format!("127.0.0.1:{port}"), data_dir)),
         directory: data_dir.to_owned(),
     })
 }
@@ -179,7 +179,10 @@ pub(super) fn write_file(path: &Path, content: &str, mode: u32) -> Result<(), Er
     part.push(".part");
     let part = PathBuf::from(part);
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode);
+        // In a folder of the account that runs a server, a link would have root write elsewhere.
+        let mut file = options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(&part)?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(content.as_bytes())?;
         file.sync_all()?;
@@ -220,7 +223,7 @@ mod tests {
         for name in ["logs", "run", "services", "services/gateway"] {
             assert_eq!(mode(name), 0o700, "{name}");
         }
-        // The account that runs Postgres passes it on the way to its own folder.
+        // The account that runs the servers passes it on the way to their folders.
         assert_eq!(mode(""), 0o755);
         fs::remove_dir_all(&path).unwrap();
     }

@@ -1,4 +1,5 @@
-//! The private Apache Kafka, one KRaft node: found, formatted once, configured, started.
+//! The private Apache Kafka, one KRaft node: found, formatted once, configured, started. Whoever connects has to log in, with a
+//! password that is generated for the data directory.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,12 +8,20 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::directory::{DataDir, closed_folder, write_file};
+use super::account::{self, Account};
+use super::directory::{DataDir, closed_folder, secret, write_file};
 use super::process::{Program, Server, Service, is_file};
-use super::{Error, java, ports};
+use super::{Error, jars, java, ports};
 
 /// Name of the server in messages.
 const NAME: &str = "Kafka";
+/// Its folder in the data directory.
+const FOLDER: &str = "kafka";
+/// Who clients log in as, and the name of the secret that is the password.
+const USER: &str = "fnhost";
+const PASSWORD: &str = "kafka";
+/// The file of a data directory that has what clients need, as librdkafka's properties.
+const CLIENT_FILE: &str = "secrets/kafka.conf";
 /// The version whose jars `./dev setup` fetches, as pinned in `deploy/kafka/pom.xml`.
 const VERSION: &str = "4.3.1";
 /// The ports used where they are free: for clients, and for the controller in the same process.
@@ -36,8 +45,12 @@ const SETTINGS: &str = "\
 process.roles=broker,controller
 node.id=1
 controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=CLIENT
+# Both listeners ask for the password: with the controller's one could delete topics and give oneself rights.
+listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN
+sasl.mechanism.inter.broker.protocol=PLAIN
+sasl.mechanism.controller.protocol=PLAIN
 auto.create.topics.enable=false
 # One member or several in one machine: waiting for more before the first assignment only delays the start.
 group.initial.rebalance.delay.ms=0
@@ -108,17 +121,56 @@ fn has_broker(jars: &Path) -> bool {
     files.any(|file| file.file_name().as_encoded_bytes().starts_with(b"kafka-server-"))
 }
 
+/// A private Kafka as clients reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrivateKafka {
+    /// Bootstrap address, `host:port`.
+    pub address: String,
+    /// A file of librdkafka's properties, one `name=value` a line, with the password: for `--kafka-config`, or `kcat -F`.
+    pub config: PathBuf,
+}
+
+impl PrivateKafka {
+    /// That of a data directory.
+    pub(super) fn new(address: String, data_dir: &Path) -> Self {
+        Self { address, config: data_dir.join(CLIENT_FILE) }
+    }
+
+    /// The properties with their values.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn properties(&self) -> Result<Vec<(String, String)>, Error> {
+        let text = fs::read_to_string(&self.config).map_err(Error::at("read", &self.config))?;
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let pairs = lines.filter_map(|line| line.split_once('='));
+        Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+}
+
 /// Formats the log directory where missing, and starts the broker.
 pub(super) async fn start(
     directory: &DataDir,
     found: Installation,
     deadline: Duration,
 ) -> Result<Server, Error> {
-    let home = directory.path().join("kafka");
-    // Kafka asks nobody who it is, but what it keeps is closed to other accounts.
-    closed_folder(&home)?;
-    let broker = Broker { directory, found, home };
-    if !is_file(&broker.data().join("meta.properties")) {
+    let account = account(directory, &found.java)?;
+    let home = account::home(directory, FOLDER, NAME, account)?;
+    let work = home.join("work");
+    match account {
+        None => closed_folder(&home)?,
+        Some(account) if is_roots(&home) => account.let_pass(&home)?,
+        // Of the account itself, which ran fnhost here before root did.
+        Some(_) => {}
+    }
+    own_folder(&work, account)?;
+    let jars = jars::reachable(&found.jars, account, Path::new(account::ELSEWHERE))?;
+    let password = secret(directory.path(), PASSWORD)?;
+    write_file(&directory.path().join(CLIENT_FILE), &client_properties(&password), 0o600)?;
+    let broker = Broker { directory, found: Installation { jars, ..found }, account, home, work, password };
+    if is_file(&broker.data().join("meta.properties")) {
+        own_folder(&broker.data(), account)?;
+    } else {
         tracing::info!(folder = %broker.home.display(), "formatting the private Kafka's log directory");
         broker.format().await?;
     }
@@ -129,10 +181,43 @@ pub(super) async fn start(
     broker.serve(flag("-XX:SharedArchiveFile=", &archive), deadline).await
 }
 
+/// The account that the broker runs as where fnhost is root: whoever has its folder already, or the one that Postgres has too.
+fn account(directory: &DataDir, java: &Path) -> Result<Option<Account>, Error> {
+    let Some(account) = Account::unprivileged()? else { return Ok(None) };
+    let owner = fs::metadata(directory.path().join(FOLDER)).ok().as_ref().and_then(Account::owner);
+    let account = owner.unwrap_or(account);
+    let program = java.canonicalize().map_err(Error::at("open", java))?;
+    // A broker that runs as root is better than none.
+    if let Some(closed) = program.parent().and_then(|folder| account.stopped_at(folder)) {
+        tracing::warn!(
+            java = %program.display(),
+            "Kafka runs as root, because the account that would run it cannot enter {}: let JAVA_HOME name another Java",
+            closed.display(),
+        );
+        return Ok(None);
+    }
+    Ok(Some(account))
+}
+
 struct Broker<'a> {
     directory: &'a DataDir,
     found: Installation,
+    account: Option<Account>,
+    /// What fnhost writes, and below it what the broker writes.
     home: PathBuf,
+    /// Where the broker runs, and may write.
+    work: PathBuf,
+    password: String,
+}
+
+fn is_roots(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|found| Account::owner(&found).is_none())
+}
+
+/// Makes a folder where missing, closed to all but the account.
+fn own_folder(folder: &Path, account: Option<Account>) -> Result<(), Error> {
+    closed_folder(folder)?;
+    account.map_or(Ok(()), |account| account.own_all(folder))
 }
 
 impl Broker<'_> {
@@ -144,14 +229,21 @@ impl Broker<'_> {
         self.home.join("server.properties")
     }
 
+    /// Writes a file for the account that runs the broker, and for nobody else.
+    fn write(&self, path: &Path, text: &str) -> Result<(), Error> {
+        write_file(path, text, 0o600)?;
+        self.account.map_or(Ok(()), |account| account.own(path))
+    }
+
     /// Formats under another name and renames last, so that a directory under its own name is whole.
     async fn format(&self) -> Result<(), Error> {
         let new = self.home.join("data.new");
         if new.exists() {
             fs::remove_dir_all(&new).map_err(Error::at("remove", &new))?;
         }
+        own_folder(&new, self.account)?;
         let properties = self.home.join("format.properties");
-        write_file(&properties, &settings(&new, PORT, CONTROLLER_PORT), 0o644)?;
+        self.write(&properties, &settings(&new, PORT, CONTROLLER_PORT, &self.password))?;
         let arguments = ["format".into(), "--cluster-id".into(), cluster_id().into(), "--config".into()];
         let mut arguments = Vec::from(arguments);
         arguments.push(properties.clone().into());
@@ -160,20 +252,21 @@ impl Broker<'_> {
         fs::remove_file(&properties).map_err(Error::at("remove", &properties))
     }
 
-    /// The archive of loaded classes, for this Kafka and this Java.
+    /// The archive of loaded classes, for the jars of this folder and this Java.
     fn archive(&self) -> PathBuf {
-        self.home.join(format!("classes-{VERSION}-java-{}.jsa", self.found.java_version))
+        let jars = self.found.jars.file_name().unwrap_or_default().display();
+        self.work.join(format!("classes-{VERSION}-{jars}-java-{}.jsa", self.found.java_version))
     }
 
     /// Runs the broker once only to write its loaded classes into an archive, which later starts map into memory
     /// and so take half the time.
     async fn archive_classes(&self, archive: &Path, deadline: Duration) -> Result<(), Error> {
-        let new = self.home.join("classes.new");
+        let new = self.work.join("classes.new");
         let server = self.serve(flag("-XX:ArchiveClassesAtExit=", &new), deadline).await?;
         server.stop(deadline).await;
         if !is_file(&new) {
             // A Java that makes no archives ignores an empty one, and is not asked again.
-            write_file(&new, "", 0o644)?;
+            return write_file(archive, "", 0o644);
         }
         fs::rename(&new, archive).map_err(Error::at("rename", &new))
     }
@@ -185,7 +278,7 @@ impl Broker<'_> {
         loop {
             let port = ports::choose(&files[0], PORT)?;
             let controller = ports::choose(&files[1], CONTROLLER_PORT)?;
-            write_file(&self.properties(), &settings(&self.data(), port, controller), 0o644)?;
+            self.write(&self.properties(), &settings(&self.data(), port, controller, &self.password))?;
             starts += 1;
             match Server::start(self.service(flag.clone()), format!("127.0.0.1:{port}"), deadline).await {
                 Err(Error::Ended { address_in_use: true, .. }) if starts < STARTS_MAX => {
@@ -218,8 +311,8 @@ impl Broker<'_> {
             name,
             path: self.found.java.clone(),
             arguments,
-            account: None,
-            folder: self.home.clone(),
+            account: self.account,
+            folder: self.work.clone(),
             log: self.directory.logs().join("kafka.log"),
             stop: Signal::TERM,
         }
@@ -232,15 +325,29 @@ fn flag(name: &str, path: &Path) -> OsString {
     flag
 }
 
-fn settings(data: &Path, port: u16, controller: u16) -> String {
+fn settings(data: &Path, port: u16, controller: u16, password: &str) -> String {
     // A backslash begins an escape in this format.
     let data = data.display().to_string().replace('\\', "\\\\");
+    // The first two are how the broker logs in at its own listeners, the last is who may.
+    let login = format!(
+        "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"{USER}\" password=\"{password}\" \
+         user_{USER}=\"{password}\";"
+    );
     format!(
         "# Written by fnhost at every start.\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=CLIENT://127.0.0.1:{port}\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listener.name.client.plain.sasl.jaas.config={login}\n\
+         listener.name.controller.plain.sasl.jaas.config={login}\n\
          log.dirs={data}\n{SETTINGS}"
+    )
+}
+
+fn client_properties(password: &str) -> String {
+    format!(
+        "# Written by fnhost at every start: how clients reach this Kafka.\n\
+         security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\nsasl.username={USER}\nsasl.password={password}\n"
     )
 }
 

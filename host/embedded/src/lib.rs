@@ -9,17 +9,18 @@
 //! ```text
 //! <data-dir>/lock            held while an fnhost runs here, contains its pid
 //! <data-dir>/run/            ports in use, kept from run to run; Kafka's pid; the admin address
-//! <data-dir>/secrets/        generated passwords, mode 0600
+//! <data-dir>/secrets/        generated passwords, and kafka.conf for clients of Kafka, mode 0600
 //! <data-dir>/logs/           output of both servers
 //! <data-dir>/postgres/       cluster; a link to /var/lib/fnhost/* where its account cannot reach the data directory
 //! <data-dir>/services/       a folder for each program that stands in for another system
-//! <data-dir>/kafka/          server.properties, log directory, class archive
+//! <data-dir>/kafka/          server.properties, log directory, class archive; a link as above
 //! ```
 
 mod account;
 mod announced;
 mod directory;
 mod error;
+mod jars;
 mod java;
 mod kafka;
 mod leftover;
@@ -32,6 +33,7 @@ mod service;
 pub use announced::{admin_token, announce_admin, find_admin_token};
 pub use directory::{Attached, attach, secret, secret_file};
 pub use error::Error;
+pub use kafka::PrivateKafka;
 pub use service::ServiceOptions;
 
 use futures::future::BoxFuture;
@@ -98,8 +100,8 @@ pub fn find_kafka() -> Result<(PathBuf, PathBuf), Error> {
 /// The running servers. Dropping this stops them too, but only [`Servers::stop`] waits for their end.
 #[derive(Debug)]
 pub struct Servers {
-    /// Bootstrap address of Kafka, `host:port`.
-    pub kafka: Option<String>,
+    /// Kafka, and how to log in there.
+    pub kafka: Option<PrivateKafka>,
     /// URL of the database `fnhost` as its superuser, password included.
     pub database_url: Option<String>,
     /// Folder of that database's Unix socket, where its path is short enough for one.
@@ -164,7 +166,7 @@ pub fn start(options: Options) -> BoxFuture<'static, Result<Servers, Error>> {
 
 #[derive(Debug)]
 struct Addresses {
-    kafka: Option<String>,
+    kafka: Option<PrivateKafka>,
     database_url: Option<String>,
     database_socket: Option<PathBuf>,
     services: BTreeMap<String, String>,
@@ -183,7 +185,7 @@ async fn supervise(
         // The caller gave up. The thread ends with this function, and the kernel stops what was started.
         () = ready.closed() => return,
     };
-    let Launched { directory: _directory, postgres, database_socket, kafka, services } = match started {
+    let Launched { directory, postgres, database_socket, kafka, services } = match started {
         Ok(started) => started,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -191,7 +193,7 @@ async fn supervise(
         }
     };
     let addresses = Addresses {
-        kafka: kafka.as_ref().map(|server| server.address.clone()),
+        kafka: kafka.as_ref().map(|server| PrivateKafka::new(server.address.clone(), directory.path())),
         database_url: postgres.as_ref().map(|server| server.address.clone()),
         database_socket,
         services: services.iter().map(|(name, server)| (name.clone(), server.address.clone())).collect(),

@@ -1,19 +1,20 @@
 //! The private Postgres: found, created once, configured, started.
 
 use std::fs;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::account::Account;
-use super::directory::{DataDir, create_folder, secret, write_file};
+use super::account::{self, Account};
+use super::directory::{DataDir, secret, write_file};
 use super::process::{Program, Server, Service, in_path, is_file};
 use super::{Error, ports};
 
 /// Name of the server in messages.
 const NAME: &str = "Postgres";
+/// Its folder in the data directory.
+const FOLDER: &str = "postgres";
 /// The port used where it is free. Not 5432, which is left to a Postgres of the machine.
 const PORT: u16 = 15_432;
 /// Starts tried when another process takes the chosen port at the same moment.
@@ -22,8 +23,6 @@ const STARTS_MAX: u32 = 3;
 const VERSION_MIN: u32 = 14;
 /// Where distributions put versions of Postgres, one folder per major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
-/// Where clusters go that their account could not reach in the data directory.
-const ELSEWHERE: &str = "/var/lib/fnhost";
 /// Name of the superuser and of the database.
 const OWNER: &str = "fnhost";
 /// Bytes that a socket's path may have (`sun_path` of unix(7), its end included), less the name of Postgres's socket.
@@ -71,7 +70,7 @@ pub(super) struct Installation {
 impl Installation {
     /// Looks for the server programs: of the cluster's own major version where there is one, else the newest.
     pub(super) fn find(directory: &Path) -> Result<Self, Error> {
-        let home = directory.join("postgres");
+        let home = directory.join(FOLDER);
         let cluster = fs::read_to_string(home.join("data/PG_VERSION")).ok();
         let cluster: Option<u32> = cluster.and_then(|text| text.trim().parse().ok());
         let given = std::env::var_os("FNHOST_POSTGRES_BIN").map(PathBuf::from);
@@ -151,7 +150,11 @@ pub(super) async fn start(
     found: Installation,
     deadline: Duration,
 ) -> Result<(Server, Option<PathBuf>), Error> {
-    let home = home(directory, found.account)?;
+    let home = account::home(directory, FOLDER, NAME, found.account)?;
+    // Its socket is made in there.
+    if let Some(account) = found.account {
+        account.own(&home)?;
+    }
     let password = secret(directory.path(), "postgres")?;
     let cluster = Cluster { directory, found, home };
     if !is_file(&cluster.data().join("PG_VERSION")) {
@@ -171,49 +174,6 @@ pub(super) async fn start(
             }
             result => return Ok((result?, cluster.socket_folder().map(Path::to_owned))),
         }
-    }
-}
-
-/// The folder of the cluster: in the data directory where its account can get there, else elsewhere with a link to it.
-fn home(directory: &DataDir, account: Option<Account>) -> Result<PathBuf, Error> {
-    let link = directory.path().join("postgres");
-    if fs::symlink_metadata(&link).is_err() {
-        match account.and_then(|account| account.stopped_at(directory.path())) {
-            None => create_folder(&link, 0o700)?,
-            Some(closed) => {
-                let home = Path::new(ELSEWHERE).join(uuid::Uuid::new_v4().to_string());
-                create_folder(Path::new(ELSEWHERE), 0o755)?;
-                create_folder(&home, 0o700)?;
-                std::os::unix::fs::symlink(&home, &link).map_err(Error::at("create link", &link))?;
-                tracing::warn!(
-                    folder = %home.display(),
-                    "Postgres does not run as root, and its account cannot enter {}: the cluster is kept elsewhere, \
-                     linked from {}; delete both together",
-                    closed.display(),
-                    link.display(),
-                );
-            }
-        }
-        if let Some(account) = account {
-            chown(&link, Some(account.uid), Some(account.gid))
-                .map_err(Error::at("change the owner of", &link))?;
-        }
-    }
-    let home = link.canonicalize().map_err(|source| Error::Io {
-        action: format!(
-            "open the Postgres cluster {} (remove the link to start with an empty one)",
-            link.display()
-        ),
-        source,
-    })?;
-    match account.and_then(|account| account.stopped_at(&home)) {
-        None => Ok(home),
-        Some(closed) => Err(Error::Unsuitable {
-            what: format!(
-                "the account that runs Postgres cannot enter {}: run `chmod o+x` on it, or choose another --data-dir",
-                closed.display()
-            ),
-        }),
     }
 }
 
@@ -250,8 +210,7 @@ impl Cluster<'_> {
         }
         write_file(&password_file, password, 0o600)?;
         if let Some(account) = self.found.account {
-            chown(&password_file, Some(account.uid), Some(account.gid))
-                .map_err(Error::at("change the owner of", &password_file))?;
+            account.own(&password_file)?;
         }
         let options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"];
         let mut arguments: Vec<_> = options.map(Into::into).into();
@@ -275,11 +234,7 @@ impl Cluster<'_> {
     /// Writes a file for the account that runs the server.
     fn write(&self, path: &Path, text: &str) -> Result<(), Error> {
         write_file(path, text, 0o600)?;
-        match self.found.account {
-            Some(account) => chown(path, Some(account.uid), Some(account.gid))
-                .map_err(Error::at("change the owner of", path)),
-            None => Ok(()),
-        }
+        self.found.account.map_or(Ok(()), |account| account.own(path))
     }
 
     fn port_file(&self) -> PathBuf {
@@ -316,9 +271,6 @@ impl Cluster<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -326,17 +278,5 @@ mod tests {
         for line in ["fsync = on", "synchronous_commit = on", "full_page_writes = on"] {
             assert!(SETTINGS.lines().any(|found| found == line), "{line}");
         }
-    }
-
-    #[test]
-    fn a_root_owned_closed_folder_is_noticed() {
-        let nobody = Account { uid: 65_534, gid: 65_534 };
-        let folder = std::env::temp_dir().join(format!("fnhost-closed-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(nobody.stopped_at(&folder.join("not/yet/there")), Some(folder.clone()));
-        fs::set_permissions(&folder, Permissions::from_mode(0o711)).unwrap();
-        assert_eq!(nobody.stopped_at(&folder.join("not/yet/there")), None);
-        fs::remove_dir(&folder).unwrap();
     }
 }

@@ -28,7 +28,9 @@ pub async fn group_positions(
         .create()
         .map_err(Error::new(format!("cannot make a consumer of group {group}")))?;
     let mut list = TopicPartitionList::new();
-    partitions.iter().for_each(|tp| drop(list.add_partition(&tp.topic, tp.partition)));
+    for tp in partitions {
+        list.add_partition(&tp.topic, tp.partition);
+    }
     let committed = tokio::task::spawn_blocking(move || consumer.committed_offsets(list, ANSWER_TIMEOUT))
         .await
         .map_err(|error| Error::Client(format!("a request to the group ended early: {error}")))?

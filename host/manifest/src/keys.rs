@@ -10,13 +10,16 @@ use serde::Deserialize;
 /// Bytes of a public key.
 const KEY_BYTES: usize = 32;
 
+/// A public key and its id.
+type Named = (String, [u8; KEY_BYTES]);
+
 /// Public keys by their ids. With a new one beside the old one, tokens of both are good. Clones share what [`Keys::replace`] changes.
 #[derive(Clone, Debug)]
 pub struct Keys(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    keys: RwLock<Box<[(String, [u8; KEY_BYTES])]>>,
+    keys: RwLock<Box<[Named]>>,
     generation: AtomicU64,
 }
 

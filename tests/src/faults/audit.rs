@@ -1,7 +1,7 @@
 //! What the topics hold, read as a stranger reads them: which numbered messages there are, in which order, and how often.
 
 use super::odd::Odd;
-use crate::kafka::{ANSWER_DEADLINE, consumer, partitions};
+use crate::kafka::{ANSWER_DEADLINE, Cluster, consumer, partitions};
 use anyhow::Context as _;
 use fnhost_types::record::{MAC_HEADER, SEQ_HEADER, STREAM_HEADER};
 use fnhost_types::stream_keys::{Claim, StreamKey, StreamKeys};
@@ -79,10 +79,10 @@ impl Audit {
     ///
     /// # Errors
     /// The brokers did not answer.
-    pub fn read(&mut self, brokers: &str, topic: &str, odd: &[Odd]) -> anyhow::Result<()> {
+    pub fn read(&mut self, cluster: &Cluster, topic: &str, odd: &[Odd]) -> anyhow::Result<()> {
         let odd: HashSet<(i32, i64)> =
             odd.iter().filter(|odd| odd.topic == topic).map(|odd| (odd.partition, odd.offset)).collect();
-        let consumer = consumer(brokers)?;
+        let consumer = consumer(cluster)?;
         let number = u32::try_from(self.topics.len())?;
         self.topics.push(topic.to_owned());
         // Asked before anything is fetched: a later question waits behind the fetch that is under way.

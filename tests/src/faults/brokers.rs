@@ -1,6 +1,7 @@
 //! Kafka brokers of the suite: KRaft nodes that are broker and controller at once, each a process that can be killed alone.
 
 use super::proxy::Proxy;
+use crate::kafka::Cluster;
 use crate::process;
 use crate::system::free_port;
 use crate::wait::{Look, until};
@@ -87,6 +88,12 @@ impl Brokers {
     pub fn addresses(&self) -> String {
         let addresses = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.proxy.port()));
         addresses.collect::<Vec<_>>().join(",")
+    }
+
+    /// The cluster for clients.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster::open(self.addresses())
     }
 
     /// The proxy in front of a broker.

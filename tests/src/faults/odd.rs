@@ -1,8 +1,8 @@
 //! Records that no function of the order system can handle: each becomes a dead letter of those, and is counted once by the ledger.
 
+use crate::kafka::Cluster;
 use fastrand::Rng;
 use fnhost_types::record::{MAC_HEADER, SEQ_HEADER, STREAM_HEADER};
-use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::time::Duration;
@@ -53,11 +53,11 @@ impl Odd {
 ///
 /// # Errors
 /// The brokers did not take one in time.
-pub async fn send(brokers: &str, seed: u64, stream: &str, partitions: i32) -> anyhow::Result<Vec<Odd>> {
+pub async fn send(cluster: &Cluster, seed: u64, stream: &str, partitions: i32) -> anyhow::Result<Vec<Odd>> {
     let mut rng = Rng::with_seed(seed);
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers).set("enable.idempotence", "true");
+    let mut config = cluster.client();
     config
+        .set("enable.idempotence", "true")
         .set("message.timeout.ms", SEND_DEADLINE.as_millis().to_string())
         .set("message.max.bytes", "1100000");
     let producer: FutureProducer = config.create()?;

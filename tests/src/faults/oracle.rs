@@ -57,7 +57,7 @@ async fn unsettled(world: &World) -> anyhow::Result<Option<String>> {
     if waiting > 0 {
         return Ok(Some(format!("{waiting} rows wait: {}", stuck(&world.db).await?)));
     }
-    let lag = lag(&world.brokers.addresses(), &world.db).await?;
+    let lag = lag(&world.brokers.cluster(), &world.db).await?;
     if lag != 0 {
         return Ok(Some(format!("{lag} records are unread")));
     }
@@ -104,17 +104,17 @@ pub async fn judge(
     mut audit: Audit,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let brokers = world.brokers.addresses();
+    let cluster = world.brokers.cluster();
     let read = {
         let odd = odd.to_vec();
         tokio::task::spawn_blocking(move || -> anyhow::Result<Audit> {
             for topic in ALL_TOPICS {
-                audit.read(&brokers, topic, &odd)?;
+                audit.read(&cluster, topic, &odd)?;
             }
             for (topic, _) in TOPICS {
                 // Made when the first record dies.
                 if !odd.is_empty() {
-                    audit.read(&brokers, &format!("{topic}.dlq"), &[])?;
+                    audit.read(&cluster, &format!("{topic}.dlq"), &[])?;
                 }
             }
             Ok(audit)
@@ -204,6 +204,74 @@ fn name(status: &Status) -> &'static str {
     }
 }
 
+/// What the ledger has entered, beside what the topics have.
+#[derive(Default)]
+struct Entered {
+    /// How often it has each number of a stream.
+    times: HashMap<String, BTreeMap<i64, u32>>,
+    /// How often it has each odd record, by its mark.
+    marks: BTreeMap<String, u32>,
+    doubled: u64,
+    /// Entries of records that are in no topic.
+    foreign: u64,
+    disordered: u64,
+}
+
+impl Entered {
+    async fn read(db: &Database, audit: &Audit) -> anyhow::Result<Self> {
+        let mut found = Self::default();
+        let mut last: HashMap<(u32, i32, String), i64> = HashMap::new();
+        let mut rows =
+            sqlx::query("SELECT stream, seq, mark, coalesce(key, '') FROM ledger.entry ORDER BY id")
+                .fetch(&db.pool);
+        while let Some(row) = rows.try_next().await? {
+            let (stream, seq): (Option<String>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+            let (mark, key): (Option<String>, String) = (row.try_get(2)?, row.try_get(3)?);
+            if let Some(mark) = mark {
+                *found.marks.entry(mark).or_default() += 1;
+                continue;
+            }
+            let seen = stream
+                .as_deref()
+                .zip(seq)
+                .and_then(|(stream, seq)| audit.streams.get(stream)?.get(&seq).copied());
+            let (Some(stream), Some(seq), Some(seen)) = (stream, seq, seen) else {
+                found.foreign += 1;
+                continue;
+            };
+            let times = found.times.entry(stream).or_default().entry(seq).or_default();
+            *times += 1;
+            found.doubled += u64::from(*times > 1);
+            let last = last.entry((seen.place.0, seen.place.1, key)).or_insert(-1);
+            found.disordered += u64::from(*times == 1 && seen.offset < *last);
+            *last = seen.offset.max(*last);
+        }
+        Ok(found)
+    }
+
+    /// How many messages the ledger's topics have, how many of them it lacks, and the first of those.
+    fn lost(&self, audit: &Audit) -> (i64, u64, Option<String>) {
+        let topic = |place: u32| audit.topics[place as usize].as_str();
+        let (mut all, mut lost, mut first) = (0, 0, None);
+        for (stream, messages) in &audit.streams {
+            for (seq, seen) in messages {
+                let topic = topic(seen.place.0);
+                if !TOPICS.iter().any(|(read, _)| *read == topic) {
+                    continue;
+                }
+                all += 1;
+                if !self.times.get(stream).is_some_and(|times| times.contains_key(seq)) {
+                    lost += 1;
+                    first.get_or_insert_with(|| {
+                        format!("{stream} #{seq} at {topic}/{}@{}", seen.place.1, seen.offset)
+                    });
+                }
+            }
+        }
+        (all, lost, first)
+    }
+}
+
 /// The ledger has each message of its topics once, in the order of its key, and each odd record that does not die in it; the topic that it
 /// sends to tells of each entry once.
 async fn check_ledger(
@@ -212,55 +280,9 @@ async fn check_ledger(
     odd: &[Odd],
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let read_by_it = |topic: &str| TOPICS.iter().any(|(read, _)| *read == topic);
-    let mut entered: HashMap<String, BTreeMap<i64, u32>> = HashMap::new();
-    let mut marks: BTreeMap<String, u32> = BTreeMap::new();
-    let mut last: HashMap<(u32, i32, String), i64> = HashMap::new();
-    let (mut doubled, mut foreign, mut disordered) = (0, 0, 0);
-    let mut rows = sqlx::query("SELECT stream, seq, mark, coalesce(key, '') FROM ledger.entry ORDER BY id")
-        .fetch(&db.pool);
-    while let Some(row) = rows.try_next().await? {
-        let (stream, seq): (Option<String>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-        let (mark, key): (Option<String>, String) = (row.try_get(2)?, row.try_get(3)?);
-        if let Some(mark) = mark {
-            *marks.entry(mark).or_default() += 1;
-            continue;
-        }
-        let seen = stream
-            .as_deref()
-            .zip(seq)
-            .and_then(|(stream, seq)| audit.streams.get(stream)?.get(&seq).copied());
-        let (Some(stream), Some(seq), Some(seen)) = (stream, seq, seen) else {
-            foreign += 1;
-            continue;
-        };
-        let times = entered.entry(stream).or_default().entry(seq).or_default();
-        *times += 1;
-        doubled += u64::from(*times > 1);
-        let last = last.entry((seen.place.0, seen.place.1, key)).or_insert(-1);
-        disordered += u64::from(*times == 1 && seen.offset < *last);
-        *last = seen.offset.max(*last);
-    }
-    drop(rows);
-    let mut lost = 0;
-    let mut events = 0;
-    let mut first_lost = None;
-    for (stream, messages) in &audit.streams {
-        for (seq, seen) in
-            messages.iter().filter(|(_, seen)| read_by_it(&audit.topics[seen.place.0 as usize]))
-        {
-            events += 1;
-            if !entered.get(stream).is_some_and(|entered| entered.contains_key(seq)) {
-                lost += 1;
-                first_lost.get_or_insert_with(|| {
-                    format!(
-                        "{stream} #{seq} at {}/{}@{}",
-                        audit.topics[seen.place.0 as usize], seen.place.1, seen.offset
-                    )
-                });
-            }
-        }
-    }
+    let entered = Entered::read(db, audit).await?;
+    let (events, lost, first_lost) = entered.lost(audit);
+    let Entered { marks, doubled, foreign, disordered, .. } = entered;
     let expected: BTreeSet<&str> =
         odd.iter().filter(|odd| odd.counts()).map(|odd| odd.mark.as_str()).collect();
     let marked_wrong = expected.iter().filter(|mark| marks.get(**mark) != Some(&1)).count()

@@ -220,7 +220,7 @@ impl Striker {
             }
         };
         let stream = timeout(UNDO_DEADLINE, stream).await?;
-        let sent = odd::send(&self.world.brokers.addresses(), seed, &stream, 3).await?;
+        let sent = odd::send(&self.world.brokers.cluster(), seed, &stream, 3).await?;
         let said = format!("{} sent", sent.len());
         self.odd.lock().await.extend(sent);
         Ok(said)
@@ -258,10 +258,10 @@ impl Striker {
         if let Err(error) = oracle::settle(world, CALM_DEADLINE).await {
             return Ok(format!("left out: {error:#}"));
         }
-        let brokers = world.brokers.addresses();
+        let cluster = world.brokers.cluster();
         let mut audit = std::mem::take(&mut *self.audit.lock().await);
         let read = tokio::task::spawn_blocking(move || {
-            let read = audit.read(&brokers, topic, &[]);
+            let read = audit.read(&cluster, topic, &[]);
             (audit, read)
         });
         let (audit, read) = read.await?;

@@ -3,7 +3,6 @@
 use super::world::World;
 use crate::wait::{Look, until};
 use anyhow::Context as _;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use std::time::Duration;
@@ -19,8 +18,7 @@ const STOPPED: &str = "SELECT count(*) FROM fnhost.partition WHERE stopped IS NO
 /// # Errors
 /// The brokers or a command failed, or the owners did not notice.
 pub async fn make_anew(world: &World, topic: &str) -> anyhow::Result<String> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", world.brokers.addresses()).create()?;
+    let admin: AdminClient<DefaultClientContext> = world.brokers.cluster().client().create()?;
     let options = AdminOptions::new().operation_timeout(Some(DEADLINE)).request_timeout(Some(DEADLINE));
     let deleted = admin.delete_topics(&[topic], &options).await?;
     deleted

@@ -67,6 +67,31 @@ pub struct World {
     folder: Folder,
 }
 
+/// The payment gateway as a service of `data_dir`, with its webhooks sent to this port.
+fn gateway(data_dir: &Path, webhook_port: u16) -> anyhow::Result<ServiceOptions> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
+    let arguments = [
+        "--listen",
+        "{address}",
+        "--journal",
+        "{folder}/journal.jsonl",
+        "--webhook-url",
+        "http://{http}/payments/webhook",
+        "--webhook-secret-file",
+        "{secret_file}",
+    ];
+    Ok(ServiceOptions {
+        name: GATEWAY.to_owned(),
+        command: root.join("target/tools/payment-gateway"),
+        arguments: arguments.map(str::to_owned).to_vec(),
+        ready: "listens on".to_owned(),
+        port: free_port()?,
+        secret_file: Some(fnhost_embedded::secret_file(data_dir, "webhooks")?),
+        http: format!("127.0.0.1:{webhook_port}"),
+        url_variable: "payment_gateway_url".to_owned(),
+    })
+}
+
 impl World {
     /// Starts everything, and waits until all hosts are ready.
     ///
@@ -76,26 +101,7 @@ impl World {
         let folder = Folder::new()?;
         let data_dir = folder.path().join("data");
         let webhook_port = free_port()?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("a workspace")?;
-        let gateway = ServiceOptions {
-            name: GATEWAY.to_owned(),
-            command: root.join("target/tools/payment-gateway"),
-            arguments: ["--listen", "{address}", "--journal", "{folder}/journal.jsonl"]
-                .into_iter()
-                .chain([
-                    "--webhook-url",
-                    "http://{http}/payments/webhook",
-                    "--webhook-secret-file",
-                    "{secret_file}",
-                ])
-                .map(str::to_owned)
-                .collect(),
-            ready: "listens on".to_owned(),
-            port: free_port()?,
-            secret_file: Some(fnhost_embedded::secret_file(&data_dir, "webhooks")?),
-            http: format!("127.0.0.1:{webhook_port}"),
-            url_variable: "payment_gateway_url".to_owned(),
-        };
+        let gateway = gateway(&data_dir, webhook_port)?;
         let options = Options { kafka: false, services: vec![gateway], ..Options::new(&data_dir) };
         let (servers, brokers) = tokio::try_join!(
             async { Ok(fnhost_embedded::start(options).await?) },

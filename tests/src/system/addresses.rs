@@ -3,7 +3,9 @@
 use super::{Fnhost, address};
 use crate::client::Client;
 use crate::database::Database;
+use crate::kafka::Cluster;
 use anyhow::Context as _;
+use fnhost_embedded::PrivateKafka;
 use std::path::{Path, PathBuf};
 
 impl Fnhost {
@@ -23,12 +25,21 @@ impl Fnhost {
         Ok(Client::new(&address(self.admin))?.with_token_of(&self.data_dir().join("secrets/admin")))
     }
 
-    /// Bootstrap address of its private Kafka.
+    /// Its private Kafka.
     ///
     /// # Errors
     /// It has none.
-    pub fn kafka(&self) -> anyhow::Result<String> {
-        Ok(format!("127.0.0.1:{}", self.kept("run/kafka.port")?))
+    pub fn kafka(&self) -> anyhow::Result<Cluster> {
+        Cluster::private(&self.private_kafka()?)
+    }
+
+    /// Where its private Kafka is, and the file with the login.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn private_kafka(&self) -> anyhow::Result<PrivateKafka> {
+        let address = format!("127.0.0.1:{}", self.kept("run/kafka.port")?);
+        Ok(PrivateKafka { address, config: self.data_dir().join("secrets/kafka.conf") })
     }
 
     /// URL of its payment gateway.

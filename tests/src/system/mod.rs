@@ -36,12 +36,15 @@ pub const MAX_ATTEMPTS: u32 = 6;
 /// Where an account's programs keep their state: each fnhost of the tests has its own.
 const STATE_VARIABLE: &str = "XDG_STATE_HOME";
 /// Variables that would reach into the fnhosts of the tests.
-const VARIABLES: [&str; 18] = [
+const VARIABLES: [&str; 21] = [
     "FNHOST_LISTEN",
     "FNHOST_ADMIN",
     "FNHOST_ADMIN_HOSTS",
     "FNHOST_ADMIN_NETWORKS",
     "FNHOST_ADMIN_TOKEN",
+    "FNHOST_ADMIN_TLS_CERT",
+    "FNHOST_ADMIN_TLS_KEY",
+    "FNHOST_ADMIN_CA",
     "FNHOST_ADMIN_TOKENS",
     "FNHOST_CODE_KEYS",
     "FNHOST_FETCH_NETWORKS",
@@ -144,8 +147,10 @@ impl Fnhost {
     /// This one has not started its servers.
     pub fn setup_of_joining(&self) -> anyhow::Result<Setup> {
         let secret = std::fs::read_to_string(self.data_dir().join("secrets/roles"))?;
+        let kafka = self.private_kafka()?;
         let environment = [
-            ("FNHOST_KAFKA", self.kafka()?),
+            ("FNHOST_KAFKA", kafka.address),
+            ("FNHOST_KAFKA_CONFIG", kafka.config.display().to_string()),
             ("FNHOST_DATABASE", self.database_url()?),
             // The roles keep the passwords that the first host gave them.
             ("FNHOST_ROLE_SECRET", secret.trim().to_owned()),

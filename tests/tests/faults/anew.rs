@@ -2,10 +2,10 @@
 //! go by them would find no leader.
 
 use super::alone;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use tests::customer::{Customer, NewOrder};
+use tests::kafka::Cluster;
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, READY_DEADLINE, Setup};
 use tests::wait::{Look, until};
@@ -15,9 +15,8 @@ const TOPIC: &str = "notification-events";
 const PARTITIONS: i32 = 3;
 
 /// Deletes the topic and makes it anew at once.
-async fn make_anew(brokers: &str) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+async fn make_anew(cluster: &Cluster) -> anyhow::Result<()> {
+    let admin: AdminClient<DefaultClientContext> = cluster.client().create()?;
     let options = AdminOptions::new().operation_timeout(Some(READY_DEADLINE));
     for result in admin.delete_topics(&[TOPIC], &options).await? {
         result.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;

@@ -124,12 +124,12 @@ async fn killed_between_the_answer_of_the_payment_gateway_and_commit() -> Outcom
     assert_eq!(booked(&gateway, order).await?, ("refunded".to_owned(), 1, 1, 2_500));
     assert_eq!(booked(&gateway, rejected).await?, ("voided".to_owned(), 1, 0, 0));
     // What was rolled back was never told either; a message that is there twice has the same number.
-    let brokers = frozen.kafka()?;
+    let cluster = frozen.kafka()?;
     for (order, expected) in [
         (order, vec!["payment.authorized", "payment.captured", "payment.refunded"]),
         (rejected, vec!["payment.authorized", "payment.voided"]),
     ] {
-        let told = copies(&brokers, "payment-events", order).await?;
+        let told = copies(&cluster, "payment-events", order).await?;
         assert_eq!(told.keys().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), expected);
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tests::consistency::{assert_consistent, wait_settled};
 use tests::customer::{Customer, NewOrder, Status};
 use tests::database::Database;
-use tests::kafka::{self, Arrived};
+use tests::kafka::{self, Arrived, Cluster};
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, Setup};
 use tests::wait::{Look, until};
@@ -49,12 +49,12 @@ async fn unsent(db: &Database) -> anyhow::Result<Vec<String>> {
 
 /// How often a topic has each message about `order`: by type and number.
 pub(super) async fn copies(
-    brokers: &str,
+    cluster: &Cluster,
     topic: &'static str,
     order: Uuid,
 ) -> anyhow::Result<BTreeMap<(String, String), usize>> {
-    let brokers = brokers.to_owned();
-    let all: Vec<Arrived> = tokio::task::spawn_blocking(move || kafka::read_all(&brokers, topic)).await??;
+    let cluster = cluster.clone();
+    let all: Vec<Arrived> = tokio::task::spawn_blocking(move || kafka::read_all(&cluster, topic)).await??;
     let mut copies = BTreeMap::new();
     for record in all.iter().filter(|record| record.key.as_deref() == Some(order.to_string().as_bytes())) {
         let header = |name: &str| record.headers.get(name).cloned().unwrap_or_default();
@@ -101,10 +101,10 @@ async fn killed_between_commit_and_sending() -> Outcome {
     }
     wait_settled(&frozen, &db).await?;
     assert_consistent(&db).await;
-    let brokers = frozen.kafka()?;
-    let reserved = copies(&brokers, "inventory-events", dispatched).await?;
+    let cluster = frozen.kafka()?;
+    let reserved = copies(&cluster, "inventory-events", dispatched).await?;
     assert_eq!(by_type(&reserved), [("inventory.committed", 1), ("inventory.reserved", 1)]);
-    let created = copies(&brokers, "order-events", relayed).await?;
+    let created = copies(&cluster, "order-events", relayed).await?;
     assert_eq!(by_type(&created), [("order.confirmed", 1), ("order.created", 1)]);
     Ok(())
 }
@@ -150,14 +150,14 @@ async fn killed_between_acknowledgement_and_clearing() -> Outcome {
     wait_settled(&frozen, &db).await?;
     assert_consistent(&db).await;
     ada.wait_notifications(order, &["CONFIRMED"]).await?;
-    let brokers = frozen.kafka()?;
+    let cluster = frozen.kafka()?;
     for (topic, expected) in [
         ("order-events", vec![("order.confirmed", 2), ("order.created", 2)]),
         ("inventory-events", vec![("inventory.committed", 1), ("inventory.reserved", 2)]),
         ("payment-events", vec![("payment.authorized", 2), ("payment.captured", 1)]),
         ("notification-events", vec![("notification.requested", 2)]),
     ] {
-        assert_eq!(by_type(&copies(&brokers, topic, order).await?), expected, "{topic}");
+        assert_eq!(by_type(&copies(&cluster, topic, order).await?), expected, "{topic}");
     }
     // inventory, payment and forecast read what order says; order and notify what they say; forecast what inventory says.
     assert_eq!(refused(&working).await?, 3 * 2 + 2 + 1 + 1);

@@ -153,8 +153,8 @@ async fn an_id_runs_from_the_answer_through_the_log_and_the_trace() -> Outcome {
     let order: Value = answer.json(StatusCode::ACCEPTED)?;
     let id = order["order_id"].as_str().context("an order's id")?.to_owned();
     ada.wait_final(id.parse()?).await?;
-    let brokers = shared.kafka()?;
-    let records = tokio::task::spawn_blocking(move || kafka::read_all(&brokers, "order-events"));
+    let cluster = shared.kafka()?;
+    let records = tokio::task::spawn_blocking(move || kafka::read_all(&cluster, "order-events"));
     let records = records.await.map_err(anyhow::Error::from)??;
     let of_order: Vec<_> =
         records.iter().filter(|record| record.key.as_deref() == Some(id.as_bytes())).collect();

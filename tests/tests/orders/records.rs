@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tests::client::request;
 use tests::customer::{Customer, NewOrder, Status};
-use tests::kafka::{self, Record};
+use tests::kafka::{self, Cluster, Record};
 use tests::outcome::Outcome;
 use tests::system::{Fnhost, READY_DEADLINE};
 use tests::wait::{Look, until};
@@ -45,12 +45,12 @@ fn bad_records() -> Vec<(&'static str, Record, &'static str)> {
 #[tokio::test]
 async fn records_that_are_no_events_are_dead_letters_and_the_partition_goes_on() -> Outcome {
     let fnhost = Fnhost::start(Default::default()).await?;
-    let (brokers, admin) = (fnhost.kafka()?, fnhost.admin()?);
+    let (cluster, admin) = (fnhost.kafka()?, fnhost.admin()?);
     let ada = Customer::register(&fnhost.client()?).await?;
     let mut produced = Vec::new();
     for partition in 0..3 {
         for (what, record, reason) in bad_records() {
-            let offset = kafka::produce(&brokers, "order-events", partition, &record).await?;
+            let offset = kafka::produce(&cluster, "order-events", partition, &record).await?;
             produced.push((what, partition, offset, record, reason));
         }
     }
@@ -75,7 +75,7 @@ async fn records_that_are_no_events_are_dead_letters_and_the_partition_goes_on()
             assert_eq!(letter.value, value, "{what}");
         }
     }
-    check_dead_letter_topic(&brokers, &dead).await?;
+    check_dead_letter_topic(&cluster, &dead).await?;
 
     // Every partition goes on: orders spread over all of them.
     for _ in 0..10 {
@@ -187,11 +187,11 @@ async fn pause_and_replay(fnhost: &Fnhost) -> anyhow::Result<()> {
 }
 
 /// The dead letters' topic has each letter with its bytes, where it came from, and its reason.
-async fn check_dead_letter_topic(brokers: &str, dead: &[Dead]) -> anyhow::Result<()> {
+async fn check_dead_letter_topic(cluster: &Cluster, dead: &[Dead]) -> anyhow::Result<()> {
     let letters = until("the dead letters' topic", READY_DEADLINE, async || {
-        let brokers = brokers.to_owned();
+        let cluster = cluster.clone();
         let read =
-            tokio::task::spawn_blocking(move || kafka::read_all(&brokers, "order-events.dlq")).await??;
+            tokio::task::spawn_blocking(move || kafka::read_all(&cluster, "order-events.dlq")).await??;
         let (there, seen) = (read.len() >= dead.len(), format!("{} of {}", read.len(), dead.len()));
         Ok(Look::from_option(there.then_some(read), seen))
     })

@@ -13,6 +13,7 @@ pub mod files;
 pub mod keys;
 pub mod plugin;
 pub mod process;
+pub mod sbom;
 pub mod suite;
 pub mod supply;
 pub mod up;

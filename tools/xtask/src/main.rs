@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use xtask::admin::Database;
 use xtask::checkout::Checkout;
 use xtask::process::{cargo, exec, run};
-use xtask::{builds, compose, keys, plugin, suite, supply, up};
+use xtask::{builds, compose, keys, plugin, sbom, suite, supply, up};
 
 /// The project's one entry point; `./dev help` shows all of it on a page
 #[derive(Parser, Debug)]
@@ -112,7 +112,7 @@ fn perform(task: Task) -> anyhow::Result<()> {
         Task::ApiDocs => match exec(&mut builds::program(&Checkout::read()?, "api-docs")?)? {},
         Task::Backtest => match backtest()? {},
         Task::SpinPlugin => plugin::pack(&Checkout::read()?),
-        Task::Sbom => supply::sbom(&Checkout::read()?),
+        Task::Sbom => sbom::write(&Checkout::read()?),
         Task::Lint => {
             run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
             supply::check()?;

@@ -5,6 +5,7 @@ use crate::checkout::Checkout;
 use crate::failures::{self, Failure};
 use crate::files::install;
 use crate::process::{cargo, exec, find, run, say};
+use crate::supply;
 use anyhow::Context as _;
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub fn test(checkout: &Checkout, arguments: &[OsString]) -> anyhow::Result<()> {
         ("the pages are not tried in a browser (./dev test-web)", browser()),
         ("the interface is not tried with schemathesis", schemathesis()),
         ("asyncapi.json is not held against AsyncAPI's schema", asyncapi_schema()),
+        ("the dependencies are not held against deny.toml", supply::installed()),
     ] {
         if let Err(error) = fetched {
             say(format_args!("{left_out}: {error:#}"));

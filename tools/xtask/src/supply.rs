@@ -1,21 +1,12 @@
-//! What the project is built from: held against `deny.toml`, and written down.
+//! What the project is built from, held against `deny.toml`.
 
-use crate::checkout::Checkout;
-use crate::process::{cargo, find, run, say};
+use crate::process::{find, run, say};
 use anyhow::Context as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Writes lists of components; https://github.com/psastras/sbom-rs.
-const SBOM_TOOL: &str = "cargo-sbom";
-const SBOM_VERSION: &str = "0.10.0";
-/// Where it is installed, and where the lists go.
-const TOOLS_FOLDER: &str = "target/cargo-tools";
-const SBOM_FOLDER: &str = "target/sbom";
-/// The form of the lists.
-const SBOM_FORMAT: &str = "cyclone_dx_json_1_6";
-/// What `./dev build` makes besides the functions.
-const PROGRAMS: [&str; 2] = ["fnhost", "payment-gateway"];
+/// What cargo-deny checks that depends on the checkout alone: second versions, licences, sources.
+const OF_THE_CHECKOUT: [&str; 4] = ["check", "bans", "licenses", "sources"];
 
 /// Holds the dependencies against `deny.toml`. What is not there is said and left out: cargo-deny itself, or the network for its
 /// database of advisories.
@@ -23,50 +14,43 @@ const PROGRAMS: [&str; 2] = ["fnhost", "payment-gateway"];
 /// # Errors
 /// Something is refused.
 pub fn check() -> anyhow::Result<()> {
-    if find("cargo-deny").is_none() {
-        say("the dependencies are not checked: that needs cargo-deny (cargo install cargo-deny --locked)");
+    if let Err(error) = installed() {
+        say(format_args!("the dependencies are not checked: {error}"));
         return Ok(());
     }
-    let deny = |arguments: &[&str]| {
-        let mut command = Command::new("cargo-deny");
-        command.args(["--locked", "--workspace", "--log-level", "warn"]).args(arguments);
-        command
-    };
     // Before the others: `check` alone would not tell a vulnerability from a network that is away.
-    let fetched = deny(&["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let mut checks = vec!["check", "--disable-fetch", "bans", "licenses", "sources"];
+    let fetched = deny(Path::new("."), &["fetch", "db"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let mut checks = OF_THE_CHECKOUT.to_vec();
     if fetched.context("cannot run cargo-deny")?.success() {
         checks.push("advisories");
     } else {
         say("advisories are not checked: their database cannot be reached");
     }
-    run(&mut deny(&checks))
+    run(&mut deny(Path::new("."), &checks))
 }
 
-/// Writes a list of components in the form of CycloneDX for all that `./dev build` makes.
+/// Whether the dependencies can be checked.
 ///
 /// # Errors
-/// What writes them cannot be installed, or fails.
-pub fn sbom(checkout: &Checkout) -> anyhow::Result<()> {
-    let tool = Path::new(TOOLS_FOLDER).join("bin").join(SBOM_TOOL);
-    if !tool.is_file() {
-        say(format_args!("installing {SBOM_TOOL} {SBOM_VERSION} into {TOOLS_FOLDER} (cargo)"));
-        run(cargo("install").args(["--version", SBOM_VERSION, "--root", TOOLS_FOLDER, SBOM_TOOL]))?;
-    }
-    std::fs::create_dir_all(SBOM_FOLDER)?;
-    for name in PROGRAMS.into_iter().chain(checkout.functions.iter().map(String::as_str)) {
-        let output = Command::new(&tool)
-            .args(["--cargo-package", name, "--output-format", SBOM_FORMAT])
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot run {}", tool.display()))?;
-        anyhow::ensure!(output.status.success(), "{SBOM_TOOL} failed for {name} ({})", output.status);
-        std::fs::write(Path::new(SBOM_FOLDER).join(format!("{name}.cdx.json")), output.stdout)?;
-    }
-    say(format_args!(
-        "{SBOM_FOLDER} has the components of {}, {}",
-        PROGRAMS.join(", "),
-        checkout.functions.join(", ")
-    ));
-    Ok(())
+/// They cannot: what that needs.
+pub fn installed() -> anyhow::Result<()> {
+    let found = find("cargo-deny");
+    found.map(drop).context("that needs cargo-deny (cargo install cargo-deny --locked)")
+}
+
+/// Holds against `deny.toml` what depends on the checkout alone, without a network; `also` are further arguments. Answers whether
+/// nothing is refused, and what was said.
+///
+/// # Errors
+/// cargo-deny cannot be run.
+pub fn check_offline(checkout: &Path, also: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = deny(checkout, &[&["--offline"], also, &OF_THE_CHECKOUT].concat()).output();
+    let output = output.context("cannot run cargo-deny")?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+fn deny(checkout: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo-deny");
+    command.current_dir(checkout).args(["--locked", "--workspace", "--log-level", "warn"]).args(arguments);
+    command
 }

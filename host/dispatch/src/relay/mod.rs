@@ -195,6 +195,11 @@ struct Leader<'a> {
     metrics: RelayMetrics,
 }
 
+/// The dead letter of an event that cannot be sent.
+fn buried((record, reason): &(Record, String)) -> Bury<'_> {
+    Bury { record, attempts: 1, reason: reason.clone(), silent: false }
+}
+
 impl Leader<'_> {
     /// Relays one row's worth of events; answers how many.
     async fn relay_once(&mut self) -> anyhow::Result<usize> {
@@ -242,10 +247,7 @@ impl Leader<'_> {
             emitted: messages.len(),
             messages: (!messages.is_empty()).then(|| outbox::encode("", &messages)),
             acknowledged: self.acknowledged,
-            bury: unfit
-                .iter()
-                .map(|(record, reason)| Bury { record, attempts: 1, reason: reason.clone(), silent: false })
-                .collect(),
+            bury: unfit.iter().map(buried).collect(),
             ..Changes::default()
         };
         if self.renewed.elapsed() >= LEASE / 3 {

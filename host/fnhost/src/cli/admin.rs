@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use fnhost_admin::{AllowedHosts, Door, Networks, TOKEN_CHARS_MIN, Tokens};
+use fnhost_admin::{AllowedHosts, Certificate, Door, Networks, TOKEN_CHARS_MIN, Tokens};
 use fnhost_deployment::fetch::Sources;
 use fnhost_deployment::signed::Signers;
 use ipnet::IpNet;
@@ -27,6 +27,13 @@ pub struct AdminArgs {
     /// not on loopback. May be repeated; in the environment separated by commas
     #[arg(long = "admin-network", value_name = "CIDR", env = "FNHOST_ADMIN_NETWORKS", value_delimiter = ',')]
     networks: Vec<IpNet>,
+    /// Certificate for the admin address with those that lead to its authority, PEM: it then speaks HTTPS alone, and takes tokens from
+    /// every network
+    #[arg(long = "admin-tls-cert", value_name = "FILE", env = "FNHOST_ADMIN_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Key of that certificate, PEM
+    #[arg(long = "admin-tls-key", value_name = "FILE", env = "FNHOST_ADMIN_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// File of further tokens, a line for each: name, role (read, operate or deploy), SHA-256 of the token
     #[arg(long = "admin-tokens", value_name = "FILE", env = "FNHOST_ADMIN_TOKENS")]
     tokens: Option<PathBuf>,
@@ -45,7 +52,7 @@ impl AdminArgs {
     /// # Errors
     /// It is in use, or others reach it and nobody said that they may.
     pub async fn bind(&self) -> anyhow::Result<TcpListener> {
-        let Self { address, hosts, networks, .. } = self;
+        let Self { address, hosts, networks, tls_cert, .. } = self;
         let port = address.port();
         anyhow::ensure!(
             address.ip().is_loopback() || !hosts.is_empty(),
@@ -53,11 +60,29 @@ impl AdminArgs {
              loopback with --admin 127.0.0.1:{port}, or name the hosts that it is asked by with --admin-host (FNHOST_ADMIN_HOSTS)",
         );
         anyhow::ensure!(
-            address.ip().is_loopback() || !networks.is_empty(),
-            "tokens go to the admin address {address} in plain text; keep it on loopback with --admin 127.0.0.1:{port}, or name \
-             the networks that nobody else reads with --admin-network (FNHOST_ADMIN_NETWORKS)",
+            address.ip().is_loopback() || !networks.is_empty() || tls_cert.is_some(),
+            "tokens go to the admin address {address} in plain text; keep it on loopback with --admin 127.0.0.1:{port}, give it a \
+             certificate with --admin-tls-cert and --admin-tls-key, or name the networks that nobody else reads with \
+             --admin-network (FNHOST_ADMIN_NETWORKS)",
         );
         bind(*address, "--admin").await
+    }
+
+    /// What it shows to clients, where it speaks HTTPS.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds something else.
+    pub fn certificate(&self) -> anyhow::Result<Option<Certificate>> {
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        files
+            .map(|(chain, key)| Certificate::read(chain, key))
+            .transpose()
+            .map_err(|reason| anyhow::anyhow!("--admin-tls-cert, --admin-tls-key: {reason}"))
+    }
+
+    /// How its URL begins.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls_cert.is_some() { "https" } else { "http" }
     }
 
     /// Finds out what is wrong with the tokens and keys that are given, before anything starts.
@@ -68,6 +93,7 @@ impl AdminArgs {
         // What is generated is good.
         let own = given_token().unwrap_or_else(|| "0".repeat(TOKEN_CHARS_MIN));
         self.tokens_with(&own)?;
+        self.certificate()?;
         self.signers().map(drop)
     }
 
@@ -150,5 +176,9 @@ mod tests {
             assert!(refused.contains(cure), "{refused}");
         }
         assert!(bound(&[&named[..], &["--admin-network", "10.0.0.0/8"]].concat()).await.is_ok());
+        let certificate = ["--admin-tls-cert", "a.pem", "--admin-tls-key", "a.key"];
+        assert!(bound(&[&named[..], &certificate].concat()).await.is_ok());
+        let alone = Asked::try_parse_from(["fnhost", "--admin-tls-cert", "a.pem"]);
+        assert!(alone.is_err_and(|error| error.to_string().contains("--admin-tls-key")), "it needs a key");
     }
 }

@@ -13,7 +13,8 @@ const DETAILS_CHARS: usize = 160;
 /// Where Linux says what this machine is called.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
-/// Shows who changed what: swaps, redrives, moved positions, keys, and all other changes, with their outcome.
+/// Shows who changed what: swaps, redrives, moved positions, keys, and all other changes, with their outcome. What hosts deploy and roll
+/// back by themselves is among them.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   fnhost audit
@@ -22,7 +23,7 @@ const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 pub struct AuditArgs {
     #[command(flatten)]
     app: Application,
-    /// Made by this token or account
+    /// Made by this token or account; "the host" for what hosts did by themselves
     #[arg(long, value_name = "NAME")]
     who: Option<String>,
     /// Part of the request or command

@@ -27,13 +27,16 @@ mod stream_keys;
 mod swap;
 #[path = "test_command/mod.rs"]
 mod test;
+mod tls;
 pub mod trigger;
 mod triggers;
 mod up;
 
 use crate::log::LogFormat;
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use fnhost_kafka::access::{Properties, VARIABLE_PREFIX};
+use fnhost_embedded::PrivateKafka;
+use fnhost_kafka::access::{Access, Properties, VARIABLE_PREFIX};
 use fnhost_manifest::Manifest;
 use fnhost_trace::collector::Collector;
 use fnhost_trace::export::DEFAULT_RATIO;
@@ -248,6 +251,29 @@ impl KafkaArgs {
             "properties (--kafka-config, {VARIABLE_PREFIX}…) apply only to a Kafka given with --kafka (FNHOST_KAFKA)"
         );
         Ok(properties)
+    }
+
+    /// How the given Kafka is reached, or else the private one; none where there is neither.
+    ///
+    /// # Errors
+    /// As [`KafkaArgs::properties`], or the private Kafka's own cannot be read.
+    pub fn access(&self, private: Option<&PrivateKafka>) -> anyhow::Result<Option<Access>> {
+        let properties = self.properties()?;
+        Ok(match (&self.addresses, private) {
+            (Some(brokers), _) => Some(Access::new(brokers, properties)),
+            (None, Some(private)) => {
+                Some(Access::new(&private.address, Properties::read(Some(&private.config), [])?))
+            }
+            (None, None) => None,
+        })
+    }
+
+    /// The same for commands that need one.
+    ///
+    /// # Errors
+    /// There is none; or as above.
+    pub fn access_beside(&self, private: Option<&PrivateKafka>) -> anyhow::Result<Access> {
+        self.access(private)?.context("pass --kafka (FNHOST_KAFKA)")
     }
 }
 

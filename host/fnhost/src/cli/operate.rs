@@ -2,11 +2,9 @@
 
 use super::setup::Beside;
 use super::{Application, KafkaArgs, Unsatisfied};
-use anyhow::Context as _;
 use clap::Args;
 use fnhost_db::stream_keys;
 use fnhost_dispatch::operator::{Error, Operator};
-use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_types::stream_keys::StreamKeys;
 
@@ -26,11 +24,9 @@ impl OperatorArgs {
     /// One of them is not given or does not answer.
     pub(super) async fn connect(&self) -> anyhow::Result<Operator> {
         let beside = Beside::attach(&self.app).await?;
-        let given = self.kafka.addresses.as_ref().or(beside.kafka.as_ref());
-        let brokers = given.context("pass --kafka (FNHOST_KAFKA)")?;
         let keys = StreamKeys::default();
         keys.replace(stream_keys::load(&beside.owner).await?);
-        let access = Access::new(brokers, self.kafka.properties()?).with_keys(keys);
+        let access = self.kafka.access_beside(beside.kafka.as_ref())?.with_keys(keys);
         Ok(Operator {
             deployment: beside.manifest.application.name.clone(),
             owner: beside.owner,

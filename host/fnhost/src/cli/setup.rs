@@ -10,7 +10,7 @@ use fnhost_db::OwnerPool;
 use fnhost_db::fitness::Budget;
 use fnhost_db::schema::{self, FunctionSchema};
 use fnhost_db::session::{RolePool, SessionLimits};
-use fnhost_embedded::Servers;
+use fnhost_embedded::{PrivateKafka, Servers};
 use fnhost_manifest::{Manifest, Secret, Values, VariableSources};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -84,7 +84,8 @@ impl Setup {
         }
         let servers = fnhost_embedded::start(options).await?;
         services::provide(app, &services, &mut sources, |name| servers.services.get(name).cloned())?;
-        let kafka = kafka.map(str::to_string).or_else(|| servers.kafka.clone());
+        let private = servers.kafka.as_ref().map(|kafka| kafka.address.clone());
+        let kafka = kafka.map(str::to_string).or(private);
         let url = app.database.clone().or_else(|| servers.database_url.clone()).context("no database")?;
         let target =
             Target::new(app, &url).map(|target| target.by_socket(servers.database_socket.as_deref()));
@@ -154,8 +155,8 @@ pub struct Beside {
     pub manifest: Manifest,
     /// Connections as the owner role.
     pub owner: OwnerPool,
-    /// Bootstrap address of the running host's private Kafka, if it has one.
-    pub kafka: Option<String>,
+    /// The running host's private Kafka, if it has one.
+    pub kafka: Option<PrivateKafka>,
     /// Variables that the host fills in by itself.
     pub provided: BTreeMap<String, Secret>,
 }

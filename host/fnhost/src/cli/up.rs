@@ -110,8 +110,8 @@ pub(super) enum Only {
 pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let began = Instant::now();
     let with_kafka = args.only != Some(Only::Http);
-    let properties = args.kafka.properties()?;
     // What is wrong with them costs no start.
+    args.kafka.properties()?;
     stores(&args)?.check(&args.app.load_manifest()?)?;
     args.admin.check()?;
     let collector = args.traces.collector()?;
@@ -124,7 +124,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
         setup = Setup::prepare(&args.app, args.kafka.addresses.as_deref(), with_kafka, false, Some(args.listen)) => setup?,
         () = signals.stop() => return Ok(()),
     };
-    let access = setup.kafka.as_deref().map(|brokers| Access::new(brokers, properties));
+    let access = args.kafka.access(setup.servers.kafka.as_ref())?;
     let exporter = collector.map(|collector| {
         let collector = collector.of(setup.deployment(), &setup.host.to_string());
         Exporter::start(collector, args.traces.ratio())
@@ -176,19 +176,7 @@ async fn serve(
     }
     tasks.spawn(probe(&health, setup, cluster, stop.clone()));
     if let Some(listener) = http_listener {
-        let source = triggers.as_ref().and_then(Triggers::live_source);
-        let waiting = registry.clone();
-        let server = fnhost_http::Server::new(
-            &setup.manifest,
-            &setup.values,
-            deployment.slots(),
-            source,
-            Some(Arc::new(move |triggers: &[String]| {
-                let Waits { oldest, ahead } = waiting.waits(triggers);
-                fnhost_http::Delay { oldest, ahead }
-            })),
-            stop.clone(),
-        );
+        let server = http_server(setup, &deployment, &registry, triggers.as_ref(), stop.clone());
         tasks.spawn(serve_http(listener, server, stop.clone()));
     }
     let greeting = greeting(args, setup);
@@ -238,6 +226,29 @@ fn probe(
         })
         .await;
     }
+}
+
+/// What serves HTTP, which knows how long records wait.
+fn http_server(
+    setup: &Setup,
+    deployment: &Deployment,
+    registry: &Registry,
+    triggers: Option<&Triggers>,
+    stop: CancellationToken,
+) -> fnhost_http::Server {
+    let waiting = registry.clone();
+    let delay = move |triggers: &[String]| {
+        let Waits { oldest, ahead } = waiting.waits(triggers);
+        fnhost_http::Delay { oldest, ahead }
+    };
+    fnhost_http::Server::new(
+        &setup.manifest,
+        &setup.values,
+        deployment.slots(),
+        triggers.and_then(Triggers::live_source),
+        Some(Arc::new(delay)),
+        stop,
+    )
 }
 
 async fn serve_http(listener: TcpListener, server: fnhost_http::Server, stop: CancellationToken) {
@@ -294,7 +305,7 @@ fn serve_admin(
         sources: args.admin.sources(),
     });
     let mut task = JoinSet::new();
-    task.spawn(fnhost_admin::serve(listener, router));
+    task.spawn(fnhost_admin::serve(listener, router, args.admin.certificate()?));
     Ok(task)
 }
 
@@ -365,7 +376,8 @@ fn greeting(args: &UpArgs, setup: &Setup) -> String {
         }
     }
     lines.push(format!(
-        "admin    http://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
+        "admin    {}://{}  /readyz /metrics /deployment /components /partitions /dead-letters /parked",
+        args.admin.scheme(),
         args.admin.address
     ));
     if let Some(kafka) = &setup.kafka {

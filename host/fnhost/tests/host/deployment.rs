@@ -1,6 +1,7 @@
 //! The running set on a real Postgres: what runs after which start, what a swap refuses, two hosts that agree, and what
 //! stays in memory.
 
+mod noted;
 mod signed;
 
 use std::collections::BTreeMap;

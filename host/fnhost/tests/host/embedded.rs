@@ -2,16 +2,21 @@
 //!
 //! Needs what `./dev setup` installs.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::holds;
 use fnhost_embedded::{Options, Servers};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use sqlx::{Connection, PgConnection, Row};
 
@@ -51,8 +56,10 @@ async fn database(servers: &Servers) -> PgConnection {
 }
 
 fn client(servers: &Servers) -> ClientConfig {
+    let kafka = servers.kafka.as_ref().unwrap();
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers.kafka.as_ref().unwrap());
+    config.set("bootstrap.servers", &kafka.address);
+    config.extend(kafka.properties().unwrap());
     config
 }
 
@@ -117,7 +124,7 @@ async fn data_outlives_a_stop_and_the_second_start_is_quick() {
     let folder = Folder::new();
     let servers = start(&folder.0).await;
     store(&servers).await;
-    let addresses = (servers.kafka.clone(), servers.database_url.clone());
+    let addresses = (servers.kafka.clone().map(|kafka| kafka.address), servers.database_url.clone());
     let running = pids(&folder.0);
     servers.stop().await;
     assert!(running.iter().all(|pid| !is_running(*pid)), "stop() returned before the servers were gone");
@@ -127,11 +134,105 @@ async fn data_outlives_a_stop_and_the_second_start_is_quick() {
     let took = begun.elapsed();
     assert_eq!(servers.database_url, addresses.1, "port and password are kept");
     // Its first choice is Kafka's usual port, which another server may have taken meanwhile.
-    let taken = addresses.0.as_ref().is_some_and(|address| std::net::TcpStream::connect(address).is_ok());
-    assert!(servers.kafka == addresses.0 || taken, "{:?} is not {:?}", servers.kafka, addresses.0);
+    let taken = addresses.0.as_ref().is_some_and(|address| TcpStream::connect(address).is_ok());
+    let kafka = servers.kafka.clone().map(|kafka| kafka.address);
+    assert!(kafka == addresses.0 || taken, "{kafka:?} is not {:?}", addresses.0);
     assert_kept(&servers, 1).await;
     servers.stop().await;
     assert!(took < SECOND_START_MAX, "the second start took {took:?}");
+}
+
+/// What librdkafka says of errors that it goes on after.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<KafkaError>>>);
+
+impl ClientContext for Heard {
+    fn error(&self, error: KafkaError, _: &str) {
+        self.0.lock().unwrap().push(error);
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+/// The accounts that the processes run as.
+fn accounts(pids: [i32; 2]) -> [u32; 2] {
+    pids.map(|pid| std::fs::metadata(format!("/proc/{pid}")).unwrap().uid())
+}
+
+/// Whether a listener of Kafka answers somebody who has not logged in, and asks it for settings.
+fn answers_strangers(port: &str) -> bool {
+    // Length; DescribeConfigs, version 1, correlation 7, a client without a name; no resources, no synonyms.
+    let request: &[u8] = &[0, 0, 0, 15, 0, 32, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0, 0];
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request).unwrap();
+    match stream.read(&mut [0; 64]) {
+        Ok(read) => read > 0,
+        // A peer that has not read everything resets.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+        Err(error) => panic!("port {port}: {error}"),
+    }
+}
+
+#[tokio::test]
+async fn kafka_answers_only_who_has_its_password_and_runs_as_postgres_does() {
+    let folder = Folder::new();
+    let servers = start(&folder.0).await;
+    let fetch = |config: ClientConfig| {
+        let consumer: BaseConsumer = config.create().unwrap();
+        consumer.fetch_metadata(None, PATIENCE).is_ok()
+    };
+    assert!(fetch(client(&servers)));
+    for name in ["kafka.port", "kafka-controller.port"] {
+        let port = std::fs::read_to_string(folder.0.join("run").join(name)).unwrap();
+        assert!(!answers_strangers(port.trim()), "{name}");
+    }
+    let mut wrong = client(&servers);
+    let heard = Heard::default();
+    let consumer: BaseConsumer<_> =
+        wrong.set("sasl.password", "a guess").create_with_context(heard.clone()).unwrap();
+    let refused = holds(async || {
+        drop(consumer.poll(Duration::from_millis(100)));
+        let heard = heard.0.lock().unwrap();
+        heard.iter().any(|error| error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication))
+    });
+    tokio::time::timeout(PATIENCE, refused).await.expect("the password is refused");
+
+    let [postgres, kafka] = accounts(pids(&folder.0));
+    let own = rustix::process::geteuid();
+    assert_eq!(kafka, postgres, "both run as one account");
+    assert!(if own.is_root() { kafka != 0 } else { kafka == own.as_raw() }, "it runs as {kafka}");
+    for (path, mode) in [
+        ("kafka", if own.is_root() { 0o710 } else { 0o700 }),
+        ("kafka/data", 0o700),
+        ("kafka/work", 0o700),
+        ("kafka/server.properties", 0o600),
+        ("secrets/kafka.conf", 0o600),
+        ("secrets", 0o700),
+    ] {
+        let found = std::fs::metadata(folder.0.join(path)).unwrap().mode() & 0o777;
+        assert_eq!(found, mode, "{path}: {found:o}");
+    }
+    servers.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_directory_that_root_has_kept_is_handed_over() {
+    let folder = Folder::new();
+    let servers = start(&folder.0).await;
+    store(&servers).await;
+    let account = accounts(pids(&folder.0))[1];
+    servers.stop().await;
+    if rustix::process::geteuid().is_root() {
+        let home = folder.0.join("kafka");
+        let chown = Command::new("chown").args(["-R", "0:0"]).arg(&home).status().unwrap();
+        assert!(chown.success());
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let servers = start(&folder.0).await;
+    assert_kept(&servers, 1).await;
+    assert_eq!(accounts(pids(&folder.0))[1], account);
+    servers.stop().await;
 }
 
 #[tokio::test]

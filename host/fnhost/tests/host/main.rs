@@ -2,6 +2,7 @@
 //! tests of all files run side by side. They share the engine, Postgres and Kafka of the process; each has databases, topics and
 //! folders of its own.
 
+mod admin_tls;
 mod audit;
 mod deployment;
 mod dispatch;

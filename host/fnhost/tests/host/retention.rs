@@ -89,7 +89,7 @@ async fn starts_with_new_files_leave_no_more_versions_than_are_kept() {
             origin: "a file",
             is_file: true,
         };
-        hosts::enlist(&owner, "test", "one", &[file], NONE).await.expect("enlisted");
+        hosts::enlist(&owner, "test", "one", &[file], NONE, "machine").await.expect("enlisted");
     }
     assert_eq!(count(&mut database, "SELECT count(*) FROM fnhost.version").await, VERSIONS_KEPT);
     run(&mut database, "UPDATE fnhost.code SET stored_at = stored_at - interval '2 hours'").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::consistency::wait_settled;
 use tests::customer::{Customer, NewOrder, Status};
-use tests::kafka::{self, Arrived};
+use tests::kafka::{self, Arrived, Cluster};
 use tests::live::{Live, Transport};
 use tests::system::Fnhost;
 
@@ -58,15 +58,15 @@ pub async fn seen(fnhost: &Fnhost) -> anyhow::Result<(Value, Value)> {
     expired?;
 
     wait_settled(fnhost, &db).await?;
-    let brokers = fnhost.kafka()?;
-    let records = tokio::task::spawn_blocking(move || records(&brokers)).await??;
+    let cluster = fnhost.kafka()?;
+    let records = tokio::task::spawn_blocking(move || records(&cluster)).await??;
     Ok((records, pushed.into()))
 }
 
-fn records(brokers: &str) -> anyhow::Result<Value> {
+fn records(cluster: &Cluster) -> anyhow::Result<Value> {
     let mut records = Vec::new();
     for topic in TOPICS {
-        for Arrived { key, value, headers, .. } in kafka::read_all(brokers, topic)? {
+        for Arrived { key, value, headers, .. } in kafka::read_all(cluster, topic)? {
             let key = String::from_utf8(key.unwrap_or_default())?;
             let value: Value = serde_json::from_slice(&value.unwrap_or_default())?;
             records.push(json!({ "topic": topic, "key": key, "headers": headers, "value": value }));

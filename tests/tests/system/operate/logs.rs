@@ -18,7 +18,7 @@ async fn json_lines_carry_the_records_that_caused_them_and_one_trace_runs_throug
     let arguments = ["--log-format", "json"].map(str::to_owned).to_vec();
     let fnhost = Fnhost::start(Setup { arguments, ..Setup::default() }).await?;
     let ada = Customer::register(&fnhost.client()?).await?;
-    let brokers = fnhost.kafka()?;
+    let cluster = fnhost.kafka()?;
 
     let order = place_order(&ada).await?;
     let line = format!("Notification sent to user {}: Your order is confirmed!", ada.user_id);
@@ -40,8 +40,8 @@ async fn json_lines_carry_the_records_that_caused_them_and_one_trace_runs_throug
     // One trace from the request to the notification, and each hop with a span of its own.
     let mut spans = vec!["00f067aa0ba902b7".to_owned()];
     for topic in ["order-events", "inventory-events", "payment-events", "notification-events"] {
-        let brokers = brokers.clone();
-        let records = tokio::task::spawn_blocking(move || kafka::read_all(&brokers, topic))
+        let cluster = cluster.clone();
+        let records = tokio::task::spawn_blocking(move || kafka::read_all(&cluster, topic))
             .await
             .map_err(anyhow::Error::from)??;
         let of_order = |record: &&kafka::Arrived| record.key.as_deref() == Some(order.as_bytes());

@@ -32,10 +32,11 @@ pub(crate) fn decimal() -> impl Strategy<Value = String> + Clone {
     })
 }
 
+/// A bound of a range, where it has one.
+type Bound<T> = Option<(T, RangeBoundKind)>;
+
 /// A range of anything, by its bounds.
-fn bounds<T>(
-    value: impl Strategy<Value = T> + Clone,
-) -> impl Strategy<Value = (Option<(T, RangeBoundKind)>, Option<(T, RangeBoundKind)>)>
+fn bounds<T>(value: impl Strategy<Value = T> + Clone) -> impl Strategy<Value = (Bound<T>, Bound<T>)>
 where
     T: std::fmt::Debug + Clone,
 {

@@ -6,11 +6,9 @@ mod print;
 
 use super::setup::Beside;
 use super::{Application, Format, KafkaArgs, Unsatisfied};
-use anyhow::Context as _;
 use clap::Args;
 use fate::Fate;
 use fnhost_db::stream_keys;
-use fnhost_kafka::access::Access;
 use fnhost_kafka::cluster::Cluster;
 use fnhost_manifest::Start;
 use fnhost_types::record::TopicPartition;
@@ -132,8 +130,7 @@ pub async fn run(args: ExplainArgs) -> anyhow::Result<()> {
 }
 
 async fn explain(args: &ExplainArgs, beside: &Beside) -> anyhow::Result<Story> {
-    let brokers = args.kafka.addresses.as_ref().or(beside.kafka.as_ref());
-    let access = Access::new(brokers.context("pass --kafka (FNHOST_KAFKA)")?, args.kafka.properties()?);
+    let access = args.kafka.access_beside(beside.kafka.as_ref())?;
     let keys = StreamKeys::default();
     keys.replace(stream_keys::load(&beside.owner).await?);
     let access = access.with_keys(keys);

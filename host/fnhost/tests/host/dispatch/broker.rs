@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use fnhost_embedded::Servers;
-use fnhost_kafka::access::Access;
+use fnhost_embedded::{PrivateKafka, Servers};
+use fnhost_kafka::access::{Access, Properties};
+use rdkafka::ClientConfig;
 use uuid::Uuid;
 
 /// A private Kafka in a folder of its own.
@@ -33,14 +34,22 @@ impl Kafka {
         started
     }
 
-    /// Its bootstrap address.
-    pub fn address(&self) -> String {
-        self.servers.as_ref().and_then(|servers| servers.kafka.clone()).expect("an address")
+    fn private(&self) -> &PrivateKafka {
+        self.servers.as_ref().and_then(|servers| servers.kafka.as_ref()).expect("a Kafka")
     }
 
     /// How hosts reach it.
     pub fn access(&self) -> Access {
-        Access::plain(&self.address())
+        let properties = Properties::read(Some(&self.private().config), []).expect("properties");
+        Access::new(&self.private().address, properties)
+    }
+
+    /// What other clients begin with.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.private().address);
+        config.extend(self.private().properties().expect("properties"));
+        config
     }
 }
 

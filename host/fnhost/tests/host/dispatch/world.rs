@@ -141,7 +141,7 @@ impl World {
             dead_letter_topic: None,
             statements: fnhost_db::OWNER_STATEMENT_TIMEOUT,
             topics,
-            producer: client(&kafka).create().expect("a producer"),
+            producer: kafka.client().create().expect("a producer"),
             keys,
             trigger: trigger.expect("a trigger"),
             kafka,
@@ -288,7 +288,7 @@ impl World {
 
     /// What clients of the broker begin with.
     pub fn client(&self) -> ClientConfig {
-        client(&self.kafka)
+        self.kafka.client()
     }
 
     /// The topic that is emitted to for a topic's records.
@@ -389,10 +389,4 @@ impl Host {
         let running = self.running.clone();
         tokio::task::spawn_blocking(move || running.stop()).await.expect("no panic");
     }
-}
-
-fn client(kafka: &Kafka) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka.address());
-    config
 }
