@@ -1,9 +1,11 @@
 //! Refuses requests while there is more to do than can be done: as many as need be, and those first that make new work.
 //!
 //! What there is to do are events, and how long one that comes now will wait is the delay of a queue that this host serves, as are the age
-//! of the oldest and the time that a call takes which makes new ones. Routers keep such a delay near a target with PIE (RFC 8033): a probability of refusal that
-//! grows with what the delay is above the target and with how fast it rises. The constants differ, since theirs are for queues of
-//! milliseconds. A request is refused by count and not by chance, so that of any ten in a row as many are as should be.
+//! of the oldest and the time that a call takes which makes new ones. Routers keep such a delay near a target with PIE (RFC 8033), by a
+//! probability that grows with the distance to the target and with the rise. Its steps are for queues that a few packets fill; here each request
+//! that is taken is work for seconds. So the part that is taken follows from rates: where the delay rises by `r` seconds a second, `1 + r` times as
+//! much is taken as is carried, and where it is to rise by `w`, that part changes by `(1 + w) / (1 + r)`. A request is refused by count and not
+//! by chance, so that of any ten in a row as many are as should be.
 
 use fnhost_manifest::edge::{Shed, Turn};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -24,22 +26,24 @@ pub struct Delay {
 
 /// How often the probability is adapted.
 pub const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
-/// What one update adds for a delay of twice the target, and takes for none.
-const BY_DELAY: f64 = 0.03;
-/// What one update adds where the delay has risen by the target since the last one.
-const BY_RISE: f64 = 0.3;
-/// One update adds no more, whatever the delay and however long after the last.
-const ADDED_MAX: f64 = 0.2;
-/// Below this part of the target, and up to this probability, nobody is refused.
+/// The delay is to come to the target in this time.
+const SETTLES_IN: Duration = Duration::from_secs(2);
+/// It is to fall and to rise no faster than by so many seconds a second.
+const FALLS_MAX: f64 = 0.7;
+const RISES_MAX: f64 = 0.5;
+/// Updates in which the part that is taken comes to what follows from the rates: what they do to the delay is seen that much later.
+const STEPS: f64 = 5.0;
+/// As much of what was seen since the last update counts for how fast the delay rises; more than this, seconds a second, is a batch that
+/// came or went.
+const SEEN_COUNTS: f64 = 0.3;
+const SEEN_MAX: f64 = 2.0;
+/// Below this part of the target, and up to this part of the requests, nobody is refused.
 const HARMLESS_DELAY: f64 = 0.5;
 const HARMLESS: f64 = 0.2;
-/// Below this part of the target the overload is over, and an update keeps this part of the probability.
-const CALM: f64 = 0.3;
-const CALM_KEEPS: f64 = 0.8;
 /// As much of the last delay counts an interval later, where a smaller one is seen.
 const FADES: f64 = 0.8;
 /// Of ten thousand requests some always pass: what becomes of them says whether the overload is over.
-const PROBABILITY_MAX: f64 = 0.98;
+const TAKEN_MIN: f64 = 0.02;
 /// From here on others are refused too, besides those whose turn is first.
 const LAST_FROM: f64 = 0.9;
 /// When to try again: at least, and as much more where nearly everything is refused.
@@ -53,7 +57,6 @@ const MISSED_UPDATES_MAX: u32 = 100;
 /// Decides who is refused.
 pub(super) struct Shedder {
     triggers: Vec<String>,
-    target: Duration,
     waiting: Waiting,
     state: Mutex<State>,
     counters: [AtomicU32; 2],
@@ -75,9 +78,15 @@ impl Drop for Admitted {
 }
 
 struct State {
-    probability: f64,
-    /// The delay at the last update, in targets.
+    /// The delay that is aimed at, seconds.
+    target: f64,
+    /// The part of the requests that is taken.
+    taken: f64,
+    /// The delay at the last update, seconds.
     delay: f64,
+    /// What was ahead then, and how fast it has risen lately, seconds a second.
+    ahead: f64,
+    rise: f64,
     updated: Instant,
 }
 
@@ -85,9 +94,8 @@ impl Shedder {
     pub fn new(shed: &Shed, waiting: Waiting) -> Self {
         Self {
             triggers: shed.triggers.clone(),
-            target: shed.target,
             waiting,
-            state: Mutex::new(State { probability: 0.0, delay: 0.0, updated: Instant::now() }),
+            state: Mutex::new(State::new(shed.target)),
             counters: Default::default(),
             longest_us: AtomicU64::new(0),
         }
@@ -95,14 +103,14 @@ impl Shedder {
 
     /// Whether a request is refused, and when it may come again.
     pub fn refuses(&self, turn: Turn) -> Option<Duration> {
-        let probability = self.probability(Instant::now());
+        let refused = self.refused(Instant::now());
         let (own, counter) = match turn {
-            Turn::First => (probability, &self.counters[0]),
-            Turn::Last => ((probability - LAST_FROM).max(0.0) / (1.0 - LAST_FROM), &self.counters[1]),
+            Turn::First => (refused, &self.counters[0]),
+            Turn::Last => ((refused - LAST_FROM).max(0.0) / (1.0 - LAST_FROM), &self.counters[1]),
         };
         let step = (own * f64::from(u32::MAX)) as u32;
-        let refused = counter.fetch_add(step, Ordering::Relaxed).checked_add(step).is_none();
-        refused.then(|| RETRY_AFTER + RETRY_AFTER_MORE.mul_f64(probability))
+        let this_one = counter.fetch_add(step, Ordering::Relaxed).checked_add(step).is_none();
+        this_one.then(|| RETRY_AFTER + RETRY_AFTER_MORE.mul_f64(refused))
     }
 
     /// A request whose turn this is was let in, and is answered when what this answers is dropped.
@@ -110,21 +118,19 @@ impl Shedder {
         (turn == Turn::First).then(|| Admitted { shedder: self.clone(), began: Instant::now() })
     }
 
-    fn probability(&self, now: Instant) -> f64 {
+    /// The part of the requests that is refused.
+    fn refused(&self, now: Instant) -> f64 {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let intervals = now.duration_since(state.updated).as_millis() / UPDATE_INTERVAL.as_millis();
         if intervals > 0 {
             let longest = Duration::from_micros(self.longest_us.swap(0, Ordering::Relaxed));
-            let targets = |time: Duration| time.as_secs_f64() / self.target.as_secs_f64();
             let Delay { oldest, ahead } = (self.waiting)(&self.triggers);
             // Under overload nothing ages faster than time passes. What is older at once has waited for something else: a host that was
             // killed, or a database that was away.
             let passed = (now - state.updated).min(UPDATE_INTERVAL * PASSED_MAX);
-            let age = targets(oldest.max(longest)).min(state.delay + targets(passed));
+            let age = oldest.max(longest).as_secs_f64().min(state.delay + passed.as_secs_f64());
             let intervals = u32::try_from(intervals).unwrap_or(u32::MAX).min(MISSED_UPDATES_MAX);
-            // Not every interval sees a record taken or a call end.
-            let delay = age.max(targets(ahead)).max(state.delay * FADES.powi(intervals.cast_signed()));
-            state.update(delay, intervals);
+            state.update(age, ahead.as_secs_f64(), intervals);
             state.updated = now;
             fnhost_metrics::sheds((100.0 * state.refused()).round() as i64);
         }
@@ -133,20 +139,31 @@ impl Shedder {
 }
 
 impl State {
+    fn new(target: Duration) -> Self {
+        let (target, updated) = (target.as_secs_f64(), Instant::now());
+        Self { target, taken: 1.0, delay: 0.0, ahead: 0.0, rise: 0.0, updated }
+    }
+
     /// The part of the requests that is refused: none while the delay is well below the target (RFC 8033, section 4.1), however it
     /// rises.
     fn refused(&self) -> f64 {
-        if self.delay < HARMLESS_DELAY && self.probability < HARMLESS { 0.0 } else { self.probability }
+        let refused = 1.0 - self.taken;
+        if self.delay < HARMLESS_DELAY * self.target && refused < HARMLESS { 0.0 } else { refused }
     }
 
-    /// The delay is this now, in targets, `intervals` after the last update.
-    fn update(&mut self, delay: f64, intervals: u32) {
-        let change =
-            BY_DELAY * (delay.min(2.0) - 1.0) * f64::from(intervals) + BY_RISE * (delay - self.delay);
-        let change = change.min(ADDED_MAX);
-        let kept = if delay < CALM { CALM_KEEPS.powi(intervals.cast_signed()) } else { 1.0 };
-        self.probability = ((self.probability + change) * kept).clamp(0.0, PROBABILITY_MAX);
-        self.delay = delay;
+    /// The oldest has waited for `age` and one that comes now will wait for `ahead`, seconds, `intervals` after the last update.
+    fn update(&mut self, age: f64, ahead: f64, intervals: u32) {
+        let (updates, power) = (f64::from(intervals), intervals.cast_signed());
+        // Not every interval sees a record taken or a call end.
+        let delay = age.max(ahead).max(self.delay * FADES.powi(power));
+        // Of what is ahead alone: age rises with the clock where nothing is handled for a moment.
+        let seen = (ahead - self.ahead) / (updates * UPDATE_INTERVAL.as_secs_f64());
+        let counts = 1.0 - (1.0 - SEEN_COUNTS).powi(power);
+        self.rise += counts * (seen.clamp(-SEEN_MAX, SEEN_MAX) - self.rise);
+        let wanted = (self.target - delay) / SETTLES_IN.as_secs_f64();
+        let change = (1.0 + wanted.clamp(-FALLS_MAX, RISES_MAX)) / (1.0 + self.rise.max(-FALLS_MAX));
+        self.taken = (self.taken * change.powf(updates / STEPS)).clamp(TAKEN_MIN, 1.0);
+        (self.delay, self.ahead) = (delay, ahead);
     }
 }
 
@@ -154,41 +171,63 @@ impl State {
 mod tests {
     use super::*;
 
-    /// A system that carries `carried` orders an interval, offered `offered`: answers the delay in targets and the orders taken an
-    /// interval, at the end of `intervals`.
-    fn simulate(offered: f64, carried: f64, intervals: u32) -> (f64, f64) {
-        let mut state = State { probability: 0.0, delay: 0.0, updated: Instant::now() };
-        // The target is five intervals' work.
-        let (mut queue, mut taken) = (0.0_f64, 0.0);
-        for _ in 0..intervals {
-            taken = offered * (1.0 - state.refused());
-            queue = (queue + taken - carried).max(0.0);
-            state.update(queue / (5.0 * carried), 1);
+    const TARGET: Duration = Duration::from_secs(1);
+
+    /// A system that carries 1,000 orders a second and is offered so many times as much: the longest delay in targets and, over its last half,
+    /// the middle of the delay and the orders taken as a part of those that can be carried. What is taken is ahead `lag` updates later; each that
+    /// is taken beyond what can be carried costs half of one that is.
+    fn simulate(offered: f64, lag: usize, noise: f64) -> (f64, f64, f64) {
+        let mut state = State::new(TARGET);
+        let mut queue = 0.0_f64;
+        let mut seen = std::collections::VecDeque::from(vec![0.0; lag]);
+        let (mut longest, mut delays, mut carried) = (0.0_f64, Vec::new(), 0.0);
+        for update in 0..600 {
+            let taken = (offered * (1.0 - state.refused())).min(2.0);
+            let could = (1.0 - 0.5 * (taken - 1.0).max(0.0)).max(0.2);
+            let done = could.min(taken + queue / UPDATE_INTERVAL.as_secs_f64());
+            queue += (taken - done) * UPDATE_INTERVAL.as_secs_f64();
+            longest = longest.max(queue);
+            seen.push_back(queue);
+            // As batches come and go.
+            let wave = 1.0 + noise * f64::from(update * 7 % 11 - 5) / 5.0;
+            let ahead = seen.pop_front().unwrap_or_default() * wave;
+            state.update(ahead, ahead, 1);
+            if update >= 300 {
+                delays.push(queue);
+                carried += done / 300.0;
+            }
         }
-        (queue / (5.0 * carried), taken)
+        delays.sort_by(f64::total_cmp);
+        (longest, delays[delays.len() / 2], carried)
     }
 
     #[test]
     fn nobody_is_refused_while_everything_can_be_carried() {
-        let (delay, taken) = simulate(90.0, 100.0, 1_000);
-        assert_eq!((delay, taken), (0.0, 90.0));
+        let (longest, _, carried) = simulate(0.9, 3, 0.3);
+        assert_eq!(longest, 0.0);
+        assert!((carried - 0.9).abs() < 1e-9, "{carried}");
     }
 
     #[test]
     fn under_overload_as_many_are_taken_as_can_be_carried_and_wait_for_about_the_target() {
-        for factor in [1.2, 2.0, 4.0, 10.0] {
-            let (delay, taken) = simulate(100.0 * factor, 100.0, 600);
-            assert!((90.0..=110.0).contains(&taken), "{factor}: {taken} are taken");
-            assert!((0.5..=1.6).contains(&delay), "{factor}: they wait {delay} targets");
+        for (offered, lag, noise) in
+            [(1.2, 2, 0.1), (2.0, 2, 0.1), (4.0, 2, 0.0), (4.0, 5, 0.2), (10.0, 2, 0.1)]
+        {
+            let (longest, middle, carried) = simulate(offered, lag, noise);
+            let told = format!("{offered}, {lag}, {noise}: {longest}, {middle}, {carried}");
+            assert!(longest < 2.5, "{told}");
+            assert!((0.5..=1.5).contains(&middle), "{told}");
+            assert!(carried > 0.75, "{told}");
         }
     }
 
     #[test]
     fn the_first_are_refused_before_the_last() {
         let shed = Shed { triggers: vec!["t".to_owned()], target: Duration::from_millis(500) };
-        let shedder = |probability| {
+        let shedder = |refused: f64| {
             let shedder = Shedder::new(&shed, Arc::new(|_: &[String]| Delay::default()));
-            *shedder.state.lock().unwrap() = State { probability, delay: 1.0, updated: Instant::now() };
+            *shedder.state.lock().unwrap() =
+                State { taken: 1.0 - refused, delay: 1.0, ..State::new(shed.target) };
             shedder
         };
         let refused =
@@ -215,21 +254,21 @@ mod tests {
         let mut most: f64 = 0.0;
         for update in 1..=20 {
             oldest.store(if update <= 5 { 10_000 } else { 0 }, Ordering::Relaxed);
-            most = most.max(shedder.probability(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
+            most = most.max(shedder.refused(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
         }
         assert!(most < 0.2, "{most}");
         // Were they still as old after that, it would be overload.
         oldest.store(10_000, Ordering::Relaxed);
-        for update in 21..=60 {
-            most = most.max(shedder.probability(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
+        for update in 21..=120 {
+            most = most.max(shedder.refused(began + Duration::from_millis(1) + UPDATE_INTERVAL * update));
         }
         assert!(most > 0.9, "{most}");
     }
 
     #[test]
     fn what_is_over_is_forgotten() {
-        let mut state = State { probability: PROBABILITY_MAX, delay: 1.0, updated: Instant::now() };
-        state.update(0.0, MISSED_UPDATES_MAX);
-        assert_eq!(state.probability, 0.0);
+        let mut state = State { taken: TAKEN_MIN, delay: 1.0, ..State::new(TARGET) };
+        state.update(0.0, 0.0, MISSED_UPDATES_MAX);
+        assert_eq!(state.refused(), 0.0);
     }
 }
