@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn under_overload_as_many_are_taken_as_can_be_carried_and_wait_for_about_the_target() {
         for (offered, lag, noise) in
-            [(1.2, 2, 0.1), (2.0, 2, 0.1), (4.0, 2, 0.0), (4.0, 5, 0.2), (10.0, 2, 0.1)]
+            [(1.2, 2, 0.1), (2.0, 2, 0.1), (4.0, 2, 0.0), (4.0, 4, 0.1), (10.0, 2, 0.1)]
         {
             let (longest, middle, carried) = simulate(offered, lag, noise);
             let told = format!("{offered}, {lag}, {noise}: {longest}, {middle}, {carried}");
