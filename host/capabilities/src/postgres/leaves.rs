@@ -6,6 +6,8 @@
 //! the application's own do, in triggers say, the session itself knows: see `fnhost_db::session::Session`.
 
 use super::guard::{is_row_statement, skip_comments};
+use std::collections::HashMap;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 /// What may stand before a parenthesis, in order: words of SQL and types with a length, which are no functions, and functions of
 /// `pg_catalog` that read and change nothing but their arguments. Beside them what begins with [`PREFIXES`].
@@ -34,8 +36,32 @@ const HARMLESS: &[&str] = &[
 /// Families of such functions: JSON, regular expressions, ranges, conversions.
 const PREFIXES: [&str; 5] = ["json_", "jsonb_", "regexp_", "range_", "to_"];
 
+/// Statements whose answer is remembered at most, and bytes of one: functions send the same few all the time, and to read one anew costs
+/// a hundredth of the request that sends it.
+const REMEMBERED: usize = 1_024;
+const REMEMBERED_BYTES: usize = 8 << 10;
+
 /// True where the statement surely leaves its session as it was.
 pub(super) fn leaves_session_alone(sql: &str) -> bool {
+    static KNOWN: LazyLock<RwLock<HashMap<Box<str>, bool>>> = LazyLock::new(RwLock::default);
+    if sql.len() > REMEMBERED_BYTES {
+        return is_harmless_text(sql);
+    }
+    // Nothing panics while it is held.
+    if let Some(known) = KNOWN.read().unwrap_or_else(PoisonError::into_inner).get(sql) {
+        return *known;
+    }
+    let answer = is_harmless_text(sql);
+    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    // Statements with their values in the text are soon more than can be remembered.
+    if known.len() >= REMEMBERED {
+        known.clear();
+    }
+    known.insert(sql.into(), answer);
+    answer
+}
+
+fn is_harmless_text(sql: &str) -> bool {
     // What a backslash means in a string depends on the session.
     !sql.contains('\\') && is_row_statement(sql) && Tokens { rest: sql }.are_harmless()
 }
