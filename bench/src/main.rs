@@ -10,6 +10,7 @@ mod cache;
 mod client;
 mod cost;
 mod cpu;
+mod grow;
 mod host_native;
 mod http_get;
 mod kafka;
@@ -71,7 +72,7 @@ struct Cli {
 /// What is measured, and for how long.
 #[derive(Args, Debug, Clone)]
 struct Plan {
-    /// Parts to run: noop, saga, load, get, cache, start; and by themselves cost, telemetry, soak, bad, recovery, slow, viewers
+    /// Parts to run: noop, saga, load, get, cache, start; and by themselves cost, grow, telemetry, soak, bad, recovery, slow, viewers
     #[arg(long, value_delimiter = ',', default_value = "noop,saga,load,get,cache,start")]
     only: Vec<String>,
     /// Orders of one run of the saga
@@ -98,6 +99,9 @@ struct Plan {
     /// Orders a second of the soak
     #[arg(long, default_value_t = 100.0)]
     soak_rate: f64,
+    /// Orders of the part grow
+    #[arg(long, default_value_t = 1_000_000)]
+    grow_orders: usize,
     #[command(flatten)]
     recovery: recovery::Options,
     /// Folder for the data of the runs; not on a memory file system, or nothing is ever written to a disk
@@ -171,6 +175,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     if wanted("cost") {
         cost::run(&base, scratch.path(), plan).await?;
     }
+    if wanted("grow") {
+        grow::run(&base, plan).await?;
+    }
     if wanted("telemetry") {
         telemetry::run(&base, plan).await?;
     }
@@ -187,7 +194,7 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     if wanted("slow") {
         slow::run(&base, plan).await?;
     }
-    if ["cost", "telemetry", "soak", "bad", "recovery", "slow"].into_iter().any(wanted) {
+    if ["cost", "grow", "telemetry", "soak", "bad", "recovery", "slow"].into_iter().any(wanted) {
         return Ok(());
     }
     if wanted("noop") {

@@ -251,6 +251,16 @@ pub async fn are_settled(owner: &PgPool, count: usize) -> anyhow::Result<bool> {
     Ok(entries >= count as i64 * TIMELINE_ENTRIES && told >= count as i64)
 }
 
+/// Orders whose customer has been told that they are confirmed, by the numbers that were drawn for it: a few may not be committed yet.
+///
+/// # Errors
+/// The database did not answer.
+pub async fn told(owner: &PgPool) -> anyhow::Result<usize> {
+    let last = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notify.notification_id_seq";
+    let told: i64 = sqlx::query_scalar(last).fetch_one(owner).await?;
+    Ok(usize::try_from(told)?)
+}
+
 /// When the orders of a run were decided and settled, in seconds from the beginning of the first batch of any function.
 #[derive(Debug)]
 pub struct Times {

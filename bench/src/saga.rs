@@ -3,10 +3,12 @@
 use crate::cpu::{Cpu, Pids};
 use crate::orders;
 use crate::report::{CpuPerOrder, SagaRun};
-use crate::system::{Base, Process, Runner};
+use crate::system::{Base, Process, Runner, Stage};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// Longest time a run may take before it is given up.
 const RUN_TIMEOUT: Duration = Duration::from_secs(180);
@@ -34,16 +36,8 @@ pub async fn run_with(
     count: usize,
     name: &str,
 ) -> anyhow::Result<SagaRun> {
-    let stage = base.stage(name).await?;
-    let owner = PgPoolOptions::new().max_connections(1).connect(&stage.servers.database).await?;
-    orders::add_catalogue(&owner).await?;
-    orders::preload(&owner, &stage.servers.kafka, count).await?;
-    // In this process, so that its CPU is nobody's figure: what is measured is the price of asking, equal for all runners.
-    let (_gateway, address, _serving) = payment_gateway::start(payment_gateway::Options::default()).await?;
-    let mut environment = environment.to_vec();
-    environment.push(("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", format!("http://{address}")));
-    environment.push(("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "no webhooks here".to_owned()));
-    let mut process = base.run(runner, &environment, &stage)?;
+    let Prepared { stage, owner, mut process, gateway: _gateway } =
+        prepare(base, runner, environment, count, name).await?;
     let pids = stage.pids(&process)?;
     let measured = measure(&owner, &mut process, pids, count).await;
     if let Ok(run) = &measured {
@@ -63,6 +57,45 @@ pub async fn run_with(
     owner.close().await;
     stage.end().await?;
     measured
+}
+
+/// Orders that wait, and who has begun with them.
+pub struct Prepared {
+    /// Servers and data.
+    pub stage: Stage,
+    /// A connection of the owner.
+    pub owner: PgPool,
+    /// The runner's.
+    pub process: Process,
+    /// The payment gateway, while it is there.
+    pub gateway: Gateway,
+}
+
+/// A payment gateway of this process.
+pub type Gateway = (Arc<payment_gateway::Gateway>, JoinSet<()>);
+
+/// Writes `count` orders, and starts `runner`.
+///
+/// # Errors
+/// One of them refused.
+pub async fn prepare(
+    base: &Base,
+    runner: Runner,
+    environment: &[(&str, String)],
+    count: usize,
+    name: &str,
+) -> anyhow::Result<Prepared> {
+    let stage = base.stage(name).await?;
+    let owner = PgPoolOptions::new().max_connections(1).connect(&stage.servers.database).await?;
+    orders::add_catalogue(&owner).await?;
+    orders::preload(&owner, &stage.servers.kafka, count).await?;
+    // In this process, so that its CPU is nobody's figure: what is measured is the price of asking, equal for all runners.
+    let (gateway, address, serving) = payment_gateway::start(payment_gateway::Options::default()).await?;
+    let mut environment = environment.to_vec();
+    environment.push(("SPIN_VARIABLE_PAYMENT_GATEWAY_URL", format!("http://{address}")));
+    environment.push(("SPIN_VARIABLE_PAYMENT_WEBHOOK_SECRET", "no webhooks here".to_owned()));
+    let process = base.run(runner, &environment, &stage)?;
+    Ok(Prepared { stage, owner, process, gateway: (gateway, serving) })
 }
 
 async fn measure(owner: &PgPool, process: &mut Process, pids: Pids, count: usize) -> anyhow::Result<SagaRun> {
