@@ -18,6 +18,7 @@ mod load;
 mod native;
 mod noop;
 mod orders;
+mod parts;
 mod picture;
 mod plain;
 mod recovery;
@@ -170,31 +171,8 @@ async fn measure(plan: &Plan) -> anyhow::Result<()> {
     say("preparing a data directory");
     let base = Base::prepare(fnhost, plan.manifest.canonicalize()?, scratch.path()).await?;
     let mut report = Report::default();
-    let wanted = |part: &str| plan.only.iter().any(|only| only == part);
-    // Reports of their own.
-    if wanted("cost") {
-        cost::run(&base, scratch.path(), plan).await?;
-    }
-    if wanted("grow") {
-        grow::run(&base, plan).await?;
-    }
-    if wanted("telemetry") {
-        telemetry::run(&base, plan).await?;
-    }
-    if wanted("soak") {
-        soak::run(&base, plan).await?;
-    }
-    if wanted("bad") {
-        say("one bad record in each batch");
-        bad::run(&base).await?;
-    }
-    if wanted("recovery") {
-        recovery::run(&base, &plan.recovery).await?;
-    }
-    if wanted("slow") {
-        slow::run(&base, plan).await?;
-    }
-    if ["cost", "grow", "telemetry", "soak", "bad", "recovery", "slow"].into_iter().any(wanted) {
+    let wanted = |part: &str| parts::is_wanted(plan, part);
+    if parts::by_themselves(&base, scratch.path(), plan).await? {
         return Ok(());
     }
     if wanted("noop") {
