@@ -163,9 +163,8 @@ impl Dispatches {
             watermarks: HashMap::from([("bench/source/noop/0".to_owned(), position)]),
             ..Changes::default()
         };
-        transaction.connection().await?;
-        self.ownership = store::commit(transaction, &self.ownership, &changes).await?;
-        Ok(())
+        self.ownership = store::store(transaction.connection().await?, &self.ownership, &changes).await?;
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections as the owner role, on which everything runs that is not a function's.
 
 use super::Error;
-use super::session::{self, Bounded, Last, RolePool, Session, Usage};
+use super::session::{self, Bounded, RolePool, Session, Usage};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
@@ -183,42 +183,19 @@ impl OwnerConnection {
     /// # Errors
     /// The database refused, or did not answer: then it is committed, or it is not.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
-        self.end(None).await
-    }
-
-    /// Executes `last` and commits, in one round trip.
-    ///
-    /// # Errors
-    /// The database refused either, or did not answer: then it is committed, or it is not.
-    pub(crate) async fn commit_after(self, last: &Last) -> Result<(), sqlx::Error> {
-        self.end(Some(last)).await
-    }
-
-    /// Executes `last` without committing.
-    ///
-    /// # Errors
-    /// The database refused it or failed.
-    pub(crate) async fn execute(&mut self, last: &Last) -> Result<(), sqlx::Error> {
-        match &mut self.session {
-            Some(session) => session::execute(session, last).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn end(mut self, last: Option<&Last>) -> Result<(), sqlx::Error> {
-        if let Some(session) = &mut self.session {
-            session::commit_owner(session, last).await?;
-        }
-        self.in_transaction = false;
-        Ok(())
+        self.end("COMMIT").await
     }
 
     /// Rolls back, and keeps the connection.
     ///
     /// # Errors
     /// The database did not answer. It rolls back all the same, since the connection is closed.
-    pub async fn rollback(mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql("ROLLBACK").execute(&mut *self).await?;
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statement).execute(&mut *self).await?;
         self.in_transaction = false;
         Ok(())
     }

@@ -12,8 +12,8 @@ mod transaction;
 
 pub use bounded::Bounded;
 pub use pool::{RolePool, Session, SessionLimits, Usage, VERSION_SETTING};
+pub(crate) use transaction::begin;
 pub use transaction::{CommitError, SharedTransaction, Transaction};
-pub(crate) use transaction::{Last, begin, commit_owner, execute};
 
 /// Ends what a call may have left in its session without dropping the prepared statements: settings, advisory
 /// locks, temporary tables, and the memory of `currval`. (`DISCARD ALL` would drop the prepared statements and

@@ -1,9 +1,8 @@
 //! The store: what a dispatch writes for itself, in the function's transaction and as the function's role.
 
-use super::OwnerConnection;
-use super::call::{Call, TextCall};
+use super::call::Call;
 use super::ownership::Ownership;
-use super::session::{Bounded, CommitError, Last, Transaction};
+use super::session::Bounded;
 use fnhost_types::outbox;
 use fnhost_types::record::Record;
 use std::collections::HashMap;
@@ -62,65 +61,25 @@ pub struct Bury<'a> {
     pub silent: bool,
 }
 
-/// Stores `changes` at the end of `transaction` if `ownership` still is what the row says, else fails with SQLSTATE [`FENCED`], and commits;
-/// answers what the ownership is after that. Where the store is all there is to do, it is one message with the `COMMIT`.
+/// Stores `changes` if `ownership` still is what the row says, else fails with SQLSTATE [`FENCED`]; answers what the
+/// ownership is once the transaction is committed.
 ///
 /// # Errors
-/// As said, or as [`Transaction::commit`].
-pub async fn commit(
-    mut transaction: Transaction,
+/// As said, or the database failed.
+pub async fn store(
+    connection: &mut Bounded,
     ownership: &Ownership,
     changes: &Changes<'_>,
-) -> Result<Ownership, CommitError> {
-    let after = ownership.after(changes);
-    let last = last(ownership, changes);
-    if !changes.has_more() {
-        return transaction.commit_after(Some(&last)).await.map(|()| after);
-    }
-    // First, as in every transaction that takes both locks.
-    let stored = async {
-        transaction.execute(&last).await?;
-        store_more(transaction.connection().await?, ownership, changes).await
+) -> Result<Ownership, sqlx::Error> {
+    let after = Ownership {
+        stores: ownership.stores + 1,
+        position: changes.position,
+        emitted: ownership.emitted + changes.emitted as i64,
+        ..ownership.clone()
     };
-    match stored.await {
-        Ok(()) => transaction.commit().await.map(|()| after),
-        Err(error) => {
-            transaction.rollback().await;
-            Err(CommitError::Refused(error))
-        }
-    }
-}
-
-/// As [`commit`], in a transaction of the owner's.
-///
-/// # Errors
-/// As said there; where the `COMMIT` got no answer too.
-pub async fn commit_owner(
-    mut transaction: OwnerConnection,
-    ownership: &Ownership,
-    changes: &Changes<'_>,
-) -> Result<(), sqlx::Error> {
-    let last = last(ownership, changes);
-    if changes.has_more() {
-        transaction.execute(&last).await?;
-        store_more(&mut transaction, ownership, changes).await?;
-        transaction.commit().await?;
-    } else {
-        transaction.commit_after(&last).await?;
-    }
-    Ok(())
-}
-
-/// The store of `changes` as a statement that can stand in one message with others.
-fn last(ownership: &Ownership, changes: &Changes<'_>) -> Last {
-    let after = ownership.after(changes);
     let (streams, marks): (Vec<&str>, Vec<i64>) =
         changes.watermarks.iter().map(|(s, m)| (s.as_str(), *m)).unzip();
-    TextCall::of("fnhost.store")
-        .with("p_trigger", ownership.trigger)
-        .with("p_topic", ownership.tp.topic.as_str())
-        .with("p_partition", ownership.tp.partition)
-        .with("p_token", ownership.token)
+    of_owner("fnhost.store", ownership)
         .with("p_epoch", ownership.epoch)
         .with("p_version", ownership.version)
         .with("p_stores", ownership.stores)
@@ -129,18 +88,11 @@ fn last(ownership: &Ownership, changes: &Changes<'_>) -> Last {
         .with("p_emitted", ownership.emitted)
         .with("p_new_emitted", after.emitted)
         .with("p_messages", changes.messages.as_deref())
-        .with("p_streams", &*streams)
-        .with("p_marks", &*marks)
+        .with("p_streams", streams)
+        .with("p_marks", marks)
         .with("p_acknowledged", changes.acknowledged)
-        .prepared_as("fnhost_store")
-}
-
-/// What is stored beside that, where there is anything.
-async fn store_more(
-    connection: &mut Bounded,
-    ownership: &Ownership,
-    changes: &Changes<'_>,
-) -> Result<(), sqlx::Error> {
+        .run(&mut *connection)
+        .await?;
     if !changes.park.is_empty() || !changes.unpark.is_empty() {
         park(&mut *connection, ownership, changes).await?;
     }
@@ -150,27 +102,7 @@ async fn store_more(
     if let Some(reason) = &changes.pause {
         of_owner("fnhost.pause", ownership).with("p_reason", storable(reason)).run(connection).await?;
     }
-    Ok(())
-}
-
-impl Changes<'_> {
-    /// Whether it takes more than the store itself.
-    fn has_more(&self) -> bool {
-        !self.park.is_empty() || !self.unpark.is_empty() || !self.bury.is_empty() || self.pause.is_some()
-    }
-}
-
-impl Ownership {
-    /// What it is once these are committed.
-    #[must_use]
-    pub fn after(&self, changes: &Changes<'_>) -> Self {
-        Self {
-            stores: self.stores + 1,
-            position: changes.position,
-            emitted: self.emitted + changes.emitted as i64,
-            ..self.clone()
-        }
-    }
+    Ok(after)
 }
 
 /// A call of a function that checks who owns the partition.

@@ -29,22 +29,32 @@ pub async fn commit(
     ownership: &Ownership,
     changes: &Changes<'_>,
 ) -> Result<Ended, fnhost_db::Error> {
-    // Begins it, where the function sent no statement.
-    if let Err(error) = transaction.connection().await {
-        let class = FailureClass::Infrastructure;
-        return Ok(Ended::Failed(CallFailure { class, reason: chain(&error), message: None }));
-    }
-    Ok(match store::commit(transaction, ownership, changes).await {
-        Ok(after) => Ended::Committed(after),
-        Err(CommitError::Refused(error)) if ownership::sqlstate(&error).as_deref() == Some(store::FENCED) => {
-            Ended::Fenced("another owner or an operator changed the partition")
+    let connection = match transaction.connection().await {
+        Ok(connection) => connection,
+        Err(error) => {
+            let reason = chain(&error);
+            let class = FailureClass::Infrastructure;
+            return Ok(Ended::Failed(CallFailure { class, reason, message: None }));
         }
+    };
+    let after = match store::store(connection, ownership, changes).await {
+        Ok(after) => after,
+        Err(error) => {
+            transaction.rollback().await;
+            if ownership::sqlstate(&error).as_deref() == Some(store::FENCED) {
+                return Ok(Ended::Fenced("another owner or an operator changed the partition"));
+            }
+            return Ok(Ended::Failed(failure_of(&error)));
+        }
+    };
+    Ok(match transaction.commit().await {
+        Ok(()) => Ended::Committed(after),
         Err(CommitError::Refused(error)) => Ended::Failed(failure_of(&error)),
         Err(CommitError::Unknown(error)) => {
             let judgement = ownership::judge_commit(owner, ownership).await?;
             tracing::warn!(topic = ownership.tp.topic, partition = ownership.tp.partition, ?judgement, %error, "a COMMIT got no answer");
             match judgement {
-                Judgement::Committed => Ended::Committed(ownership.after(changes)),
+                Judgement::Committed => Ended::Committed(after),
                 Judgement::NotCommitted => Ended::Failed(failure_of(&error)),
                 Judgement::Fenced => Ended::Fenced("another owner took over during a COMMIT"),
             }

@@ -73,8 +73,6 @@ struct Idle {
     backend: Backend,
     /// See [`Session::never_known`].
     never_known: bool,
-    /// See [`Session::has_last`].
-    has_last: bool,
     version: Option<Arc<str>>,
     since: Instant,
 }
@@ -248,24 +246,14 @@ impl RolePool {
             asked.and_then(|row| row.try_get(0)).map_err(SessionError::Connect)?
         };
         let version = self.version.clone();
-        let new = Idle { connection, backend, never_known, has_last: false, version, since: Instant::now() };
+        let new = Idle { connection, backend, never_known, version, since: Instant::now() };
         Ok(self.session(new, permit, false))
     }
 
     fn session(&self, idle: Idle, permit: OwnedSemaphorePermit, reused: bool) -> Session {
-        let Idle { connection, backend, never_known, has_last, version, .. } = idle;
+        let Idle { connection, backend, never_known, version, .. } = idle;
         let (pool, changed) = (self.clone(), never_known);
-        Session {
-            connection,
-            backend,
-            never_known,
-            has_last,
-            changed,
-            version,
-            reused,
-            pool,
-            _permit: permit,
-        }
+        Session { connection, backend, never_known, changed, version, reused, pool, _permit: permit }
     }
 }
 
@@ -311,8 +299,6 @@ pub struct Session {
     backend: Backend,
     /// A function of the database may change a session, by a trigger say, so that of no statement it is known that it does not.
     never_known: bool,
-    /// The [`Last`](super::Last) statement is prepared in it.
-    pub(super) has_last: bool,
     /// Something ran on it that may have left something behind.
     changed: bool,
     /// What it was opened for.
@@ -373,10 +359,10 @@ impl Session {
             return;
         }
         let now = Instant::now();
-        let Self { connection, backend, never_known, has_last, version, pool, _permit: permit, .. } = self;
+        let Self { connection, backend, never_known, version, pool, _permit: permit, .. } = self;
         let expired = {
             let mut idle = pool.inner.idle();
-            idle.push(Idle { connection, backend, never_known, has_last, version, since: now });
+            idle.push(Idle { connection, backend, never_known, version, since: now });
             let oldest_expired = now.duration_since(idle[0].since) > IDLE_LIFETIME;
             oldest_expired.then(|| idle.remove(0))
         };

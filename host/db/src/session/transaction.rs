@@ -21,24 +21,6 @@ pub struct Transaction {
     discard: bool,
 }
 
-/// The host's own statement at the end of a transaction: sent with the `COMMIT`, as one message, which saves a round trip. A message of
-/// several statements is text and has no parameters, so it executes by values that stand in it what each session prepares once.
-#[derive(Debug)]
-pub(crate) struct Last {
-    /// What is prepared, and the name it has then: the same for every one.
-    pub(crate) name: &'static str,
-    pub(crate) types: String,
-    pub(crate) prepared: String,
-    /// `EXECUTE name (values)`.
-    pub(crate) execute: String,
-}
-
-impl Last {
-    fn prepare(&self) -> String {
-        format!("PREPARE {} ({}) AS {}", self.name, self.types, self.prepared)
-    }
-}
-
 /// Why a transaction is not known to be committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -109,16 +91,7 @@ impl Transaction {
     ///
     /// # Errors
     /// [`CommitError`] keeps apart what was refused and what is unknown.
-    pub async fn commit(self) -> Result<(), CommitError> {
-        self.commit_after(None).await
-    }
-
-    /// Executes `last` and commits, and ends what a statement may have left in the session, in one round trip. With no statement run before there
-    /// is nothing to do: a transaction begins with [`Transaction::connection`].
-    ///
-    /// # Errors
-    /// [`CommitError`] keeps apart what was refused, `last` or the commit, and what is unknown.
-    pub(crate) async fn commit_after(mut self, last: Option<&Last>) -> Result<(), CommitError> {
+    pub async fn commit(mut self) -> Result<(), CommitError> {
         let Some(mut session) = self.session.take() else {
             return Ok(());
         };
@@ -126,7 +99,8 @@ impl Transaction {
             let cancelled = std::io::Error::other("a statement of this transaction was cancelled");
             return Err(CommitError::Refused(sqlx::Error::Io(cancelled)));
         }
-        let committed = commit(&mut session, last).await;
+        let reset = session.may_have_changed();
+        let committed = commit(session.bounded(), reset).await;
         match &committed {
             Ok(true) if !self.discard => session.release(),
             // What ended this connection may have ended the others.
@@ -134,18 +108,6 @@ impl Transaction {
             _ => {}
         }
         committed.map(drop)
-    }
-
-    /// Executes `last` without committing.
-    ///
-    /// # Errors
-    /// There is no session, or the database refused it or failed.
-    pub(crate) async fn execute(&mut self, last: &Last) -> Result<(), sqlx::Error> {
-        self.connection().await?;
-        match &mut self.session {
-            Some(session) => execute(session, last).await,
-            None => Err(SessionError::UnknownState.into()),
-        }
     }
 
     /// Rolls back. The connection is kept where its state is known, and closed otherwise, which also rolls back.
@@ -180,55 +142,29 @@ pub(crate) async fn begin(pool: &RolePool) -> Result<Session, SessionError> {
     Ok(session)
 }
 
+/// How many answers of the message below stand for the commit: the reset before it and the `COMMIT` itself.
+const ANSWERS_UNTIL_COMMITTED: usize = 2;
+
 /// Commits; the value tells whether the session may serve another call: where it had to be reset, whether it was.
 ///
 /// `COMMIT` of a failed transaction is answered with a success that means ROLLBACK. The reset before it is refused in a
 /// failed transaction, which also ends the message, so that the failure is an error here. What it resets is a setting
 /// that a function could have switched off: what follows from a commit cannot be taken back, so it must be durable.
-async fn commit(session: &mut Session, last: Option<&Last>) -> Result<bool, CommitError> {
-    let (before, mut until_committed) = before_commit(session, last);
-    // The reset of the setting, and `COMMIT` itself.
-    until_committed += 2;
-    let reset = if session.may_have_changed() { RESET_SESSION } else { "" };
-    let message = sqlx::AssertSqlSafe(format!("{before}RESET synchronous_commit; COMMIT; {reset}"));
+async fn commit(connection: &mut Bounded, reset: bool) -> Result<bool, CommitError> {
+    let reset = if reset { RESET_SESSION } else { "" };
+    let message = sqlx::AssertSqlSafe(format!("RESET synchronous_commit; COMMIT; {reset}"));
     let mut answered = 0;
-    for answer in session.bounded().answers(sqlx::raw_sql(message)).await {
+    for answer in connection.answers(sqlx::raw_sql(message)).await {
         match answer {
             Ok(Either::Left(_)) => answered += 1,
             Ok(Either::Right(_)) => {}
-            Err(_) if answered >= until_committed => return Ok(false),
+            Err(_) if answered >= ANSWERS_UNTIL_COMMITTED => return Ok(false),
             // A server that shuts down can hang up between the commit and its answer.
             Err(error) if is_connection_lost(&error) => return Err(CommitError::Unknown(error)),
             Err(error) => return Err(CommitError::Refused(error)),
         }
     }
-    session.has_last |= last.is_some();
     Ok(true)
-}
-
-/// What stands before `COMMIT` in a message, and the number of its answers.
-fn before_commit(session: &Session, last: Option<&Last>) -> (String, usize) {
-    match last {
-        None => (String::new(), 0),
-        Some(last) if session.has_last => (format!("{}; ", last.execute), 1),
-        Some(last) => (format!("{}; {}; ", last.prepare(), last.execute), 2),
-    }
-}
-
-/// Executes `last` alone.
-pub(crate) async fn execute(session: &mut Session, last: &Last) -> Result<(), sqlx::Error> {
-    let (message, _) = before_commit(session, Some(last));
-    sqlx::raw_sql(sqlx::AssertSqlSafe(message)).execute(session.bounded()).await?;
-    session.has_last = true;
-    Ok(())
-}
-
-/// As [`Transaction::commit`], in a session of the owner's, which nobody else changes.
-pub(crate) async fn commit_owner(session: &mut Session, last: Option<&Last>) -> Result<(), sqlx::Error> {
-    let (before, _) = before_commit(session, last);
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{before}COMMIT"))).execute(session.bounded()).await?;
-    session.has_last |= last.is_some();
-    Ok(())
 }
 
 /// A transaction that a dispatch lends to the call of a guest and takes back after it. Cheap to clone.

@@ -39,7 +39,7 @@ pub const EVENTS_MAX: i64 = 500;
 /// Bytes of keys, values and headers after which an outbox row takes no further event.
 pub const EVENTS_BYTES_MAX: i64 = 4 * 1024 * 1024;
 /// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
-const SLEEP_MAX: Duration = Duration::from_secs(2);
+const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// Bytes that Kafka adds to a header at most.
 const HEADER_FRAMING_BYTES: usize = 10;
 /// How long a leader that resigns waits for Kafka's acknowledgements.
@@ -250,17 +250,18 @@ impl Leader<'_> {
             bury: unfit.iter().map(buried).collect(),
             ..Changes::default()
         };
+        let after = store::store(&mut transaction, &self.ownership, &changes).await?;
         if self.renewed.elapsed() >= LEASE / 3 {
             relay::renew_lease(&mut transaction, &self.ownership, LEASE).await?;
             self.renewed = Instant::now();
         }
-        if let Err(error) = store::commit_owner(transaction, &self.ownership, &changes).await {
+        if let Err(error) = transaction.commit().await {
             // Only an owner that knows it committed may send; anything else starts over from the outbox.
             let judgement = ownership::judge_commit(&relay.owner, &self.ownership).await?;
             tracing::warn!(relay = %relay.source, ?judgement, error = chain(&error), "a COMMIT got no answer");
             anyhow::ensure!(judgement == Judgement::Committed, "the relay's COMMIT failed");
         }
-        self.ownership = self.ownership.after(&changes);
+        self.ownership = after;
         self.acknowledged = None;
         commit_log::committed(&relay.source.to_string(), "", &messages);
         let (emitted, committed) = (messages.len(), SystemTime::now());
