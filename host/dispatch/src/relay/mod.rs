@@ -39,7 +39,7 @@ pub const EVENTS_MAX: i64 = 500;
 /// Bytes of keys, values and headers after which an outbox row takes no further event.
 pub const EVENTS_BYTES_MAX: i64 = 4 * 1024 * 1024;
 /// Longest sleep of a leader that hears of no insert: the backstop of a lost notification.
-const SLEEP_MAX: Duration = Duration::from_millis(500);
+const SLEEP_MAX: Duration = Duration::from_secs(2);
 /// Bytes that Kafka adds to a header at most.
 const HEADER_FRAMING_BYTES: usize = 10;
 /// How long a leader that resigns waits for Kafka's acknowledgements.
