@@ -7,7 +7,7 @@ use crate::load::{Load, Offer};
 use crate::orders;
 use crate::report::{CpuPerOrder, median, percentile};
 use crate::system::{Base, Runner};
-use crate::{Plan, REPORT_FOLDER, USERS, saga, say};
+use crate::{Plan, USERS, report, saga, say};
 use anyhow::Context as _;
 use serde::Serialize;
 use sqlx::postgres::PgPoolOptions;
@@ -80,8 +80,7 @@ pub async fn run(base: &Base, scratch: &Path, plan: &Plan) -> anyhow::Result<()>
         }
     }
     print!("{}", table(&told));
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(format!("{REPORT_FOLDER}/cost.json"), serde_json::to_string_pretty(&told)? + "\n")?)
+    report::write("cost", &told)
 }
 
 async fn one(base: &Base, plan: &Plan, name: &str, build: &str) -> anyhow::Result<Costs> {

@@ -3,7 +3,7 @@
 use crate::cpu::Cpu;
 use crate::report::CpuPerOrder;
 use crate::system::{Base, Process, Runner, Stage};
-use crate::{Plan, REPORT_FOLDER, orders, saga, say};
+use crate::{Plan, orders, report, saga, say};
 use serde::Serialize;
 use sqlx::PgPool;
 use std::time::{Duration, Instant};
@@ -70,8 +70,7 @@ pub async fn run(base: &Base, plan: &Plan) -> anyhow::Result<()> {
             (table_bytes + index_bytes) as f64 / count as f64
         );
     }
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(format!("{REPORT_FOLDER}/grow.json"), serde_json::to_string_pretty(&growth)? + "\n")?)
+    report::write("grow", &growth)
 }
 
 async fn parts(
@@ -95,7 +94,7 @@ async fn parts(
             moved.elapsed() < STALL,
             "{settled} of {count} orders were settled, and no more for {STALL:?}"
         );
-        if done == 0 && parts.is_empty() && settled == 0 {
+        if settled == 0 {
             // Starting is not what is measured here.
             (cpu, began) = (Cpu::read(pids)?, Instant::now());
         }

@@ -10,7 +10,7 @@ mod world;
 
 use crate::report::median;
 use crate::system::Base;
-use crate::{REPORT_FOLDER, say};
+use crate::{report, say};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use feed::Feed;
@@ -241,8 +241,7 @@ fn report(all: &[Measured]) -> anyhow::Result<()> {
             if last > *aim_s { "  MISSED" } else { "" }
         );
     }
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(format!("{REPORT_FOLDER}/recovery.json"), serde_json::to_string_pretty(all)? + "\n")?)
+    report::write("recovery", all)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What is measured, as `report.json` names it, and as a table.
 
+use crate::REPORT_FOLDER;
 use crate::cpu::Cpu;
 use crate::viewers::Viewers;
 use serde::Serialize;
@@ -189,6 +190,15 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_by(f64::total_cmp);
     percentile(&sorted, 0.5)
+}
+
+/// Writes the report of a part, as `name.json`.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(name: &str, report: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
+    std::fs::create_dir_all(REPORT_FOLDER)?;
+    Ok(std::fs::write(format!("{REPORT_FOLDER}/{name}.json"), serde_json::to_string_pretty(report)? + "\n")?)
 }
 
 /// The targets of the project, next to what was measured.

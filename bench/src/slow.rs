@@ -4,7 +4,7 @@ use crate::load::{Load, Offer};
 use crate::orders;
 use crate::report::{median, percentile};
 use crate::system::{Base, Running};
-use crate::{Plan, REPORT_FOLDER, USERS, say};
+use crate::{Plan, USERS, report, say};
 use serde::Serialize;
 use sqlx::postgres::PgPoolOptions;
 use std::time::Duration;
@@ -47,8 +47,7 @@ pub async fn run(base: &Base, plan: &Plan) -> anyhow::Result<()> {
         median(pairs.iter().map(rise)),
         pairs.iter().map(|pair| format!("{:.0}", rise(pair))).collect::<Vec<_>>().join(" ")
     );
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(format!("{REPORT_FOLDER}/slow.json"), serde_json::to_string_pretty(&pairs)? + "\n")?)
+    report::write("slow", &pairs)
 }
 
 /// Pairs of a step without slow payments and one with them.

@@ -5,7 +5,7 @@ use crate::cpu;
 use crate::load::{Load, Offer};
 use crate::orders;
 use crate::system::{Base, Running};
-use crate::{Plan, REPORT_FOLDER, USERS, say};
+use crate::{Plan, USERS, report, say};
 use anyhow::Context as _;
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -61,8 +61,7 @@ pub async fn run(base: &Base, plan: &Plan) -> anyhow::Result<()> {
         "soak: {:.0} s, {} orders, {} swaps; resident memory {:+.1} MB/h, anonymous {:+.1} MB/h after the warm-up",
         soak.seconds, soak.orders, soak.swaps, soak.rss_mb_per_hour, soak.rss_anon_mb_per_hour
     );
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(format!("{REPORT_FOLDER}/soak.json"), serde_json::to_string_pretty(&soak)? + "\n")?)
+    report::write("soak", &soak)
 }
 
 async fn soak(running: &Running, plan: &Plan) -> anyhow::Result<Soak> {

@@ -6,7 +6,7 @@
 use crate::client::Connection;
 use crate::report::{SagaRun, median, percentile};
 use crate::system::{Base, Runner, Running};
-use crate::{Plan, REPORT_FOLDER, saga, say};
+use crate::{Plan, report, saga, say};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -131,11 +131,7 @@ pub async fn run(base: &Base, plan: &Plan) -> anyhow::Result<()> {
         told.scrape.p99_ms,
         told.scrape.bytes / 1000
     );
-    std::fs::create_dir_all(REPORT_FOLDER)?;
-    Ok(std::fs::write(
-        format!("{REPORT_FOLDER}/telemetry.json"),
-        serde_json::to_string_pretty(&told)? + "\n",
-    )?)
+    report::write("telemetry", &told)
 }
 
 async fn scrapes(base: &Base) -> anyhow::Result<Scrape> {
