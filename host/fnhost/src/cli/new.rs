@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Every file of the template by its path in the new folder, with the text it is made from.
 const FILES: &[(&str, &str)] = &[
+    (".cargo/config.toml", include_str!("../../../../templates/kafka-rust/content/.cargo/config.toml")),
     (".gitignore", include_str!("../../../../templates/kafka-rust/content/.gitignore")),
     ("Cargo.toml", include_str!("../../../../templates/kafka-rust/content/Cargo.toml.tmpl")),
     ("README.md", include_str!("../../../../templates/kafka-rust/content/README.md")),
@@ -219,13 +220,18 @@ mod tests {
     }
 
     #[test]
-    fn a_new_function_is_built_with_the_rust_of_the_checkout() {
-        let toolchain = |text: &str| toml::from_str::<toml::Table>(text).expect("TOML")["toolchain"].clone();
-        let own = toolchain(include_str!("../../../../rust-toolchain.toml"));
-        let (_, text) = FILES.iter().find(|(path, _)| *path == "rust-toolchain.toml").expect("the file");
+    fn a_new_function_is_built_as_those_of_the_checkout_are() {
+        let parsed = |text: &str| toml::from_str::<toml::Table>(text).expect("TOML");
+        let file = |name| parsed(FILES.iter().find(|(path, _)| *path == name).expect("the file").1);
+        let toolchain = parsed(include_str!("../../../../rust-toolchain.toml"));
         for key in ["channel", "targets"] {
-            assert_eq!(toolchain(text)[key], own[key], "{key}");
+            assert_eq!(file("rust-toolchain.toml")["toolchain"][key], toolchain["toolchain"][key], "{key}");
         }
+        assert_eq!(
+            file(".cargo/config.toml"),
+            parsed(include_str!("../../../../.cargo/config.toml")),
+            "the memory that a component begins with"
+        );
     }
 
     #[test]
