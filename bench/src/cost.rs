@@ -97,10 +97,17 @@ async fn one(base: &Base, plan: &Plan, name: &str, build: &str) -> anyhow::Resul
         );
         costs.insert(what.to_owned(), cost);
     };
-    let alone = saga::run(base, Runner::Wasm, plan.orders, &format!("{name}-saga")).await?;
-    let (cpu_us_per_order, orders_per_s) = (alone.cpu_us_per_order, alone.orders_per_s);
-    note("1 saga alone", Cost { cpu_us_per_order, orders_per_s, ..Cost::default() });
-    note("2 POST alone", posts(base, plan, &format!("{name}-post")).await?);
+    let wanted =
+        |what: &str| plan.measure.is_empty() || plan.measure.iter().any(|number| what.starts_with(number));
+    let (saga, post) = ("1 saga alone", "2 POST alone");
+    if wanted(saga) {
+        let alone = saga::run(base, Runner::Wasm, plan.orders, &format!("{name}-saga")).await?;
+        let (cpu_us_per_order, orders_per_s) = (alone.cpu_us_per_order, alone.orders_per_s);
+        note(saga, Cost { cpu_us_per_order, orders_per_s, ..Cost::default() });
+    }
+    if wanted(post) {
+        note(post, posts(base, plan, &format!("{name}-post")).await?);
+    }
 
     let running = base.up(&base.copy(&format!("{name}-up"))?).await?;
     let (pids, (database, kafka)) = (running.pids()?, running.addresses()?);
@@ -118,6 +125,9 @@ async fn one(base: &Base, plan: &Plan, name: &str, build: &str) -> anyhow::Resul
         ("4 POST to CONFIRMED at 50/s", Offer::Rate(quiet)),
         ("3 POST to CONFIRMED at 10/s", Offer::Rate(slow)),
     ] {
+        if !wanted(what) {
+            continue;
+        }
         // A build that refuses nobody would take them all, and confirm them minutes later.
         if (build != "this" || plan.overload_s == 0) && matches!(offer, Offer::Overload(_)) {
             continue;

@@ -114,6 +114,9 @@ struct Plan {
     /// Seconds for which four times as much is offered as can be carried, in the part cost: for manifests that shed
     #[arg(long, default_value_t = 0)]
     overload_s: u64,
+    /// Measurements of the part cost by their numbers in its table, 5 and 7 only with 6; all of them where none is named
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
+    measure: Vec<String>,
     /// Another build of fnhost, whose runs alternate with those of this one, for the part cost
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,

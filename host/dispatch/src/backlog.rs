@@ -70,7 +70,7 @@ impl Backlog {
         let _ = self.fetches.set(fetches);
     }
 
-    /// The batch in hand is over; the worker is free again so long after it took it.
+    /// The batch in hand is settled, so long after it was taken.
     pub fn ended(&self, took: Duration) {
         let records = self.in_hand.swap(0, Ordering::Relaxed);
         if records > 0 {
@@ -78,11 +78,16 @@ impl Backlog {
         }
     }
 
-    /// How long a record will wait that comes now, by how many are before it and by what the worker was seen to carry.
+    /// How long a record will wait that comes now for the work on those before it, by what the worker was seen to carry.
     pub fn ahead(&self) -> Duration {
         let waiting = self.fetches.get().map_or(0, Fetches::waiting);
         // Of the batch in hand a part is over: half of it, on average.
         self.carried().time_for(waiting + self.in_hand.load(Ordering::Relaxed) / 2)
+    }
+
+    /// Records a second that the worker was seen to carry while it worked.
+    pub fn carried_per_s(&self) -> f64 {
+        self.carried().per_s()
     }
 
     fn carried(&self) -> MutexGuard<'_, Carried> {

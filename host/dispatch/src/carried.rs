@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 /// What was measured this many records ago counts for a third (1/e): large batches, which say what is carried when there is much to
-/// do, soon outweigh small ones.
-const MEMORY_RECORDS: f64 = 500.0;
+/// do, soon outweigh small ones. Under overload half a second or less, since what a record takes then changes as fast.
+const MEMORY_RECORDS: f64 = 50.0;
 /// Records a second that a partition is taken to carry at least. Small batches say less than that of what it could.
 const ASSUMED_PER_S: f64 = 200.0;
 
-/// Records and the time that they took, from the beginning of a batch to the end of its rest; older ones count less.
+/// Records and the time that they took, from when their batch was taken until it was settled; older ones count less. Rests are not in
+/// it: they would make whatever comes look like all that can be carried, and where batches are full there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Carried {
     records: f64,
@@ -16,7 +17,7 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// A batch took so long, the rest after it included.
+    /// A batch took so long.
     pub fn add(&mut self, records: usize, took: Duration) {
         let records = records as f64;
         let keep = (-records / MEMORY_RECORDS).exp();
@@ -29,7 +30,12 @@ impl Carried {
         if self.seconds <= 0.0 {
             return Duration::ZERO;
         }
-        Duration::from_secs_f64(records as f64 / (self.records / self.seconds).max(ASSUMED_PER_S))
+        Duration::from_secs_f64(records as f64 / self.per_s())
+    }
+
+    /// Records a second.
+    pub fn per_s(&self) -> f64 {
+        if self.seconds <= 0.0 { ASSUMED_PER_S } else { (self.records / self.seconds).max(ASSUMED_PER_S) }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::schedule::status::ScheduleStatus;
 use fnhost_metrics::DispatchMetrics;
 use fnhost_types::clock::now_ms;
 use fnhost_types::record::TopicPartition;
+use fnhost_types::waits::{ON_ITS_WAY, Waits};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -271,15 +272,6 @@ impl TriggerStatus {
     }
 }
 
-/// How long records wait for some triggers of this host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Waits {
-    /// How long the oldest that is worked on has waited, or had when it was taken since this was asked last.
-    pub oldest: Duration,
-    /// How long one that comes now will wait for what is before it, where all triggers handle it one after another.
-    pub ahead: Duration,
-}
-
 /// All triggers and schedules of this host.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -333,23 +325,24 @@ impl Registry {
         }
     }
 
-    /// How long records of these triggers wait on this host. What is paused, stopped or waits after a failure does not count: that is
-    /// not for too much work.
-    pub fn waits(&self, triggers: &[String]) -> Waits {
+    /// How long records of these triggers wait on this host, with so many that were made and are still on their way. What is paused,
+    /// stopped or waits after a failure does not count: that is not for too much work.
+    pub fn waits(&self, triggers: &[String], on_their_way: usize) -> Waits {
         let now_ms = now_ms();
         let mut waits = Waits::default();
         for trigger in self.triggers().into_iter().filter(|trigger| triggers.contains(&trigger.id)) {
             let partitions = trigger.partitions();
             let owned = partitions.iter().filter(|partition| matches!(*lock(&partition.state), State::Owned));
-            let mut ahead = Duration::ZERO;
+            let (mut ahead, mut carried_per_s) = (Duration::ZERO, 0.0);
             for partition in owned {
                 let position = partition.position.load(Ordering::Relaxed);
                 let backlog = &partition.backlog;
                 let oldest_ms = backlog.waiting_ms(position, now_ms).max(backlog.taken_at_age_ms());
                 waits.oldest = waits.oldest.max(Duration::from_millis(oldest_ms.max(0).unsigned_abs()));
                 ahead = ahead.max(backlog.ahead());
+                carried_per_s += backlog.carried_per_s();
             }
-            waits.ahead += ahead;
+            waits.ahead += ahead + still_to_wait(on_their_way, carried_per_s);
         }
         waits
     }
@@ -375,6 +368,27 @@ impl Registry {
     }
 }
 
+/// How long the last of so many records will wait for the others once they have come: what is carried meanwhile is over by then.
+fn still_to_wait(on_their_way: usize, carried_per_s: f64) -> Duration {
+    if carried_per_s <= 0.0 {
+        return Duration::ZERO;
+    }
+    Duration::from_secs_f64(on_their_way as f64 / carried_per_s).saturating_sub(ON_ITS_WAY)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_on_its_way_waits_for_what_cannot_be_carried_until_it_has_come() {
+        let ms = |records, per_s| still_to_wait(records, per_s).as_millis();
+        assert_eq!(ms(500, 1_000.0), 0, "as many as are carried meanwhile");
+        assert_eq!(ms(2_000, 1_000.0), 1_500);
+        assert_eq!(ms(2_000, 0.0), 0, "no partition is here");
+    }
 }

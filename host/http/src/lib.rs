@@ -38,7 +38,7 @@ pub use body::{MAX_UPLOADS, WHOLE_BODY_MAX_BYTES};
 pub use clients::MAX_CONNECTIONS_PER_ADDRESS;
 use clients::{Clients, Open};
 pub use edge::{
-    CLOCK_LEEWAY_S, Delay, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS,
+    CLOCK_LEEWAY_S, MAX_REQUEST_ID_CHARS, MAX_TOKEN_BYTES, QUEUE_TIME, REMEMBERED_CALLERS,
     REMEMBERED_TOKENS, UPDATE_INTERVAL, Waiting,
 };
 use edge::{Edge, Granted, Pass};
@@ -224,7 +224,7 @@ impl Server {
                 *answer
             }
         };
-        pass.close(response.headers_mut());
+        pass.close(&mut response);
         route.answered(&method, response.status(), began);
         response
     }

@@ -19,7 +19,7 @@ const OVER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The manifest with a target that a few orders exceed.
 fn impatient(manifest: String) -> String {
-    const TARGET: &str = "target_ms = 1500";
+    const TARGET: &str = "target_ms = 1000";
     assert!(manifest.contains(TARGET), "spin.toml declares another target");
     manifest.replace(TARGET, "target_ms = 10")
 }

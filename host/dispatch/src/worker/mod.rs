@@ -182,23 +182,23 @@ impl<'a> Worker<'a> {
                 self.give_back().await?;
             }
             if let Some(work) = self.next_work()? {
-                let subscription = self.subscription;
+                let (subscription, taken) = (self.subscription, Instant::now());
                 let permit = tokio::select! {
                     permit = subscription.in_flight.acquire() => permit,
                     () = stop.cancelled() => return Err(Exit::Stop),
                 };
-                let (taken, pace) = (Instant::now(), Pace::begin());
+                let pace = Pace::begin();
                 let records = work.items.len();
                 let full = records >= subscription.config.max_batch;
                 // Of this batch alone: it may commit nothing, and what was committed before it is no reason to rest.
                 self.transaction_began = None;
                 self.process(work).await?;
                 drop(permit);
+                self.status.backlog.ended(taken.elapsed());
                 if !full {
                     let window = Duration::from_millis(subscription.config.batch_window_ms.into());
                     rest(pace.rest(records, self.transaction_began.take()).max(window), stop).await;
                 }
-                self.status.backlog.ended(taken.elapsed());
                 continue;
             }
             self.wait(stop).await?;

@@ -14,7 +14,7 @@ use fnhost_db::hosts::HostEntry;
 use fnhost_deployment::Deployment;
 use fnhost_deployment::watch::{self, Watched};
 use fnhost_dispatch::operator::Operator;
-use fnhost_dispatch::status::{Registry, Waits};
+use fnhost_dispatch::status::Registry;
 use fnhost_engine::OWN_PROGRAM;
 use fnhost_engine::{ComponentSpec, Engine, EngineOptions};
 use fnhost_kafka::access::Access;
@@ -237,16 +237,13 @@ fn http_server(
     stop: CancellationToken,
 ) -> fnhost_http::Server {
     let waiting = registry.clone();
-    let delay = move |triggers: &[String]| {
-        let Waits { oldest, ahead } = waiting.waits(triggers);
-        fnhost_http::Delay { oldest, ahead }
-    };
+    let waits = move |triggers: &[String], on_their_way| waiting.waits(triggers, on_their_way);
     fnhost_http::Server::new(
         &setup.manifest,
         &setup.values,
         deployment.slots(),
         triggers.and_then(Triggers::live_source),
-        Some(Arc::new(delay)),
+        Some(Arc::new(waits)),
         stop,
     )
 }

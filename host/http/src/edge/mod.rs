@@ -33,7 +33,7 @@ use fnhost_metrics::{Refusal, RefusalMetrics};
 pub use limiter::REMEMBERED_CALLERS;
 use limiter::{Caller, Left, Limiter, Memory};
 use shed::{Admitted, Shedder};
-pub use shed::{Delay, UPDATE_INTERVAL, Waiting};
+pub use shed::{UPDATE_INTERVAL, Waiting};
 pub use token::{CLOCK_LEEWAY_S, MAX_TOKEN_BYTES, REMEMBERED_TOKENS};
 use token::{Refused, Tokens};
 
@@ -89,8 +89,8 @@ pub(super) struct Pass<'g> {
     /// What the answer says of the page's origin.
     origin: Option<HeaderValue>,
     left: Option<Left>,
-    /// Counts the time until the answer's head, where that is asked for.
-    _admitted: Option<Admitted>,
+    /// Counts it until the answer's head, where that is asked for.
+    admitted: Option<Admitted>,
 }
 
 /// What a call may do that the edge let in.
@@ -172,7 +172,7 @@ impl Edge {
         let over_size = over_size(request, &rules.policy);
         let id = caller::identify(request.headers_mut());
         let origin = rules.cors.as_ref().and_then(|cors| cors.allowed(request.headers()));
-        Pass { rules, id, over_size, token_is_good: false, origin, left: None, _admitted: None }
+        Pass { rules, id, over_size, token_is_good: false, origin, left: None, admitted: None }
     }
 
     /// The user that a request's token stands for, where tokens are checked and it has a good one.
@@ -208,7 +208,7 @@ impl Edge {
                 response.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().into());
                 return Err(response.into());
             }
-            pass._admitted = shedder.admit(*turn);
+            pass.admitted = shedder.admit(*turn);
         }
         let verified = match &self.tokens {
             Some(tokens) if policy.token != TokenRule::Ignored => Some(tokens.check(request.headers())),
@@ -352,7 +352,11 @@ impl Pass<'_> {
     }
 
     /// Gives an answer what every answer has.
-    pub fn close(self, headers: &mut HeaderMap) {
+    pub fn close<B>(self, response: &mut Response<B>) {
+        if let Some(admitted) = self.admitted.filter(|_| response.status().is_success()) {
+            admitted.made();
+        }
+        let headers = response.headers_mut();
         for (name, value) in &self.rules.policy.security_headers {
             if !headers.contains_key(name) {
                 headers.insert(name, value.clone());
