@@ -33,7 +33,7 @@ impl Carried {
         Duration::from_secs_f64(records as f64 / self.per_s())
     }
 
-    /// Records a second.
+    /// Records a second; never 0.
     pub fn per_s(&self) -> f64 {
         if self.seconds <= 0.0 { ASSUMED_PER_S } else { (self.records / self.seconds).max(ASSUMED_PER_S) }
     }

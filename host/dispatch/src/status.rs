@@ -87,6 +87,8 @@ impl Counts {
 pub struct PartitionStatus {
     /// Topic and partition.
     pub tp: TopicPartition,
+    /// Partitions of the topic, on all hosts.
+    of: usize,
     state: Mutex<State>,
     /// Next offset to process; -1 until it is known.
     pub position: AtomicI64,
@@ -188,10 +190,11 @@ pub struct TriggerStatus {
 }
 
 impl TriggerStatus {
-    /// A partition was assigned.
-    pub fn add(&self, tp: &TopicPartition) -> Arc<PartitionStatus> {
+    /// A partition was assigned, of a topic that has so many.
+    pub fn add(&self, tp: &TopicPartition, of: usize) -> Arc<PartitionStatus> {
         let status = Arc::new(PartitionStatus {
             tp: tp.clone(),
+            of,
             state: Mutex::new(State::TakingOver),
             position: AtomicI64::new(-1),
             parked: AtomicU64::new(0),
@@ -333,16 +336,16 @@ impl Registry {
         for trigger in self.triggers().into_iter().filter(|trigger| triggers.contains(&trigger.id)) {
             let partitions = trigger.partitions();
             let owned = partitions.iter().filter(|partition| matches!(*lock(&partition.state), State::Owned));
-            let (mut ahead, mut carried_per_s) = (Duration::ZERO, 0.0);
+            let mut ahead = Duration::ZERO;
             for partition in owned {
                 let position = partition.position.load(Ordering::Relaxed);
                 let backlog = &partition.backlog;
                 let oldest_ms = backlog.waiting_ms(position, now_ms).max(backlog.taken_at_age_ms());
                 waits.oldest = waits.oldest.max(Duration::from_millis(oldest_ms.max(0).unsigned_abs()));
-                ahead = ahead.max(backlog.ahead());
-                carried_per_s += backlog.carried_per_s();
+                let coming = still_to_wait(on_their_way, partition.of, backlog.carried_per_s());
+                ahead = ahead.max(backlog.ahead() + coming);
             }
-            waits.ahead += ahead + still_to_wait(on_their_way, carried_per_s);
+            waits.ahead += ahead;
         }
         waits
     }
@@ -368,12 +371,11 @@ impl Registry {
     }
 }
 
-/// How long the last of so many records will wait for the others once they have come: what is carried meanwhile is over by then.
-fn still_to_wait(on_their_way: usize, carried_per_s: f64) -> Duration {
-    if carried_per_s <= 0.0 {
-        return Duration::ZERO;
-    }
-    Duration::from_secs_f64(on_their_way as f64 / carried_per_s).saturating_sub(ON_ITS_WAY)
+/// How long the last of so many records, of which each of `partitions` gets as many, will wait on one of these for the others once they have
+/// come: what is carried meanwhile is over by then.
+fn still_to_wait(on_their_way: usize, partitions: usize, carried_per_s: f64) -> Duration {
+    let own = on_their_way as f64 / partitions.max(1) as f64;
+    Duration::from_secs_f64(own / carried_per_s).saturating_sub(ON_ITS_WAY)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -386,9 +388,10 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_waits_for_what_cannot_be_carried_until_it_has_come() {
-        let ms = |records, per_s| still_to_wait(records, per_s).as_millis();
-        assert_eq!(ms(500, 1_000.0), 0, "as many as are carried meanwhile");
-        assert_eq!(ms(2_000, 1_000.0), 1_500);
-        assert_eq!(ms(2_000, 0.0), 0, "no partition is here");
+        let ms = |records, partitions| still_to_wait(records, partitions, 1_000.0).as_millis();
+        assert_eq!(ms(500, 1), 0, "as many as are carried meanwhile");
+        assert_eq!(ms(2_000, 1), 1_500);
+        assert_eq!(ms(2_000, 2), 500, "the other one carries as much");
+        assert_eq!(ms(2_000, 4), 0);
     }
 }

@@ -322,7 +322,8 @@ impl Assignments for Workers {
         if let Some(old) = self.running().remove(&tp) {
             self.stop(vec![(tp.clone(), old)], DRAIN_TIMEOUT);
         }
-        let status = self.subscription.status.add(&tp);
+        let of = self.subscription.cluster.topic(&tp.topic).map_or(1, |topic| topic.partitions);
+        let status = self.subscription.status.add(&tp, usize::try_from(of).unwrap_or(1));
         let stop = CancellationToken::new();
         let task = self.runtime.spawn(supervised(
             self.subscription.clone(),

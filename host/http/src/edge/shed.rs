@@ -165,7 +165,16 @@ impl Shedder {
 impl State {
     fn new(target: Duration) -> Self {
         let (target, updated) = (target.as_secs_f64(), Instant::now());
-        Self { target, taken: 1.0, delay: 0.0, age: 0.0, ahead: 0.0, rise: 0.0, made: Default::default(), updated }
+        Self {
+            target,
+            taken: 1.0,
+            delay: 0.0,
+            age: 0.0,
+            ahead: 0.0,
+            rise: 0.0,
+            made: Default::default(),
+            updated,
+        }
     }
 
     /// So many requests have made an event in these intervals; answers how many did whose events may still be on their way.
