@@ -212,7 +212,7 @@ mod tests {
         assert!(failing(&health).is_empty(), "a group with fewer partitions than members");
 
         let tp = TopicPartition::new("topic", 0);
-        let partition = trigger.add(&tp);
+        let partition = trigger.add(&tp, 1);
         assert_eq!(failing(&health), ["partitions", "lag"]);
         partition.set(State::Owned);
         partition.position.store(5, Ordering::Relaxed);
