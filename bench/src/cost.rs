@@ -97,8 +97,9 @@ async fn one(base: &Base, plan: &Plan, name: &str, build: &str) -> anyhow::Resul
         );
         costs.insert(what.to_owned(), cost);
     };
-    let wanted =
-        |what: &str| plan.measure.is_empty() || plan.measure.iter().any(|number| what.starts_with(number));
+    let wanted = |what: &str| {
+        plan.measure.is_empty() || plan.measure.iter().any(|number| what.starts_with(&number.to_string()))
+    };
     let (saga, post) = ("1 saga alone", "2 POST alone");
     if wanted(saga) {
         let alone = saga::run(base, Runner::Wasm, plan.orders, &format!("{name}-saga")).await?;

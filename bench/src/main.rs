@@ -115,8 +115,8 @@ struct Plan {
     #[arg(long, default_value_t = 0)]
     overload_s: u64,
     /// Measurements of the part cost by their numbers in its table, 5 and 7 only with 6; all of them where none is named
-    #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
-    measure: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS", value_parser = clap::value_parser!(u8).range(1..=7))]
+    measure: Vec<u8>,
     /// Another build of fnhost, whose runs alternate with those of this one, for the part cost
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
